@@ -1,0 +1,160 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright (c) 2026 The rankcall authors */
+
+/* The worker API: what a handler author writes. Link with `pkg-config --libs rankcall-worker`.
+ *
+ *     #include <rankcall/worker.h>
+ *
+ *     static int hello(struct rankcall_call *call)
+ *     {
+ *         const char *who = "world";
+ *         if (rankcall_opt_string(rankcall_args(call), "who", &who))
+ *             return -1;
+ *         struct rankcall_payload *result = rankcall_payload_new();
+ *         rankcall_set_string(result, "greeting", who);
+ *         return rankcall_result(call, result);
+ *     }
+ *
+ *     static const struct rankcall_handler handlers[] = {{"hello", hello, "greets"}, {0}};
+ *
+ *     RANKCALL_WORKER(.name = "hello", .handlers = handlers)
+ *
+ * That is the whole program: `rankcall run -n 4 -- ./hello`, or `mpirun -n 4 ./hello --socket /some/path`. */
+
+#ifndef RANKCALL_WORKER_H
+#define RANKCALL_WORKER_H
+
+#include <rankcall/error.h>
+#include <rankcall/payload.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#if defined(__GNUC__)
+#define RANKCALL_PRINTF(format, first) __attribute__((format(printf, format, first)))
+#else
+#define RANKCALL_PRINTF(format, first)
+#endif
+
+struct rankcall_context; /* this rank in the job: lives from before setup until after teardown */
+struct rankcall_call;    /* one call on this rank: lives as long as the handler runs */
+
+/* A handler returns 0 for success. Any other value fails the call; its message is that of rankcall_fail(), or else of
+ * the last rankcall function that failed in this thread. */
+typedef int (*rankcall_handler_fn)(struct rankcall_call *call);
+
+struct rankcall_handler {
+    const char *name; /* 1 to RANKCALL_MAX_NAME bytes of UTF-8, unique in the worker */
+    rankcall_handler_fn run;
+    const char *help; /* one line for `rankcall status`; may be NULL */
+};
+
+/* What a worker is. Name members as in the example above: more may be added at the end. */
+struct rankcall_worker {
+    const char *name;                        /* of the program, for `rankcall ps`; NULL: argv[0]'s last part */
+    const struct rankcall_handler *handlers; /* ended by a NULL name; the first is the default handler */
+    /* Called once on every rank before the first call. May be NULL. Returns 0, or fails the job's start. */
+    int (*setup)(struct rankcall_context *context, const struct rankcall_payload *args);
+    /* Called once on every rank whose setup succeeded, after the last call. May be NULL. */
+    void (*teardown)(struct rankcall_context *context);
+};
+
+/* Runs the SPMD program: initialises MPI with MPI_THREAD_MULTIPLE (unless that was done), runs setup, serves calls
+ * until the job is stopped, runs teardown, finalises MPI.
+ * Takes its own options out of argv (`--help` lists them); what follows `--` is the worker's, see rankcall_argv.
+ * Returns: the exit status for main: 0 after an orderly stop.
+ * Collective: every rank of MPI_COMM_WORLD. Blocking: for the life of the job. */
+int rankcall_worker_main(int argc, char **argv, const struct rankcall_worker *worker);
+
+#ifdef __cplusplus
+#define RANKCALL_WORKER(...)                                                                                           \
+    int main(int argc, char **argv)                                                                                    \
+    {                                                                                                                  \
+        const struct rankcall_worker worker = {__VA_ARGS__};                                                           \
+        return rankcall_worker_main(argc, argv, &worker);                                                              \
+    }
+#else
+#define RANKCALL_WORKER(...)                                                                                           \
+    int main(int argc, char **argv)                                                                                    \
+    {                                                                                                                  \
+        return rankcall_worker_main(argc, argv, &(const struct rankcall_worker){__VA_ARGS__});                         \
+    }
+#endif
+
+/* ---- The rank ---- */
+
+int rankcall_rank(const struct rankcall_context *context);
+int rankcall_world_size(const struct rankcall_context *context);
+
+/* The rank's place among the ranks of its node: 0 to the node's ranks - 1. */
+int rankcall_local_rank(const struct rankcall_context *context);
+
+/* The host's name. Ownership: the context's. */
+const char *rankcall_host(const struct rankcall_context *context);
+
+/* What followed `--` on the command line; argv[argc] is NULL. Ownership: the context's. */
+char **rankcall_argv(const struct rankcall_context *context, int *argc);
+
+/* A pointer of the worker's own, NULL at first: the loaded model, say. */
+void rankcall_set_state(struct rankcall_context *context, void *state);
+void *rankcall_state(const struct rankcall_context *context);
+
+/* Prints one line to standard output as `[rank 3] text`, or `[debug] [rank 3] text` to standard error. Debug lines
+ * appear when RANKCALL_DEBUG is set to something else than 0 or the program runs with --debug.
+ * Threads: any. */
+void rankcall_print(const struct rankcall_context *context, const char *format, ...) RANKCALL_PRINTF(2, 3);
+void rankcall_debug(const struct rankcall_context *context, const char *format, ...) RANKCALL_PRINTF(2, 3);
+
+/* Fails setup with a message; always returns -1, so that `return rankcall_fail_setup(…)` reads well. */
+int rankcall_fail_setup(struct rankcall_context *context, const char *format, ...) RANKCALL_PRINTF(2, 3);
+
+/* ---- The call ---- */
+
+struct rankcall_context *rankcall_call_context(const struct rankcall_call *call);
+
+/* The same as rankcall_state(rankcall_call_context(call)), and so on: what handlers ask most. */
+void *rankcall_call_state(const struct rankcall_call *call);
+int rankcall_call_rank(const struct rankcall_call *call);
+int rankcall_call_world_size(const struct rankcall_call *call);
+
+/* The job's own number of the call: 1, 2, 3 … in the order in which calls run; the same on every rank. */
+uint64_t rankcall_call_number(const struct rankcall_call *call);
+
+/* The handler's name as called. */
+const char *rankcall_call_handler(const struct rankcall_call *call);
+
+/* The payload. Ownership: the call's; look-ups and attachments are valid until the handler returns. */
+const struct rankcall_payload *rankcall_args(const struct rankcall_call *call);
+
+/* True when the client streams: events reach it. False: events are dropped where they are made. */
+bool rankcall_streaming(const struct rankcall_call *call);
+
+/* Sets the result. Only rank 0's goes back; other ranks may set one or not. Without one the result is {}.
+ * Ownership: takes `result`, also on failure. Errors: RANKCALL_ETOOLARGE; RANKCALL_EINVAL for NULL. */
+int rankcall_result(struct rankcall_call *call, struct rankcall_payload *result);
+
+/* The same from JSON text made by a format. Errors: RANKCALL_EPAYLOAD with the byte offset. */
+int rankcall_result_json(struct rankcall_call *call, const char *format, ...) RANKCALL_PRINTF(2, 3);
+
+/* Sends one event to the client, from any rank. Events of a rank arrive in order, each once, before the result.
+ * Ownership: takes `event`, also on failure. Errors: RANKCALL_ETOOLARGE; RANKCALL_EINVAL for NULL.
+ * Blocking: while the client is slower than the ranks. Threads: any thread of the rank while the handler runs. */
+int rankcall_emit(struct rankcall_call *call, struct rankcall_payload *event);
+
+/* The same from JSON text made by a format. Errors: RANKCALL_EPAYLOAD with the byte offset. */
+int rankcall_emit_json(struct rankcall_call *call, const char *format, ...) RANKCALL_PRINTF(2, 3);
+
+/* Fails the call on this rank with a message; always returns -1. The first one counts. Reaches the client at once,
+ * also while other ranks sit in a collective. Threads: the handler's. */
+int rankcall_fail(struct rankcall_call *call, const char *format, ...) RANKCALL_PRINTF(2, 3);
+
+/* A checkpoint: whether the call was cancelled or its client is gone. All ranks get the same answer at the same
+ * checkpoint, so that all can leave together. A cancelled call's result goes nowhere; return 0 or fail, as you like.
+ * Collective: every rank calls it equally often. Blocking: until rank 0 has come to the same checkpoint. */
+bool rankcall_cancelled(struct rankcall_call *call);
+
+#ifdef __cplusplus
+}
+#endif
+#endif
