@@ -1,0 +1,32 @@
+# SPDX-License-Identifier: BSD-3-Clause
+# Copyright (c) 2026 The rankcall authors
+#
+# RK_CUDA: --with-cuda[=DIR] / --without-cuda looks for the CUDA run-time library and NCCL. Only looks: no part of this
+# version uses them. Sets cuda_found and nccl_found for the summary.
+
+AC_DEFUN([RK_CUDA], [
+  AC_ARG_WITH([cuda],
+    [AS_HELP_STRING([--with-cuda@<:@=DIR@:>@],
+      [look for CUDA and NCCL, below DIR (/usr/local/cuda); nothing in this version uses them @<:@default=auto@:>@])],
+    [], [with_cuda=auto])
+  cuda_found=no nccl_found=no
+  AS_IF([test "$with_cuda" != no], [
+    AS_CASE([$with_cuda], [yes|auto], [rk_cuda_dir=/usr/local/cuda], [rk_cuda_dir=$with_cuda])
+    rk_cuda_save_CPPFLAGS=$CPPFLAGS rk_cuda_save_LDFLAGS=$LDFLAGS
+    CPPFLAGS="$CPPFLAGS -I$rk_cuda_dir/include"
+    LDFLAGS="$LDFLAGS -L$rk_cuda_dir/lib64"
+    RK_CUDA_LIBRARY([cuda_found], [cuda_runtime_api.h], [cudart], [cudaGetDeviceCount])
+    AS_IF([test "$cuda_found" = yes], [RK_CUDA_LIBRARY([nccl_found], [nccl.h], [nccl], [ncclGetVersion])])
+    CPPFLAGS=$rk_cuda_save_CPPFLAGS LDFLAGS=$rk_cuda_save_LDFLAGS
+    AS_IF([test "$with_cuda" != auto && test "$cuda_found" = no],
+      [AC_MSG_ERROR([CUDA was asked for and is not below $rk_cuda_dir])])
+  ])
+])
+
+# RK_CUDA_LIBRARY(VARIABLE, HEADER, LIBRARY, FUNCTION)
+AC_DEFUN([RK_CUDA_LIBRARY], [
+  AC_CHECK_HEADER([$2], [
+    rk_cuda_save_LIBS=$LIBS
+    AC_CHECK_LIB([$3], [$4], [$1=yes], [:])
+    LIBS=$rk_cuda_save_LIBS])
+])
