@@ -6,6 +6,7 @@
 #ifndef RANKCALL_ERROR_H
 #define RANKCALL_ERROR_H
 
+#pragma GCC visibility push(default)
 #ifdef __cplusplus
 extern "C" {
 #endif
@@ -73,4 +74,5 @@ const char *rankcall_version(void);
 #ifdef __cplusplus
 }
 #endif
+#pragma GCC visibility pop
 #endif

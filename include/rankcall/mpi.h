@@ -10,6 +10,7 @@
 
 #include <rankcall/worker.h>
 
+#pragma GCC visibility push(default)
 #ifdef __cplusplus
 extern "C" {
 #endif
@@ -23,4 +24,5 @@ MPI_Comm rankcall_call_comm(const struct rankcall_call *call);
 #ifdef __cplusplus
 }
 #endif
+#pragma GCC visibility pop
 #endif

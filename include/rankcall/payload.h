@@ -18,6 +18,7 @@
 
 #include <rankcall/error.h>
 
+#pragma GCC visibility push(default)
 #ifdef __cplusplus
 extern "C" {
 #endif
@@ -154,4 +155,5 @@ int rankcall_attachment_of(const struct rankcall_payload *payload, const char *n
 #ifdef __cplusplus
 }
 #endif
+#pragma GCC visibility pop
 #endif

@@ -22,6 +22,7 @@
 #include <rankcall/error.h>
 #include <rankcall/payload.h>
 
+#pragma GCC visibility push(default)
 #ifdef __cplusplus
 extern "C" {
 #endif
@@ -142,4 +143,5 @@ int rankcall_process(struct rankcall_runner *runner);
 #ifdef __cplusplus
 }
 #endif
+#pragma GCC visibility pop
 #endif

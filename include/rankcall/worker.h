@@ -27,6 +27,7 @@
 #include <rankcall/error.h>
 #include <rankcall/payload.h>
 
+#pragma GCC visibility push(default)
 #ifdef __cplusplus
 extern "C" {
 #endif
@@ -157,4 +158,5 @@ bool rankcall_cancelled(struct rankcall_call *call);
 #ifdef __cplusplus
 }
 #endif
+#pragma GCC visibility pop
 #endif
