@@ -33,7 +33,7 @@ extern "C" {
 #endif
 
 #if defined(__GNUC__)
-#define RANKCALL_PRINTF(format, first) __attribute__((format(printf, format, first)))
+#define RANKCALL_PRINTF(format, first) __attribute__((__format__(__printf__, format, first)))
 #else
 #define RANKCALL_PRINTF(format, first)
 #endif

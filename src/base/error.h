@@ -8,7 +8,7 @@
 
 #include <rankcall/error.h>
 
-#define RK_PRINTF(format, first) __attribute__((format(printf, format, first)))
+#define RK_PRINTF(format, first) __attribute__((__format__(__printf__, format, first)))
 
 /* Set the thread's last error and return `code`, so that `return rk_error(RANKCALL_EINVAL, …)` reads well.
  * The arguments may point into the last error itself (for adding context to a message). */
