@@ -1,0 +1,180 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright (c) 2026 The rankcall authors */
+
+/* Data-parallel training: every rank learns from its shard of each batch, gradients are summed over the ranks, and all
+ * hold the same network, which `predict` then uses. */
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/random.h"
+#include "common/together.h"
+#include "digits.h"
+
+#define MAX_EPOCHS 1000
+
+/* Setup's arguments: "data", another digits.csv; "checkpoint", a trained network to begin with. */
+static int setup(struct rankcall_context *context, const struct rankcall_payload *args)
+{
+    struct state *state = calloc(1, sizeof *state);
+    const char *data = NULL, *checkpoint = NULL;
+    char why[FILES_WHY];
+
+    if (!state)
+        return rankcall_fail_setup(context, "no memory for the data set");
+    rankcall_set_state(context, state);
+    if (rankcall_opt_string(args, "data", &data) || rankcall_opt_string(args, "checkpoint", &checkpoint))
+        goto fail;
+    if (dataset_read(data, &state->data, why) || (checkpoint && checkpoint_read(checkpoint, state->weights, why))) {
+        rankcall_fail_setup(context, "%s", why);
+        goto fail;
+    }
+    state->trained = checkpoint != NULL;
+    return 0;
+fail:
+    free(state);
+    rankcall_set_state(context, NULL);
+    return -1;
+}
+
+static void teardown(struct rankcall_context *context)
+{
+    free(rankcall_state(context));
+}
+
+struct training {
+    int64_t epochs, batch, seed;
+    double rate, momentum;
+    struct checkpoint checkpoint; /* rank 0 only */
+    double weights[PARAMETERS], velocity[PARAMETERS];
+    double loss_curve[MAX_EPOCHS];
+    double accuracy; /* of the test digits */
+    double start;
+};
+
+/* One step of the whole batch: the sum of all shards' gradients, the same on every rank. The step is that of Polyak,
+ * "Some methods of speeding up the convergence of iteration methods", 1964, equation 9.
+ * Returns: the batch's loss, summed over its digits. */
+static double learn_batch(struct rankcall_call *call, struct training *training, const int *batch, int count)
+{
+    const struct dataset *data = &((struct state *)rankcall_call_state(call))->data;
+    const struct share share = share_of(count, rankcall_call_rank(call), rankcall_call_world_size(call));
+    double sums[PARAMETERS + 1] = {0}; /* the gradient, and last the loss: one collective brings both */
+
+    for (int i = share.first; i < share.first + share.count; i++)
+        sums[PARAMETERS] += network_learn(training->weights, data->pixels[batch[i]], data->labels[batch[i]], sums);
+    MPI_Allreduce(MPI_IN_PLACE, sums, PARAMETERS + 1, MPI_DOUBLE, MPI_SUM, rankcall_call_comm(call));
+    for (int i = 0; i < PARAMETERS; i++) {
+        training->velocity[i] = training->momentum * training->velocity[i] - training->rate * sums[i] / count;
+        training->weights[i] += training->velocity[i];
+    }
+    return sums[PARAMETERS];
+}
+
+/* Every training digit once, in an order that is the same on every rank. Returns: the mean loss. */
+static double learn_epoch(struct rankcall_call *call, struct training *training, int epoch)
+{
+    int order[TRAINING];
+    double loss = 0;
+
+    for (int i = 0; i < TRAINING; i++)
+        order[i] = i;
+    random_shuffle(random_bits((uint64_t)training->seed, (uint64_t)epoch), order, TRAINING);
+    for (int first = 0; first < TRAINING; first += (int)training->batch) {
+        const int left = TRAINING - first;
+        loss += learn_batch(call, training, order + first, left < training->batch ? left : (int)training->batch);
+    }
+    return loss / TRAINING;
+}
+
+/* The part of the test digits that is classified right; every rank tests its share. */
+static double test_accuracy(struct rankcall_call *call, const double *weights)
+{
+    const struct dataset *data = &((struct state *)rankcall_call_state(call))->data;
+    const struct share share = share_of(TEST, rankcall_call_rank(call), rankcall_call_world_size(call));
+    double probability[CLASSES];
+    int right = 0, all = 0;
+
+    for (int i = TRAINING + share.first; i < TRAINING + share.first + share.count; i++)
+        right += network_classify(weights, data->pixels[i], probability) == data->labels[i];
+    MPI_Allreduce(&right, &all, 1, MPI_INT, MPI_SUM, rankcall_call_comm(call));
+    return (double)all / TEST;
+}
+
+static int read_options(struct rankcall_call *call, struct training *training)
+{
+    const struct rankcall_payload *args = rankcall_args(call);
+    const char *path = NULL;
+    char why[FILES_WHY];
+
+    if (rankcall_opt_int_in(args, "epochs", 1, MAX_EPOCHS, &training->epochs) ||
+        rankcall_opt_int_in(args, "batch", 1, TRAINING, &training->batch) ||
+        rankcall_opt_int_in(args, "seed", 0, INT32_MAX, &training->seed) ||
+        rankcall_opt_double_in(args, "rate", 1e-6, 10, &training->rate) ||
+        rankcall_opt_double_in(args, "momentum", 0, 0.999, &training->momentum) ||
+        rankcall_opt_string(args, "checkpoint", &path))
+        return -1;
+    network_init(training->weights, (uint64_t)training->seed);
+    if (path && rankcall_call_rank(call) == 0 && checkpoint_begin(&training->checkpoint, path, why))
+        return rankcall_fail(call, "checkpoint: %s", why);
+    return 0;
+}
+
+/* Trains until the end or a cancel, which all ranks see at the same epoch. Returns: whether it came to the end. */
+static bool run_epochs(struct rankcall_call *call, struct training *training)
+{
+    for (int epoch = 0; epoch < training->epochs; epoch++) {
+        if (rankcall_cancelled(call))
+            return false;
+        training->loss_curve[epoch] = learn_epoch(call, training, epoch);
+        training->accuracy = test_accuracy(call, training->weights);
+        if (rankcall_call_rank(call) == 0)
+            rankcall_emit_json(call, "{\"epoch\": %d, \"loss\": %.17g, \"accuracy\": %.6f, \"progress\": %.6f}",
+                               epoch + 1, training->loss_curve[epoch], training->accuracy,
+                               (double)(epoch + 1) / (double)training->epochs);
+    }
+    return true;
+}
+
+static int answer_training(struct rankcall_call *call, const struct training *training)
+{
+    struct rankcall_payload *result = rankcall_payload_new();
+
+    if (!result || rankcall_set_double(result, "accuracy", training->accuracy) ||
+        rankcall_set_doubles(result, "loss_curve", training->loss_curve, (size_t)training->epochs) ||
+        rankcall_set_double(result, "seconds", MPI_Wtime() - training->start)) {
+        rankcall_payload_free(result);
+        return -1;
+    }
+    return rankcall_result(call, result);
+}
+
+static int train(struct rankcall_call *call)
+{
+    struct state *state = rankcall_call_state(call);
+    struct training training = {
+        .epochs = 40, .batch = 64, .seed = 1, .rate = 0.05, .momentum = 0.9, .start = MPI_Wtime()};
+    char why[FILES_WHY];
+    int status = read_options(call, &training);
+
+    if (!all_well(call, status) || !run_epochs(call, &training))
+        goto out;
+    if (checkpoint_end(&training.checkpoint, training.weights, why))
+        status = rankcall_fail(call, "checkpoint: %s", why);
+    if (!all_well(call, status))
+        goto out;
+    memcpy(state->weights, training.weights, sizeof state->weights);
+    state->trained = true;
+    status = answer_training(call, &training);
+out:
+    checkpoint_end(&training.checkpoint, NULL, why);
+    return status;
+}
+
+static const struct rankcall_handler handlers[] = {
+    {"train", train, "trains on the data set; streams loss and accuracy"},
+    {"predict", predict, "classifies the ndarray 'digits', [n, 64] or [n, 8, 8] of 0 to 16"},
+    {0},
+};
+
+RANKCALL_WORKER(.name = "digits", .handlers = handlers, .setup = setup, .teardown = teardown)

@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright (c) 2026 The rankcall authors */
+
+/* What the handlers of the example share. */
+
+#ifndef DIGITS_DIGITS_H
+#define DIGITS_DIGITS_H
+
+#include <stdbool.h>
+
+#include <rankcall/worker.h>
+
+#include "files.h"
+#include "network.h"
+
+/* What a rank keeps between calls; the weights are the same on every rank. */
+struct state {
+    struct dataset data;
+    double weights[PARAMETERS];
+    bool trained;
+};
+
+/* The handler in predict.c. */
+int predict(struct rankcall_call *call);
+
+#endif
