@@ -3,10 +3,6 @@
 
 /* The thread's last error, and the look-ups in the one table of codes. */
 
-#ifdef HAVE_CONFIG_H
-#include "config.h"
-#endif
-
 #include <errno.h>
 #include <pthread.h>
 #include <stdarg.h>
@@ -15,10 +11,6 @@
 #include <string.h>
 
 #include "base/error.h"
-
-#ifndef PACKAGE_VERSION
-#define PACKAGE_VERSION "0.1.0"
-#endif
 
 #define MESSAGE_CAP   4096
 #define HOST_CAP      256
