@@ -11,11 +11,14 @@ AC_DEFUN([RK_MPI], [
   AC_ARG_VAR([MPI_LIBS], [linker flags for MPI, overriding MPICC])
   AC_PATH_PROGS([MPICC], [mpicc.openmpi mpicc])
   AS_IF([test -z "$MPI_CFLAGS$MPI_LIBS"], [RK_MPI_FLAGS])
+  AC_MSG_CHECKING([for mpirun])
   AS_IF([test -z "$MPIRUN" && test -n "$MPICC"], [
     rk_mpi_bin=`AS_DIRNAME(["$MPICC"])`
-    AC_PATH_PROGS([MPIRUN], [mpirun.openmpi mpirun], [], [$rk_mpi_bin$PATH_SEPARATOR$PATH])
-  ])
-  AC_PATH_PROGS([MPIRUN], [mpirun.openmpi mpirun], [mpirun])
+    for rk_mpi_name in mpirun.openmpi mpirun; do
+      AS_IF([test -z "$MPIRUN" && test -x "$rk_mpi_bin/$rk_mpi_name"], [MPIRUN=$rk_mpi_bin/$rk_mpi_name])
+    done])
+  AS_IF([test -z "$MPIRUN"], [MPIRUN=mpirun])
+  AC_MSG_RESULT([$MPIRUN])
   RK_MPI_CHECK
 ])
 
