@@ -1,0 +1,16 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright (c) 2026 The rankcall authors */
+
+/* A call on this rank: what a handler gets, and how it is run. */
+
+#ifndef RK_CORE_CALL_H
+#define RK_CORE_CALL_H
+
+#include "core/context.h"
+
+/* Runs one announced call: the handler, its events and its error, and this rank's part of the tally.
+ * *result (rank 0) gets the result or NULL. Takes no ownership of `args`. Collective, main threads. */
+void rk_call_run(struct rankcall_context *context, const struct rk_announcement *announcement,
+                 const struct rankcall_payload *args, struct rk_tally *tally, struct rankcall_payload **result);
+
+#endif

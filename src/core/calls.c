@@ -1,0 +1,317 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright (c) 2026 The rankcall authors */
+
+/* A call's life at the frontend: admitted, queued, running, ended for its client, back from the ranks. */
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/error.h"
+#include "base/fd.h"
+#include "core/inside.h"
+
+static struct rk_job_call *of_node(struct rk_queue_node *node)
+{
+    return (struct rk_job_call *)((char *)node - offsetof(struct rk_job_call, node));
+}
+
+static void call_free(struct rk_job_call *call)
+{
+    if (call->timer)
+        event_free(call->timer);
+    rankcall_payload_free(call->args);
+    free(call);
+}
+
+static void forget_client(struct rk_job_call *call)
+{
+    struct rk_job_call **link = call->client ? &call->client->calls : NULL;
+    while (link && *link != call)
+        link = &(*link)->next;
+    if (link)
+        *link = call->next;
+    call->client = NULL;
+}
+
+static struct rk_job_call *find(const struct rk_client *client, uint64_t id)
+{
+    struct rk_job_call *call = client->calls;
+    while (call && call->id != id)
+        call = call->next;
+    return call;
+}
+
+/* ---- Ends ---- */
+
+static void leave_queue(struct rk_frontend *frontend, struct rk_job_call *call)
+{
+    rk_queue_remove(&frontend->queue, &call->node);
+    rk_queue_release(&frontend->queue, call->bytes);
+    call->waiting = false;
+}
+
+/* The client has its outcome or is gone: a waiting call vanishes, a running one is to be left by the ranks. */
+static void abandon(struct rk_frontend *frontend, struct rk_job_call *call)
+{
+    call->ended = true;
+    forget_client(call);
+    if (call == frontend->running) {
+        atomic_store(&frontend->desk.cancelled, true);
+        if (call->timer)
+            event_del(call->timer);
+        rk_funnel_release(frontend);
+        return;
+    }
+    if (call->waiting)
+        leave_queue(frontend, call);
+    call_free(call);
+}
+
+void rk_call_end_error(struct rk_frontend *frontend, struct rk_job_call *call, const struct rankcall_error *error)
+{
+    if (call->ended)
+        return;
+    if (error->code == RANKCALL_ECANCELLED)
+        frontend->counters.cancelled++;
+    else
+        frontend->counters.failed++;
+    rk_client_error(call->client, call->id, error);
+    abandon(frontend, call);
+}
+
+static void end_with_last_error(struct rk_frontend *frontend, struct rk_job_call *call)
+{
+    struct rankcall_error *error = rk_error_clone(rankcall_last_error());
+    if (error)
+        rk_call_end_error(frontend, call, error);
+    rk_error_free(error);
+}
+
+static void send_result(struct rk_frontend *frontend, struct rk_job_call *call)
+{
+    struct rk_client *client = call->client;
+    frontend->counters.completed++;
+    if (rk_conn_send(client->conn, RK_RESULT, call->id, NULL, 0, frontend->result))
+        rk_client_doom(client);
+    rk_client_dirty(client);
+}
+
+void rk_call_returned(struct rk_frontend *frontend)
+{
+    struct rk_job_call *call = frontend->running;
+    if (!call->ended)
+        send_result(frontend, call);
+    frontend->running = NULL;
+    rankcall_payload_free(frontend->result);
+    frontend->result = NULL;
+    forget_client(call);
+    rk_queue_release(&frontend->queue, call->bytes);
+    call_free(call);
+    rk_stop_check(frontend);
+    rk_calls_dispatch(frontend);
+}
+
+void rk_calls_forget(struct rk_client *client)
+{
+    struct rk_frontend *frontend = client->frontend;
+    if (client->arriving) {
+        rk_queue_unreserve(&frontend->queue, client->arriving->bytes);
+        call_free(client->arriving);
+        client->arriving = NULL;
+    }
+    while (client->calls) {
+        frontend->counters.cancelled++;
+        abandon(frontend, client->calls);
+    }
+}
+
+void rk_call_cancel(struct rk_client *client, uint64_t id)
+{
+    struct rk_job_call *call = find(client, id);
+    if (!call) /* it has ended already: its outcome is on the way */
+        return;
+    rk_error(RANKCALL_ECANCELLED, "the client cancelled the call");
+    end_with_last_error(client->frontend, call);
+}
+
+void rk_calls_refuse_queued(struct rk_frontend *frontend)
+{
+    struct rk_queue_node *node;
+    while ((node = rk_queue_oldest(&frontend->queue))) {
+        if (frontend->setup_error) {
+            rk_call_end_error(frontend, of_node(node), frontend->setup_error);
+            continue;
+        }
+        rk_error(RANKCALL_ESHUTTINGDOWN, "the job is stopping; the call had not begun");
+        end_with_last_error(frontend, of_node(node));
+    }
+}
+
+/* ---- Deadlines ---- */
+
+/* When the call's next deadline is, 0: never. */
+static int64_t next_deadline(const struct rk_job_call *call)
+{
+    int64_t next = call->deadline_us;
+    if (call->streaming_timeout_us && call->number) { /* silence counts while it runs */
+        int64_t silence = call->last_event_us + call->streaming_timeout_us;
+        if (!next || silence < next)
+            next = silence;
+    }
+    return next;
+}
+
+static void arm(struct rk_job_call *call)
+{
+    int64_t next = next_deadline(call);
+    if (!next)
+        return;
+    int64_t left = next - rk_now_us();
+    struct timeval limit = {.tv_sec = left > 0 ? left / 1000000 : 0, .tv_usec = left > 0 ? left % 1000000 : 0};
+    event_add(call->timer, &limit);
+}
+
+static void deadline(evutil_socket_t fd, short events, void *context)
+{
+    struct rk_job_call *call = context;
+    struct rk_frontend *frontend = call->client->frontend; /* the timer of an abandoned call is off */
+    (void)fd, (void)events;
+    frontend->activity++;
+    int64_t now = rk_now_us();
+    if (now < next_deadline(call)) {
+        arm(call);
+        return;
+    }
+    if (call->deadline_us && now >= call->deadline_us)
+        rk_error(RANKCALL_ETIMEOUT, "the call's timeout passed while it was %s", call->number ? "running" : "queued");
+    else
+        rk_error(RANKCALL_ETIMEOUT, "no event came for the call's streaming timeout of %.3g s",
+                 (double)call->streaming_timeout_us / 1e6);
+    end_with_last_error(frontend, call);
+}
+
+static int set_deadlines(struct rk_frontend *frontend, struct rk_job_call *call, const struct rk_call_head *head)
+{
+    const uint64_t longest = UINT64_C(1) << 60; /* 36,000 years: as good as none, and sums don't overflow */
+    if (head->timeout_us && head->timeout_us < longest)
+        call->deadline_us = rk_now_us() + (int64_t)head->timeout_us;
+    if (head->kind == RK_STREAM && head->streaming_timeout_us && head->streaming_timeout_us < longest)
+        call->streaming_timeout_us = (int64_t)head->streaming_timeout_us;
+    if (!call->deadline_us && !call->streaming_timeout_us)
+        return RANKCALL_OK;
+    call->timer = evtimer_new(frontend->base, deadline, call);
+    return call->timer ? RANKCALL_OK : rk_error(RANKCALL_EINTERNAL, "out of memory");
+}
+
+/* ---- Beginnings ---- */
+
+static int find_handler(const struct rk_frontend *frontend, const char *name, unsigned *index)
+{
+    const struct rankcall_handler *handlers = frontend->context->worker->handlers;
+    for (*index = 0; handlers[*index].name; ++*index)
+        if (!*name || !strcmp(handlers[*index].name, name))
+            return RANKCALL_OK;
+    return rk_error(RANKCALL_ENOHANDLER, "the job has no handler \"%s\"; the first one it has is \"%s\"", name,
+                    handlers[0].name);
+}
+
+static int check_admission(struct rk_frontend *frontend, const struct rk_header *header)
+{
+    if (frontend->state == RK_JOB_FAILED && frontend->setup_error)
+        return rk_error_copy(frontend->setup_error);
+    if (frontend->state > RK_JOB_READY)
+        return rk_error(RANKCALL_ESHUTTINGDOWN, "the job is stopping and takes no more calls");
+    if (!rk_queue_reserve(&frontend->queue, header->payload_size))
+        return rk_error(RANKCALL_EBUSY, "the queue is full: %u calls wait, which hold %llu bytes (see --queue)",
+                        frontend->queue.length + frontend->queue.reserved, (unsigned long long)frontend->queue.bytes);
+    return RANKCALL_OK;
+}
+
+static enum rk_admission refuse(struct rk_client *client, uint64_t id)
+{
+    client->frontend->counters.refused++;
+    rk_client_last_error(client, id);
+    return RK_DISCARD;
+}
+
+enum rk_admission rk_call_admit(struct rk_client *client, const struct rk_header *header, const uint8_t *head)
+{
+    struct rk_frontend *frontend = client->frontend;
+    struct rk_call_head request;
+    unsigned handler = 0;
+    if (rk_call_decode(head, header->head_size, &request)) {
+        rk_client_refuse(client, header->id);
+        return RK_DISCARD;
+    }
+    if (!header->id || find(client, header->id)) {
+        rk_error(RANKCALL_EINVAL, "call id %llu (bytes 8 to 15) %s", (unsigned long long)header->id,
+                 header->id ? "is that of a call that has not ended" : "is not allowed");
+        rk_client_refuse(client, header->id);
+        return RK_DISCARD;
+    }
+    if (find_handler(frontend, request.handler, &handler) || check_admission(frontend, header))
+        return refuse(client, header->id);
+    struct rk_job_call *call = calloc(1, sizeof *call);
+    if (!call || set_deadlines(frontend, call, &request)) {
+        free(call);
+        rk_queue_unreserve(&frontend->queue, header->payload_size);
+        rk_error(RANKCALL_EINTERNAL, "out of memory");
+        return refuse(client, header->id);
+    }
+    call->client = client;
+    call->id = header->id;
+    call->bytes = header->payload_size;
+    call->handler = handler;
+    call->streaming = request.kind == RK_STREAM;
+    client->arriving = call;
+    return RK_ADMIT;
+}
+
+void rk_call_arrived(struct rk_client *client, struct rankcall_payload *payload)
+{
+    struct rk_job_call *call = client->arriving;
+    client->arriving = NULL;
+    call->args = payload;
+    call->next = client->calls;
+    client->calls = call;
+    call->waiting = true;
+    rk_queue_push(&client->frontend->queue, &call->node);
+    if (call->deadline_us)
+        arm(call);
+    if (client->frontend->state > RK_JOB_READY)
+        rk_calls_refuse_queued(client->frontend); /* the stop began while the payload came */
+    else
+        rk_calls_dispatch(client->frontend);
+}
+
+void rk_call_unusable(struct rk_client *client)
+{
+    struct rk_job_call *call = client->arriving;
+    if (!call)
+        return;
+    client->arriving = NULL;
+    client->frontend->counters.refused++;
+    rk_queue_unreserve(&client->frontend->queue, call->bytes);
+    call_free(call);
+}
+
+void rk_calls_dispatch(struct rk_frontend *frontend)
+{
+    struct rk_queue_node *node = rk_queue_oldest(&frontend->queue);
+    if (!node || frontend->running || frontend->state != RK_JOB_READY)
+        return;
+    struct rk_job_call *call = of_node(node);
+    rk_queue_remove(&frontend->queue, node);
+    call->waiting = false;
+    call->number = ++frontend->next_number;
+    call->started_us = call->last_event_us = rk_now_us();
+    if (call->timer)
+        arm(call);
+    frontend->running = call;
+    rk_ledger_begin(frontend->ledger, call->number);
+    atomic_store(&frontend->desk.cancelled, false);
+    struct rk_announcement announcement = {.operation = RK_OPERATION_CALL, .number = call->number};
+    announcement.handler = call->handler;
+    announcement.streaming = call->streaming;
+    rk_frontend_announce(frontend, &announcement, call->args);
+}

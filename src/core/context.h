@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright (c) 2026 The rankcall authors */
+
+/* A rank's context: the worker's view of the job. */
+
+#ifndef RK_CORE_CONTEXT_H
+#define RK_CORE_CONTEXT_H
+
+#include <rankcall/worker.h>
+
+#include "core/options.h"
+#include "mesh/mesh.h"
+
+struct rk_frontend;
+
+struct rankcall_context {
+    const struct rankcall_worker *worker;
+    unsigned handlers; /* how many */
+    const struct rk_options *options;
+    struct rk_mesh *mesh;
+    struct rk_frontend *frontend; /* rank 0 only */
+    void *state;
+    char *setup_failure; /* of rankcall_fail_setup, or NULL */
+};
+
+/* This rank's own error, for sending: code RANKCALL_EWORKER unless `code` says otherwise; rank and host filled in.
+ * Ownership: the caller's; NULL when memory is out. */
+struct rankcall_payload *rk_context_error(const struct rankcall_context *context, int code, const char *message);
+
+/* Sends a message to rank 0's funnel from any rank. */
+bool rk_context_send(struct rankcall_context *context, enum rk_message_kind kind, uint64_t number, uint64_t sequence,
+                     struct rankcall_payload *payload);
+
+#endif

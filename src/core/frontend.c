@@ -1,0 +1,307 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright (c) 2026 The rankcall authors */
+
+/* The IO thread of rank 0: its loop, and the desk where it meets the main thread. */
+
+#include <errno.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/error.h"
+#include "base/fd.h"
+#include "base/log.h"
+#include "core/inside.h"
+
+/* ---- The main thread's side ---- */
+
+/* Says that something lies on the desk. With the lock held. */
+static void fill(struct rk_frontend *frontend)
+{
+    atomic_store(&frontend->desk.filled, true);
+}
+
+void rk_frontend_set_up(struct rk_frontend *frontend, const struct rk_tally *tally)
+{
+    pthread_mutex_lock(&frontend->desk.lock);
+    frontend->desk.set_up = true;
+    frontend->desk.tally = *tally;
+    fill(frontend);
+    pthread_mutex_unlock(&frontend->desk.lock);
+    rk_io_ring(frontend->context->mesh);
+}
+
+void rk_frontend_next(struct rk_frontend *frontend, struct rk_announcement *announcement,
+                      struct rankcall_payload **payload)
+{
+    pthread_mutex_lock(&frontend->desk.lock);
+    *announcement = frontend->desk.announcement;
+    *payload = frontend->desk.args;
+    pthread_mutex_unlock(&frontend->desk.lock);
+}
+
+bool rk_frontend_cancelled(struct rk_frontend *frontend)
+{
+    return atomic_load(&frontend->desk.cancelled);
+}
+
+static bool notes_have_room(void *context)
+{
+    struct rk_frontend *frontend = context;
+    return atomic_load(&frontend->desk.notes_bytes) <= rk_events_window(frontend->context->mesh);
+}
+
+void rk_frontend_message(struct rk_frontend *frontend, enum rk_message_kind kind, uint64_t number, uint64_t sequence,
+                         struct rankcall_payload *payload)
+{
+    struct rk_note *note = calloc(1, sizeof *note);
+    if (!note) {
+        rk_log(RK_LOG_ERROR, "out of memory for an event");
+        rk_mesh_abort(frontend->context->mesh, 1);
+    }
+    note->envelope = (struct rk_envelope){.kind = kind, .number = number, .sequence = sequence};
+    note->envelope.size = rk_payload_size(payload);
+    note->payload = rk_payload_ref(payload);
+    rk_mesh_wait(frontend->context->mesh, notes_have_room, frontend);
+    pthread_mutex_lock(&frontend->desk.lock);
+    *frontend->desk.notes_end = note;
+    frontend->desk.notes_end = &note->next;
+    atomic_fetch_add(&frontend->desk.notes_bytes, note->envelope.size + sizeof *note);
+    fill(frontend);
+    pthread_mutex_unlock(&frontend->desk.lock);
+    rk_io_ring(frontend->context->mesh);
+}
+
+void rk_frontend_done(struct rk_frontend *frontend, const struct rk_tally *tally, struct rankcall_payload *result)
+{
+    pthread_mutex_lock(&frontend->desk.lock);
+    frontend->desk.done = true;
+    frontend->desk.tally = *tally;
+    frontend->desk.result = result;
+    fill(frontend);
+    pthread_mutex_unlock(&frontend->desk.lock);
+    rk_io_ring(frontend->context->mesh);
+}
+
+/* ---- The IO thread's side ---- */
+
+void rk_frontend_announce(struct rk_frontend *frontend, const struct rk_announcement *announcement,
+                          struct rankcall_payload *args)
+{
+    pthread_mutex_lock(&frontend->desk.lock);
+    frontend->desk.announcement = *announcement;
+    frontend->desk.args = args;
+    pthread_mutex_unlock(&frontend->desk.lock);
+    rk_mesh_ring_all(frontend->context->mesh);
+}
+
+static void setup_returned(struct rk_frontend *frontend, const struct rk_tally *tally)
+{
+    rk_ledger_expect(frontend->ledger, tally->messages);
+    while (!rk_ledger_complete(frontend->ledger)) /* the errors are on their way */
+        rk_funnel_work(frontend);
+    if (frontend->state == RK_JOB_STARTING)
+        frontend->state = tally->failed ? RK_JOB_FAILED : RK_JOB_READY;
+    rk_ledger_begin(frontend->ledger, UINT64_MAX);
+    rk_clients_announce_state(frontend);
+    if (tally->failed)
+        rk_stop_begin(frontend, 0, 0);
+    frontend->main_serves = true;
+    rk_stop_check(frontend);
+    rk_calls_dispatch(frontend);
+}
+
+/* Takes what the main thread has put on the desk. */
+static bool clear_desk(struct rk_frontend *frontend)
+{
+    struct rk_desk *desk = &frontend->desk;
+    if (!atomic_load(&desk->filled))
+        return false;
+    pthread_mutex_lock(&desk->lock);
+    atomic_store(&desk->filled, false);
+    bool set_up = desk->set_up, done = desk->done, finish = desk->finish;
+    struct rk_tally tally = desk->tally;
+    struct rankcall_payload *result = desk->result;
+    desk->set_up = desk->done = false;
+    desk->result = NULL;
+    *frontend->notes_end = desk->notes;
+    if (desk->notes)
+        frontend->notes_end = desk->notes_end;
+    desk->notes = NULL;
+    desk->notes_end = &desk->notes;
+    pthread_mutex_unlock(&desk->lock);
+    if (set_up)
+        setup_returned(frontend, &tally);
+    if (done) {
+        frontend->result = result;
+        rk_ledger_expect(frontend->ledger, tally.messages);
+    }
+    frontend->over = finish;
+    return true;
+}
+
+static bool work(struct rk_frontend *frontend)
+{
+    uint64_t before = frontend->activity;
+    event_base_loop(frontend->base, EVLOOP_NONBLOCK);
+    bool progress = clear_desk(frontend);
+    progress |= rk_funnel_work(frontend);
+    if (frontend->running && rk_ledger_complete(frontend->ledger))
+        rk_call_returned(frontend);
+    rk_clients_flush(frontend);
+    return progress || frontend->activity != before;
+}
+
+/* Sleeps until a descriptor or the bell calls, unless there is work after all. */
+static void doze(struct rk_frontend *frontend)
+{
+    rk_io_doze(frontend->context->mesh);
+    if (!atomic_load(&frontend->desk.filled) && !rk_funnel_work(frontend)) {
+        struct timeval limit = {.tv_usec = RK_REMOTE_POLL_US};
+        bool looking = frontend->running && rk_mesh_nodes(frontend->context->mesh) > 1;
+        if (looking)
+            event_base_loopexit(frontend->base, &limit);
+        event_base_loop(frontend->base, EVLOOP_ONCE);
+    }
+    rk_io_wake(frontend->context->mesh);
+}
+
+static void *io_main(void *context)
+{
+    struct rk_frontend *frontend = context;
+    int64_t spin_until = 0;
+    pthread_setname_np(pthread_self(), "rankcall-io");
+    while (!frontend->over) {
+        if (work(frontend))
+            spin_until = rk_now_us() + RK_SPIN_US;
+        else if (rk_funnel_moving(frontend) || rk_now_us() < spin_until)
+            sched_yield();
+        else
+            doze(frontend);
+    }
+    rk_clients_close(frontend);
+    rk_listener_close(frontend);
+    return NULL;
+}
+
+static void bell_rang(evutil_socket_t fd, short events, void *context)
+{
+    struct rk_frontend *frontend = context;
+    (void)fd, (void)events;
+    rk_io_drain(frontend->context->mesh);
+    frontend->activity++;
+}
+
+static void signalled(evutil_socket_t number, short events, void *context)
+{
+    struct rk_frontend *frontend = context;
+    (void)events;
+    frontend->activity++;
+    rk_log(RK_LOG_INFO, "%s: stopping", strsignal((int)number));
+    /* mpirun kills what is left a second after its own signal: a stale socket must not outlive that. */
+    rk_listener_close(frontend);
+    rk_stop_begin(frontend, 0, RK_STOP_GRACE_S * 1000000);
+}
+
+static int make_events(struct rk_frontend *frontend)
+{
+    struct event_config *config = event_config_new();
+    if (config) {
+        event_config_set_flag(config, EVENT_BASE_FLAG_NOLOCK | EVENT_BASE_FLAG_PRECISE_TIMER);
+        frontend->base = event_base_new_with_config(config);
+        event_config_free(config);
+    }
+    if (!frontend->base)
+        return rk_error(RANKCALL_EINTERNAL, "cannot make an event loop");
+    frontend->bell =
+        event_new(frontend->base, rk_io_bell_fd(frontend->context->mesh), EV_READ | EV_PERSIST, bell_rang, frontend);
+    frontend->signals[0] = evsignal_new(frontend->base, SIGTERM, signalled, frontend);
+    frontend->signals[1] = evsignal_new(frontend->base, SIGINT, signalled, frontend);
+    if (!frontend->bell || !frontend->signals[0] || !frontend->signals[1])
+        return rk_error(RANKCALL_EINTERNAL, "out of memory");
+    event_add(frontend->bell, NULL);
+    event_add(frontend->signals[0], NULL);
+    event_add(frontend->signals[1], NULL);
+    return RANKCALL_OK;
+}
+
+static void free_event(struct event *event)
+{
+    if (event)
+        event_free(event);
+}
+
+static void frontend_free(struct rk_frontend *frontend)
+{
+    rk_listener_close(frontend);
+    rk_stop_cleanup(frontend);
+    free_event(frontend->bell);
+    free_event(frontend->signals[0]);
+    free_event(frontend->signals[1]);
+    if (frontend->base)
+        event_base_free(frontend->base);
+    rk_ledger_free(frontend->ledger);
+    rk_error_free(frontend->setup_error);
+    pthread_mutex_destroy(&frontend->desk.lock);
+    free(frontend);
+}
+
+/* The launcher listens for rank 0 and then speaks to it as any client does. */
+static int report_to_launcher(struct rk_frontend *frontend)
+{
+    int fd = -1;
+    if (!frontend->context->options->launcher)
+        return RANKCALL_OK;
+    int code = rk_path_connect(frontend->context->options->launcher, &fd);
+    if (!code)
+        rk_client_new(frontend, fd, true);
+    return code;
+}
+
+static int prepare(struct rk_frontend *frontend, struct rankcall_context *context)
+{
+    const struct rk_options *options = context->options;
+    frontend->context = context;
+    frontend->listen_fd = frontend->spare_fd = -1;
+    frontend->born_us = rk_now_us();
+    frontend->notes_end = &frontend->notes;
+    frontend->desk.notes_end = &frontend->desk.notes;
+    pthread_mutex_init(&frontend->desk.lock, NULL);
+    rk_queue_init(&frontend->queue, options->queue, options->payload_cap * RK_QUEUE_PAYLOADS);
+    frontend->ledger = rk_ledger_new(rk_mesh_size(context->mesh));
+    int code = frontend->ledger ? make_events(frontend) : rk_error(RANKCALL_EINTERNAL, "out of memory");
+    if (!code)
+        code = rk_listener_open(frontend);
+    if (!code)
+        code = report_to_launcher(frontend);
+    return code;
+}
+
+int rk_frontend_start(struct rankcall_context *context, struct rk_frontend **out)
+{
+    struct rk_frontend *frontend = calloc(1, sizeof *frontend);
+    if (!frontend)
+        return rk_error(RANKCALL_EINTERNAL, "out of memory");
+    int code = prepare(frontend, context);
+    if (!code && (errno = pthread_create(&frontend->thread, NULL, io_main, frontend)))
+        code = rk_error_system("cannot start the IO thread");
+    if (code)
+        frontend_free(frontend);
+    else
+        *out = frontend;
+    return code;
+}
+
+void rk_frontend_finish(struct rk_frontend *frontend)
+{
+    if (!frontend)
+        return;
+    pthread_mutex_lock(&frontend->desk.lock);
+    frontend->desk.finish = true;
+    fill(frontend);
+    pthread_mutex_unlock(&frontend->desk.lock);
+    rk_io_ring(frontend->context->mesh);
+    pthread_join(frontend->thread, NULL);
+    frontend_free(frontend);
+}

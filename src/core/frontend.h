@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright (c) 2026 The rankcall authors */
+
+/* The frontend as rank 0's main thread sees it: an IO thread that serves the socket, keeps the queue and the deadlines,
+ * and funnels events. It never runs a worker's code. */
+
+#ifndef RK_CORE_FRONTEND_H
+#define RK_CORE_FRONTEND_H
+
+#include "core/context.h"
+
+struct rk_frontend;
+
+/* Listens and starts the thread; setup may still be under way. Errors: those of rk_path_listen. */
+int rk_frontend_start(struct rankcall_context *context, struct rk_frontend **out);
+
+/* After setup's tally: READY, or failed (then the job only tells those who wait, and ends by rk_frontend_finish). */
+void rk_frontend_set_up(struct rk_frontend *frontend, const struct rk_tally *tally);
+
+/* The next thing to announce, after rk_mesh_await_ring. *payload is the frontend's (NULL for a stop). */
+void rk_frontend_next(struct rk_frontend *frontend, struct rk_announcement *announcement,
+                      struct rankcall_payload **payload);
+
+/* Whether the running call is to be left at the next checkpoint. */
+bool rk_frontend_cancelled(struct rk_frontend *frontend);
+
+/* Rank 0's own messages into the funnel. Takes a reference of its own. Blocks while the window is used up. */
+void rk_frontend_message(struct rk_frontend *frontend, enum rk_message_kind kind, uint64_t number, uint64_t sequence,
+                         struct rankcall_payload *payload);
+
+/* The running call has come back on all ranks. Takes `result` (NULL: {}). */
+void rk_frontend_done(struct rk_frontend *frontend, const struct rk_tally *tally, struct rankcall_payload *result);
+
+/* After teardown: tells the clients, removes the socket, ends the thread, frees. Takes NULL. */
+void rk_frontend_finish(struct rk_frontend *frontend);
+
+#endif

@@ -1,0 +1,179 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright (c) 2026 The rankcall authors */
+
+/* The frontend's inside: what the IO thread's files share. Everything here belongs to the IO thread except the desk. */
+
+#ifndef RK_CORE_INSIDE_H
+#define RK_CORE_INSIDE_H
+
+#include <event2/event.h>
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "core/context.h"
+#include "core/frontend.h"
+#include "core/ledger.h"
+#include "core/queue.h"
+#include "wire/conn.h"
+
+#define RK_QUEUED_HIGH     (4u << 20) /* bytes waiting for a client above which its producers and its requests are held */
+#define RK_QUEUED_LOW      (1u << 20)
+#define RK_WAITERS_MAX     64     /* questions of one client that wait for READY */
+#define RK_HELLO_LIMIT_S   10     /* how long a client may take to greet */
+#define RK_CLOSING_LIMIT_S 2      /* how long a connection that ends may take to read its last frame */
+#define RK_QUEUE_PAYLOADS  4      /* payloads of the largest size that the queue may hold together */
+#define RK_STOP_GRACE_S    5      /* how long ranks may take to come back after a stop cancelled their call */
+#define RK_ORPHAN_GRACE_US 300000 /* the same when the launcher has died */
+
+enum rk_state { RK_JOB_STARTING, RK_JOB_READY, RK_JOB_FAILED, RK_JOB_DRAINING, RK_JOB_STOPPING };
+
+struct rk_client;
+
+/* A call from its head's arrival to the last rank's return. */
+struct rk_job_call {
+    struct rk_queue_node node;     /* in the queue */
+    struct rk_job_call *next;      /* among the client's own */
+    struct rk_client *client;      /* NULL: gone */
+    uint64_t id;                   /* the client's */
+    uint64_t number;               /* the job's, once it runs */
+    uint64_t bytes;                /* of the payload */
+    struct rankcall_payload *args; /* NULL: still arriving, or {} */
+    unsigned handler;
+    bool streaming, waiting, ended; /* in the queue; the client has its outcome */
+    int64_t started_us, last_event_us;
+    int64_t deadline_us, streaming_timeout_us; /* 0: without */
+    struct event *timer;
+};
+
+enum rk_client_state { RK_GREETING, RK_OPEN, RK_CLOSING, RK_DEAD };
+
+struct rk_client {
+    struct rk_client *next, *previous;
+    struct rk_client *next_dirty; /* has something to be flushed or buried */
+    bool dirty;
+    struct rk_frontend *frontend;
+    struct rk_conn *conn;
+    struct event *readable, *writable, *limit;
+    enum rk_client_state state;
+    bool launcher, reading, doomed;
+    struct rk_job_call *arriving; /* its payload is being read */
+    struct rk_job_call *calls;    /* outstanding */
+    uint64_t waiters[RK_WAITERS_MAX];
+    unsigned waiter_count;
+};
+
+/* A message of rank 0's own into the funnel. */
+struct rk_note {
+    struct rk_note *next;
+    struct rk_envelope envelope;
+    struct rankcall_payload *payload;
+};
+
+/* Where the two threads of rank 0 meet. */
+struct rk_desk {
+    pthread_mutex_t lock;
+    struct rk_announcement announcement; /* IO thread to main thread: what to announce next */
+    struct rankcall_payload *args;
+    struct rk_note *notes, **notes_end; /* the handler's threads to the IO thread */
+    _Atomic uint64_t notes_bytes;
+    bool set_up, done, finish; /* main thread to IO thread */
+    struct rk_tally tally;
+    struct rankcall_payload *result;
+    _Atomic bool filled;    /* something of the above awaits the IO thread */
+    _Atomic bool cancelled; /* the running call is to be left */
+};
+
+struct rk_counters {
+    uint64_t completed, failed, cancelled, refused;
+};
+
+struct rk_frontend {
+    struct rankcall_context *context;
+    pthread_t thread;
+    struct event_base *base;
+    struct event *bell, *signals[2];
+    struct event *drain_timer, *grace_timer; /* stop.c */
+    int64_t grace_us;
+    struct rk_desk desk;
+    enum rk_state state;
+    int64_t born_us;
+    uint64_t activity;                  /* counts callbacks, so that the loop knows whether something happened */
+    bool over, main_serves;             /* the main thread is past setup and takes announcements */
+    struct rk_note *notes, **notes_end; /* taken from the desk, not yet in the funnel */
+
+    /* listener.c */
+    int listen_fd, spare_fd;
+    struct event *acceptable, *accept_pause;
+    char path[RK_PATH_MAX];
+    uint64_t socket_device, socket_inode;
+
+    /* clients.c */
+    struct rk_client *clients, *dirty;
+    unsigned client_count;
+
+    /* calls.c */
+    struct rk_queue queue;
+    struct rk_job_call *running;
+    uint64_t next_number;
+    struct rk_counters counters;
+
+    /* funnel.c */
+    struct rk_ledger *ledger;
+    struct rankcall_payload *result; /* came with the tally, waits for the last messages */
+    struct rk_envelope offer;        /* a bulk message that waits for the same */
+    bool offered;
+    bool moving; /* a bulk message is on its way */
+    bool held;   /* credit is held back: the client reads slowly */
+    struct rankcall_error *setup_error;
+};
+
+/* listener.c: the socket, and accepting with few descriptors left. */
+int rk_listener_open(struct rk_frontend *frontend);
+void rk_listener_close(struct rk_frontend *frontend); /* removes the socket's name if it is still ours */
+
+/* clients.c: connections, greetings, questions. */
+void rk_client_new(struct rk_frontend *frontend, int fd, bool launcher);
+void rk_client_dirty(struct rk_client *client);
+void rk_client_error(struct rk_client *client, uint64_t id, const struct rankcall_error *error);
+void rk_client_last_error(struct rk_client *client, uint64_t id);  /* the thread's */
+void rk_client_refuse(struct rk_client *client, uint64_t id);      /* the same, and the connection ends */
+void rk_client_doom(struct rk_client *client);                     /* memory is out: ends it at the next flush */
+void rk_client_never_ready(struct rk_client *client, uint64_t id); /* answers one who waits for READY */
+void rk_clients_flush(struct rk_frontend *frontend);
+void rk_clients_announce_state(struct rk_frontend *frontend); /* READY or failed: to those who wait for it */
+void rk_clients_close(struct rk_frontend *frontend);
+
+/* frames.c: what a client's frames mean. */
+extern const struct rk_conn_callbacks rk_client_callbacks;
+
+/* calls.c: a call's life. */
+enum rk_admission rk_call_admit(struct rk_client *client, const struct rk_header *header, const uint8_t *head);
+void rk_call_arrived(struct rk_client *client, struct rankcall_payload *payload);
+void rk_call_unusable(struct rk_client *client);
+void rk_call_cancel(struct rk_client *client, uint64_t id);
+void rk_calls_forget(struct rk_client *client); /* the client is gone */
+void rk_calls_refuse_queued(struct rk_frontend *frontend);
+void rk_calls_dispatch(struct rk_frontend *frontend);
+void rk_call_end_error(struct rk_frontend *frontend, struct rk_job_call *call, const struct rankcall_error *error);
+void rk_call_returned(struct rk_frontend *frontend); /* ranks and messages are all back */
+
+/* funnel.c: messages of the ranks to the client. Returns whether there was something to do. */
+bool rk_funnel_work(struct rk_frontend *frontend);
+bool rk_funnel_moving(const struct rk_frontend *frontend); /* don't sleep */
+void rk_funnel_release(struct rk_frontend *frontend);      /* the client has read, or is gone */
+
+/* status.c: payloads about the job. NULL when memory is out. */
+struct rankcall_payload *rk_status_payload(struct rk_frontend *frontend);
+struct rankcall_payload *rk_welcome_payload(struct rk_frontend *frontend);
+const char *rk_worker_name(const struct rankcall_context *context);
+
+/* stop.c */
+void rk_stop_begin(struct rk_frontend *frontend, uint64_t drain_us, int64_t grace_us);
+void rk_stop_check(struct rk_frontend *frontend); /* announces the stop when no call runs any more */
+void rk_stop_cleanup(struct rk_frontend *frontend);
+
+/* frontend.c */
+void rk_frontend_announce(struct rk_frontend *frontend, const struct rk_announcement *announcement,
+                          struct rankcall_payload *args);
+
+#endif

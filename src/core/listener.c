@@ -1,0 +1,131 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright (c) 2026 The rankcall authors */
+
+/* The job's socket: listening, accepting, and what happens when descriptors run out. */
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/error.h"
+#include "base/fd.h"
+#include "base/log.h"
+#include "core/inside.h"
+
+#define ACCEPT_BURST    64 /* connections taken at a time, so that others are served in between */
+#define ACCEPT_PAUSE_US 50000
+
+static void pause_accepting(struct rk_frontend *frontend)
+{
+    struct timeval pause = {.tv_usec = ACCEPT_PAUSE_US};
+    event_del(frontend->acceptable);
+    event_add(frontend->accept_pause, &pause);
+}
+
+/* Out of descriptors: one kept in reserve lets this client be told, instead of waiting for an answer that never comes.
+ */
+static void turn_away(struct rk_frontend *frontend)
+{
+    static int64_t told_us;
+    if (rk_now_us() - told_us > 10000000) {
+        told_us = rk_now_us();
+        rk_log(RK_LOG_WARNING, "no descriptors left for more than %u clients: raise ulimit -n", frontend->client_count);
+    }
+    rk_fd_close(&frontend->spare_fd);
+    int fd = accept4(frontend->listen_fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+    if (fd >= 0) {
+        struct rk_conn *conn = rk_conn_new(fd, &rk_client_callbacks, NULL);
+        struct rankcall_error error = {RANKCALL_EBUSY, 0, rankcall_host(frontend->context),
+                                       "the job has no descriptors left for more clients: raise its ulimit -n", ""};
+        struct rankcall_payload *payload = conn ? rk_error_to_payload(&error) : NULL;
+        uint8_t head[RK_HEAD_CAP];
+        size_t size = rk_error_encode(&(struct rk_error_head){RANKCALL_EBUSY, -1}, head);
+        if (payload && !rk_conn_send(conn, RK_ERROR, 0, head, size, payload))
+            rk_conn_flush(conn);
+        rankcall_payload_free(payload);
+        rk_conn_free(conn);
+    }
+    frontend->spare_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
+    pause_accepting(frontend);
+}
+
+static void accept_clients(evutil_socket_t listener, short events, void *context)
+{
+    struct rk_frontend *frontend = context;
+    (void)events;
+    frontend->activity++;
+    for (int i = 0; i < ACCEPT_BURST; i++) {
+        int fd = accept4(listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+        if (fd >= 0) {
+            rk_client_new(frontend, fd, false);
+        } else if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
+            turn_away(frontend);
+            return;
+        } else if (errno != EINTR && errno != ECONNABORTED) {
+            return;
+        }
+    }
+}
+
+static void resume_accepting(evutil_socket_t fd, short events, void *context)
+{
+    struct rk_frontend *frontend = context;
+    (void)fd, (void)events;
+    if (frontend->listen_fd >= 0)
+        event_add(frontend->acceptable, NULL);
+}
+
+/* The folder of jobs is made when the job listens there; other folders are their owners' affair. */
+static int make_folder(const char *path)
+{
+    char folder[RK_PATH_MAX];
+    int code = rk_path_folder(false, folder);
+    size_t size = strlen(folder);
+    if (!code && !strncmp(path, folder, size) && path[size] == '/')
+        code = rk_path_folder(true, folder);
+    return code;
+}
+
+int rk_listener_open(struct rk_frontend *frontend)
+{
+    struct stat file;
+    const char *path = frontend->context->options->socket;
+    snprintf(frontend->path, sizeof frontend->path, "%s", path);
+    int code = make_folder(path);
+    if (!code)
+        code = rk_path_listen(path, &frontend->listen_fd);
+    if (code)
+        return code;
+    if (!stat(path, &file)) {
+        frontend->socket_device = file.st_dev;
+        frontend->socket_inode = file.st_ino;
+    }
+    frontend->spare_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
+    frontend->acceptable =
+        event_new(frontend->base, frontend->listen_fd, EV_READ | EV_PERSIST, accept_clients, frontend);
+    frontend->accept_pause = evtimer_new(frontend->base, resume_accepting, frontend);
+    if (!frontend->acceptable || !frontend->accept_pause)
+        return rk_error(RANKCALL_EINTERNAL, "out of memory");
+    event_add(frontend->acceptable, NULL);
+    return RANKCALL_OK;
+}
+
+void rk_listener_close(struct rk_frontend *frontend)
+{
+    struct stat file;
+    if (frontend->listen_fd < 0)
+        return;
+    if (!stat(frontend->path, &file) && file.st_dev == frontend->socket_device && file.st_ino == frontend->socket_inode)
+        unlink(frontend->path);
+    if (frontend->acceptable)
+        event_free(frontend->acceptable);
+    if (frontend->accept_pause)
+        event_free(frontend->accept_pause);
+    frontend->acceptable = frontend->accept_pause = NULL;
+    rk_fd_close(&frontend->listen_fd);
+    rk_fd_close(&frontend->spare_fd);
+}

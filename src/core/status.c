@@ -1,0 +1,158 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright (c) 2026 The rankcall authors */
+
+/* What the job says of itself: the payloads of WELCOME and STATUS_REPLY. */
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "base/fd.h"
+#include "core/inside.h"
+
+static const char *state_name(enum rk_state state)
+{
+    static const char *const names[] = {"starting", "ready", "failed", "draining", "stopping"};
+    return names[state];
+}
+
+const char *rk_worker_name(const struct rankcall_context *context)
+{
+    return context->worker->name ? context->worker->name : context->options->name;
+}
+
+/* Sets a member to an object or array made elsewhere, and frees that. */
+static void set_nested(struct rankcall_payload *payload, const char *key, struct rankcall_payload *value)
+{
+    if (value)
+        rankcall_set_json(payload, key, rankcall_payload_json(value, NULL));
+    rankcall_payload_free(value);
+}
+
+/* An array of the JSON of payloads made by `make` for 0 to count - 1. */
+static void set_array(struct rk_frontend *frontend, struct rankcall_payload *payload, const char *key, int count,
+                      struct rankcall_payload *(*make)(struct rk_frontend *, int))
+{
+    char *text = NULL;
+    size_t size = 0;
+    FILE *stream = open_memstream(&text, &size);
+    if (!stream)
+        return;
+    putc('[', stream);
+    for (int i = 0; i < count; i++) {
+        struct rankcall_payload *item = make(frontend, i);
+        fprintf(stream, "%s%s", i ? "," : "", item ? rankcall_payload_json(item, NULL) : "{}");
+        rankcall_payload_free(item);
+    }
+    putc(']', stream);
+    fclose(stream);
+    rankcall_set_json(payload, key, text);
+    free(text);
+}
+
+static struct rankcall_payload *rank_row(struct rk_frontend *frontend, int rank)
+{
+    const struct rk_rank_info *info = rk_mesh_info(frontend->context->mesh, rank);
+    struct rankcall_payload *row = rankcall_payload_new();
+    if (!row)
+        return NULL;
+    rankcall_set_int(row, "rank", info->rank);
+    rankcall_set_string(row, "host", info->host);
+    rankcall_set_int(row, "pid", info->pid);
+    rankcall_set_string(row, "cpus", info->cpus);
+    rankcall_set_string(row, "device", info->device);
+    return row;
+}
+
+static struct rankcall_payload *handler_row(struct rk_frontend *frontend, int index)
+{
+    const struct rankcall_handler *handler = &frontend->context->worker->handlers[index];
+    struct rankcall_payload *row = rankcall_payload_new();
+    if (!row)
+        return NULL;
+    rankcall_set_string(row, "name", handler->name);
+    rankcall_set_string(row, "help", handler->help ? handler->help : "");
+    return row;
+}
+
+static void set_identity(struct rk_frontend *frontend, struct rankcall_payload *payload)
+{
+    const struct rankcall_context *context = frontend->context;
+    rankcall_set_string(payload, "job", context->options->name);
+    rankcall_set_string(payload, "worker", rk_worker_name(context));
+    rankcall_set_string(payload, "version", rankcall_version());
+    rankcall_set_int(payload, "pid", getpid());
+    rankcall_set_string(payload, "host", rankcall_host(context));
+    rankcall_set_string(payload, "socket", context->options->socket);
+    rankcall_set_int(payload, "world_size", rankcall_world_size(context));
+}
+
+static void set_queue(struct rk_frontend *frontend, struct rankcall_payload *payload)
+{
+    struct rankcall_payload *queue = rankcall_payload_new();
+    if (!queue)
+        return;
+    rankcall_set_int(queue, "length", frontend->queue.length);
+    rankcall_set_int(queue, "capacity", frontend->queue.capacity);
+    set_nested(payload, "queue", queue);
+}
+
+static void set_counters(struct rk_frontend *frontend, struct rankcall_payload *payload)
+{
+    struct rankcall_payload *calls = rankcall_payload_new();
+    if (!calls)
+        return;
+    rankcall_set_int(calls, "completed", (int64_t)frontend->counters.completed);
+    rankcall_set_int(calls, "failed", (int64_t)frontend->counters.failed);
+    rankcall_set_int(calls, "cancelled", (int64_t)frontend->counters.cancelled);
+    rankcall_set_int(calls, "refused", (int64_t)frontend->counters.refused);
+    set_nested(payload, "calls", calls);
+}
+
+static void set_running(struct rk_frontend *frontend, struct rankcall_payload *payload)
+{
+    const struct rk_job_call *call = frontend->running;
+    struct rankcall_payload *running = call ? rankcall_payload_new() : NULL;
+    if (!running) {
+        rankcall_set_json(payload, "running", "null");
+        return;
+    }
+    rankcall_set_int(running, "number", (int64_t)call->number);
+    rankcall_set_string(running, "handler", frontend->context->worker->handlers[call->handler].name);
+    rankcall_set_string(running, "kind", call->streaming ? "stream" : "invoke");
+    rankcall_set_double(running, "age", (double)(rk_now_us() - call->started_us) / 1e6);
+    rankcall_set_bool(running, "ended", call->ended);
+    set_nested(payload, "running", running);
+}
+
+static int handler_count(const struct rk_frontend *frontend)
+{
+    return (int)frontend->context->handlers;
+}
+
+struct rankcall_payload *rk_status_payload(struct rk_frontend *frontend)
+{
+    struct rankcall_payload *status = rankcall_payload_new();
+    if (!status)
+        return NULL;
+    rankcall_set_string(status, "state", state_name(frontend->state));
+    set_identity(frontend, status);
+    rankcall_set_double(status, "uptime", (double)(rk_now_us() - frontend->born_us) / 1e6);
+    rankcall_set_int(status, "connections", frontend->client_count);
+    set_queue(frontend, status);
+    set_counters(frontend, status);
+    set_running(frontend, status);
+    set_array(frontend, status, "handlers", handler_count(frontend), handler_row);
+    set_array(frontend, status, "ranks", rankcall_world_size(frontend->context), rank_row);
+    return status;
+}
+
+struct rankcall_payload *rk_welcome_payload(struct rk_frontend *frontend)
+{
+    struct rankcall_payload *welcome = rankcall_payload_new();
+    if (!welcome)
+        return NULL;
+    set_identity(frontend, welcome);
+    set_array(frontend, welcome, "handlers", handler_count(frontend), handler_row);
+    return welcome;
+}

@@ -1,0 +1,186 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright (c) 2026 The rankcall authors */
+
+/* The SPMD program: setup, the loop of calls, teardown. */
+
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/error.h"
+#include "base/fd.h"
+#include "base/log.h"
+#include "core/call.h"
+#include "core/frontend.h"
+#include "device/device.h"
+#include "wire/frame.h"
+
+/* Whether this process is the one that prints before MPI is up. */
+static bool is_chief(void)
+{
+    static const char *const variables[] = {"OMPI_COMM_WORLD_RANK", "PMIX_RANK", "SLURM_PROCID"};
+    for (size_t i = 0; i < sizeof variables / sizeof *variables; i++) {
+        const char *value = getenv(variables[i]);
+        if (value)
+            return !strcmp(value, "0");
+    }
+    return true;
+}
+
+static int check_worker(const struct rankcall_worker *worker, struct rankcall_context *context)
+{
+    if (!worker || !worker->handlers || !worker->handlers[0].name)
+        return rk_error(RANKCALL_EINVAL, "the worker has no handler");
+    for (const struct rankcall_handler *handler = worker->handlers; handler->name; handler++) {
+        size_t size = strlen(handler->name);
+        if (!handler->run || !size || size > RANKCALL_MAX_NAME || !rk_utf8_ok(handler->name, size))
+            return rk_error(RANKCALL_EINVAL, "handler %u: it needs a function and a name of 1 to %d bytes of UTF-8",
+                            context->handlers, RANKCALL_MAX_NAME);
+        for (const struct rankcall_handler *other = worker->handlers; other < handler; other++)
+            if (!strcmp(other->name, handler->name))
+                return rk_error(RANKCALL_EINVAL, "two handlers are named \"%s\"", handler->name);
+        context->handlers++;
+    }
+    context->worker = worker;
+    return RANKCALL_OK;
+}
+
+static void ignore_signal(int number)
+{
+    (void)number;
+}
+
+/* Rank 0 leads an orderly stop; the others wait for its word. A handler rather than SIG_IGN, which programs that the
+ * worker starts would inherit. */
+static void follow_rank_zero(void)
+{
+    struct sigaction action = {.sa_handler = ignore_signal, .sa_flags = SA_RESTART};
+    sigaction(SIGINT, &action, NULL);
+    sigaction(SIGTERM, &action, NULL);
+}
+
+static int join_mesh(struct rankcall_context *context)
+{
+    struct rk_rank_info info = {0};
+    int cpus = rk_device_describe(info.device, sizeof info.device, info.cpus, sizeof info.cpus);
+    rk_mesh_prepare_environment(cpus);
+    int code = rk_mesh_open(&info, &context->mesh);
+    if (!code && rankcall_rank(context) != 0)
+        follow_rank_zero();
+    return code;
+}
+
+static void report_setup_failure(struct rankcall_context *context, int status)
+{
+    const struct rankcall_error *last = rankcall_last_error();
+    char text[128];
+    snprintf(text, sizeof text, "setup returned %d without a message", status);
+    const char *message = context->setup_failure ? context->setup_failure : last->code ? last->message : text;
+    rk_log(RK_LOG_ERROR, "[rank %d] setup failed on %s: %s", rankcall_rank(context), rankcall_host(context), message);
+    struct rankcall_payload *error = rk_context_error(context, RANKCALL_EWORKER, message);
+    if (error && !rk_payload_freeze(error))
+        rk_context_send(context, RK_MESSAGE_ERROR, 0, 0, error);
+    rankcall_payload_free(error);
+}
+
+/* Runs setup on all ranks. Returns whether it succeeded here; *all tells about all ranks, at rank 0. */
+static bool set_up(struct rankcall_context *context, struct rk_tally *tally)
+{
+    rk_error_clear();
+    int status = context->worker->setup ? context->worker->setup(context, context->options->setup) : 0;
+    *tally = (struct rk_tally){.failed = status != 0, .messages = status != 0};
+    if (status)
+        report_setup_failure(context, status);
+    rk_mesh_tally(context->mesh, tally);
+    return status == 0;
+}
+
+static void run_call(struct rankcall_context *context, const struct rk_announcement *announcement,
+                     struct rankcall_payload *args)
+{
+    struct rk_tally tally;
+    struct rankcall_payload *result = NULL;
+    rk_call_run(context, announcement, args, &tally, &result);
+    if (context->frontend)
+        rk_frontend_done(context->frontend, &tally, result);
+    else
+        rankcall_payload_free(args);
+}
+
+/* Serves until a STOP is announced. At rank 0 the frontend says what comes next and owns the payloads. */
+static void serve(struct rankcall_context *context)
+{
+    for (;;) {
+        struct rk_announcement announcement = {0};
+        struct rankcall_payload *args = NULL;
+        rk_mesh_await_ring(context->mesh);
+        if (context->frontend)
+            rk_frontend_next(context->frontend, &announcement, &args);
+        rk_mesh_broadcast(context->mesh, &announcement, &args);
+        if (announcement.operation == RK_OPERATION_STOP)
+            return;
+        run_call(context, &announcement, args);
+    }
+}
+
+static int live(struct rankcall_context *context)
+{
+    struct rk_tally tally;
+    if (rankcall_rank(context) == 0 && rk_frontend_start(context, &context->frontend))
+        return rankcall_last_error()->code;
+    bool ready = set_up(context, &tally);
+    if (context->frontend)
+        rk_frontend_set_up(context->frontend, &tally);
+    serve(context); /* a job whose setup failed is announced its STOP at once */
+    if (ready && context->worker->teardown)
+        context->worker->teardown(context);
+    return ready ? RANKCALL_OK : RANKCALL_EWORKER;
+}
+
+/* Every rank leaves with the same status: that of the worst. */
+static int leave(struct rankcall_context *context, int code)
+{
+    struct rk_tally tally = {.failed = code != RANKCALL_OK};
+    int worst = code;
+    rk_mesh_tally(context->mesh, &tally); /* rank 0 tells the clients only when every rank's teardown is done */
+    if (!code && tally.failed)
+        worst = RANKCALL_EWORKER;
+    rk_frontend_finish(context->frontend);
+    rk_mesh_close(context->mesh);
+    free(context->setup_failure);
+    return rankcall_code_exit_status(worst);
+}
+
+static int run(struct rankcall_context *context)
+{
+    int code = join_mesh(context);
+    if (!code)
+        code = live(context);
+    bool started = context->mesh && (rankcall_rank(context) != 0 || context->frontend);
+    if (started)
+        return leave(context, code);
+    /* Nothing can be said to the other ranks in an orderly way: end them all. */
+    rk_log(RK_LOG_ERROR, "%s", rankcall_last_error()->message);
+    rk_mesh_abort(context->mesh, rankcall_code_exit_status(code));
+}
+
+int rankcall_worker_main(int argc, char **argv, const struct rankcall_worker *worker)
+{
+    struct rankcall_context context = {0};
+    struct rk_options options;
+    if (check_worker(worker, &context)) {
+        rk_log(RK_LOG_ERROR, "%s: %s", argv[0], rankcall_last_error()->message);
+        return rankcall_code_exit_status(RANKCALL_EINVAL);
+    }
+    enum rk_options_end end = rk_options_read(argc, argv, worker, is_chief(), &options);
+    if (end != RK_OPTIONS_RUN)
+        return end == RK_OPTIONS_EXIT ? 0 : rankcall_code_exit_status(RANKCALL_EINVAL);
+    if (options.debug)
+        rk_log_set_level(RK_LOG_DEBUG);
+    context.options = &options;
+    rk_fd_raise_limit();
+    int status = run(&context);
+    rk_options_free(&options);
+    return status;
+}

@@ -1,0 +1,144 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright (c) 2026 The rankcall authors */
+
+/* A rank's end of the funnel: messages to rank 0 under a window, so that a slow client slows the ranks instead of
+ * filling rank 0's memory. Small messages go in one piece; a bulk message is offered first and follows when rank 0 has
+ * room. */
+
+#include <sched.h>
+#include <string.h>
+
+#include "mesh/internal.h"
+
+#define WINDOW_MIN (64u << 10)
+#define WINDOW_MAX (1u << 20)
+#define WINDOW_ALL (64u << 20) /* of all ranks together */
+#define BULK_CHUNK (64u << 20)
+
+uint64_t rk_events_cost(uint64_t payload_size)
+{
+    return RK_ENVELOPE_SIZE + payload_size <= RK_INLINE_MAX ? RK_ENVELOPE_SIZE + payload_size : RK_ENVELOPE_SIZE;
+}
+
+static uint64_t window_of(int ranks)
+{
+    uint64_t window = WINDOW_ALL / (uint64_t)ranks;
+    return window > WINDOW_MAX ? WINDOW_MAX : window < WINDOW_MIN ? WINDOW_MIN : window;
+}
+
+uint64_t rk_events_window(const struct rk_mesh *mesh)
+{
+    return mesh->sender.window;
+}
+
+static void await_credit(struct rk_mesh *mesh)
+{
+    MPI_Irecv(&mesh->sender.credit, sizeof mesh->sender.credit, MPI_BYTE, 0, RK_TAG_CREDIT, mesh->events,
+              &mesh->sender.request);
+}
+
+int rk_events_open(struct rk_mesh *mesh)
+{
+    mesh->sender.window = window_of(mesh->size);
+    mesh->sender.request = mesh->receiver.request = MPI_REQUEST_NULL;
+    if (mesh->rank == 0)
+        return rk_receiver_open(mesh);
+    await_credit(mesh);
+    return RANKCALL_OK;
+}
+
+void rk_events_close(struct rk_mesh *mesh)
+{
+    if (mesh->sender.window && mesh->rank && mesh->sender.request != MPI_REQUEST_NULL) {
+        MPI_Cancel(&mesh->sender.request);
+        MPI_Wait(&mesh->sender.request, MPI_STATUS_IGNORE);
+    }
+    rk_receiver_close(mesh);
+}
+
+/* Takes what rank 0 has sent back, if anything. */
+static void take_credit(struct rk_mesh *mesh)
+{
+    struct rk_sender *sender = &mesh->sender;
+    int arrived = 0;
+    MPI_Test(&sender->request, &arrived, MPI_STATUS_IGNORE);
+    if (!arrived)
+        return;
+    sender->used -= sender->credit.bytes;
+    if (sender->credit.verdict != RK_VERDICT_NONE)
+        sender->verdict = sender->credit.verdict;
+    await_credit(mesh);
+}
+
+struct room {
+    struct rk_mesh *mesh;
+    uint64_t cost;
+};
+
+static bool has_room(void *context)
+{
+    struct room *room = context;
+    if (room->mesh->sender.used + room->cost <= room->mesh->sender.window)
+        return true;
+    take_credit(room->mesh);
+    return room->mesh->sender.used + room->cost <= room->mesh->sender.window;
+}
+
+static bool has_verdict(void *context)
+{
+    struct rk_mesh *mesh = context;
+    take_credit(mesh);
+    return mesh->sender.verdict != RK_VERDICT_NONE;
+}
+
+static bool sent(void *context)
+{
+    int done = 0;
+    MPI_Test(context, &done, MPI_STATUS_IGNORE);
+    return done;
+}
+
+/* Rank 0 takes the pieces as they come; a sender looks by itself, since a large send needs its hand. */
+static void send_piece(struct rk_mesh *mesh, const uint8_t *bytes, uint64_t size)
+{
+    for (uint64_t offset = 0; offset < size; offset += BULK_CHUNK) {
+        uint64_t left = size - offset;
+        MPI_Request request;
+        MPI_Isend(bytes + offset, left < BULK_CHUNK ? (int)left : (int)BULK_CHUNK, MPI_BYTE, 0, RK_TAG_BULK,
+                  mesh->events, &request);
+        rk_io_ring(mesh);
+        while (!sent(&request))
+            sched_yield();
+    }
+}
+
+static bool send_bulk(struct rk_mesh *mesh, const struct rankcall_payload *payload)
+{
+    const struct iovec *pieces;
+    rk_mesh_wait(mesh, has_verdict, mesh);
+    bool wanted = mesh->sender.verdict == RK_VERDICT_GO;
+    mesh->sender.verdict = RK_VERDICT_NONE;
+    size_t count = wanted ? rk_payload_pieces(payload, &pieces) : 0;
+    for (size_t i = 0; i < count; i++)
+        send_piece(mesh, pieces[i].iov_base, pieces[i].iov_len);
+    return wanted;
+}
+
+bool rk_events_send(struct rk_mesh *mesh, enum rk_message_kind kind, uint64_t number, uint64_t sequence,
+                    const struct rankcall_payload *payload)
+{
+    uint8_t message[RK_INLINE_MAX];
+    struct rk_envelope envelope = {.kind = kind, .rank = (uint32_t)mesh->rank, .number = number, .sequence = sequence};
+    envelope.size = rk_payload_size(payload);
+    envelope.bulk = RK_ENVELOPE_SIZE + envelope.size > RK_INLINE_MAX;
+    struct room room = {mesh, rk_events_cost(envelope.size)};
+    if (!has_room(&room))
+        rk_mesh_wait(mesh, has_room, &room);
+    mesh->sender.used += room.cost;
+    memcpy(message, &envelope, sizeof envelope);
+    if (!envelope.bulk)
+        rk_payload_copy(payload, message + RK_ENVELOPE_SIZE);
+    MPI_Send(message, (int)room.cost, MPI_BYTE, 0, RK_TAG_EVENT, mesh->events);
+    rk_io_ring(mesh);
+    return envelope.bulk ? send_bulk(mesh, payload) : true;
+}

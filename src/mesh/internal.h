@@ -1,0 +1,92 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright (c) 2026 The rankcall authors */
+
+/* The mesh's inside: what its files share. */
+
+#ifndef RK_MESH_INTERNAL_H
+#define RK_MESH_INTERNAL_H
+
+#include <mpi.h>
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "mesh/mesh.h"
+
+enum rk_tag { RK_TAG_TALLY = 1, RK_TAG_CHECKPOINT, RK_TAG_RING, RK_TAG_EVENT, RK_TAG_BULK, RK_TAG_CREDIT };
+
+/* A doorbell in the node's shared memory: `rung` counts, `sleepers` tells ringers whether a system call is worth it. */
+struct rk_bell {
+    _Alignas(64) _Atomic uint32_t rung;
+    _Atomic uint32_t sleepers;
+};
+
+/* The memory that the ranks of a node share. */
+struct rk_segment {
+    struct rk_bell all;                      /* announcements: `rung` counts them */
+    _Alignas(64) _Atomic uint32_t io_asleep; /* rank 0's IO thread waits for its descriptor */
+    struct rk_bell rank[];                   /* by local rank */
+};
+
+/* A word that goes down the tree. */
+struct rk_checkpoint {
+    uint64_t number, answer;
+};
+
+/* What rank 0 answers to a sender. */
+struct rk_credit {
+    uint64_t bytes;
+    uint64_t verdict; /* enum rk_verdict */
+};
+enum rk_verdict { RK_VERDICT_NONE, RK_VERDICT_GO, RK_VERDICT_SKIP };
+
+/* A rank's end of the funnel. */
+struct rk_sender {
+    uint64_t window, used;
+    struct rk_credit credit; /* being received */
+    MPI_Request request;
+    uint64_t verdict;
+};
+
+/* Rank 0's end. */
+struct rk_receiver {
+    uint64_t *owed; /* credit not yet returned, by rank */
+    uint8_t *bulk;  /* being received: envelope and payload; NULL: none */
+    struct rk_envelope envelope;
+    uint64_t received;
+    MPI_Request request;
+    int request_size;
+};
+
+struct rk_mesh {
+    int rank, size, local_rank, local_size, nodes;
+    bool initialised_mpi;
+    MPI_Comm control, events, user, local;
+    struct rk_rank_info *ranks;
+    struct rk_segment *segment;
+    size_t segment_size;
+    uint32_t rings_seen;
+    int io_fifo;                /* rank 0: both ends; ranks of its node: the write end; else -1 */
+    struct rk_checkpoint early; /* heard before the handler asked; number 0: none */
+    struct rk_sender sender;
+    struct rk_receiver receiver;
+};
+
+/* segment.c: the node's shared memory and the IO thread's bell. Collective over mesh->local. */
+int rk_segment_open(struct rk_mesh *mesh);
+void rk_segment_close(struct rk_mesh *mesh);
+
+/* bell.c */
+void rk_bell_ring(struct rk_bell *bell);
+void rk_bell_wait(struct rk_bell *bell, int64_t poll_us, bool (*ready)(void *), void *context);
+int64_t rk_mesh_poll_us(const struct rk_mesh *mesh); /* how long a sleeper may sleep at most; -1: without limit */
+
+/* events_send.c, events_receive.c */
+int rk_events_open(struct rk_mesh *mesh);
+void rk_events_close(struct rk_mesh *mesh);
+int rk_receiver_open(struct rk_mesh *mesh);
+void rk_receiver_close(struct rk_mesh *mesh);
+
+/* What a message takes of its rank's window. */
+uint64_t rk_events_cost(uint64_t payload_size);
+
+#endif

@@ -1,0 +1,164 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright (c) 2026 The rankcall authors */
+
+/* Opening and closing the mesh: MPI, its communicators, and who the ranks are. */
+
+#include "mesh/mesh.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/error.h"
+#include "mesh/comm.h"
+#include "mesh/internal.h"
+
+/* The ranks of this node as the launch method tells them before MPI is up; 1 when it doesn't. */
+static int local_ranks_expected(void)
+{
+    static const char *const variables[] = {"OMPI_COMM_WORLD_LOCAL_SIZE", "SLURM_NTASKS_PER_NODE",
+                                            "SLURM_STEP_TASKS_PER_NODE"};
+    for (size_t i = 0; i < sizeof variables / sizeof *variables; i++) {
+        const char *value = getenv(variables[i]);
+        if (value && atoi(value) > 0)
+            return atoi(value);
+    }
+    return 1;
+}
+
+void rk_mesh_prepare_environment(int cpus)
+{
+    /* Rank 0 has a second thread, so one CPU a rank is not enough for spinning. */
+    if (local_ranks_expected() + 1 > cpus)
+        setenv("OMPI_MCA_mpi_yield_when_idle", "1", 0);
+}
+
+static int initialise_mpi(struct rk_mesh *mesh)
+{
+    int level = MPI_THREAD_SINGLE, initialised = 0;
+    MPI_Initialized(&initialised);
+    if (initialised) {
+        MPI_Query_thread(&level);
+    } else {
+        MPI_Init_thread(NULL, NULL, MPI_THREAD_MULTIPLE, &level);
+        mesh->initialised_mpi = true;
+    }
+    if (level < MPI_THREAD_MULTIPLE)
+        return rk_error(RANKCALL_ELAUNCH, "MPI gives thread level %d, but rankcall needs MPI_THREAD_MULTIPLE (%d)",
+                        level, MPI_THREAD_MULTIPLE);
+    MPI_Comm_rank(MPI_COMM_WORLD, &mesh->rank);
+    MPI_Comm_size(MPI_COMM_WORLD, &mesh->size);
+    MPI_Comm_dup(MPI_COMM_WORLD, &mesh->control);
+    MPI_Comm_dup(MPI_COMM_WORLD, &mesh->events);
+    MPI_Comm_dup(MPI_COMM_WORLD, &mesh->user);
+    return RANKCALL_OK;
+}
+
+/* Nodes are numbered by their lowest rank, so that rank 0 is on node 0. */
+static void find_nodes(struct rk_mesh *mesh)
+{
+    int leader = mesh->rank, is_leader, before = 0;
+    MPI_Comm_split_type(MPI_COMM_WORLD, MPI_COMM_TYPE_SHARED, mesh->rank, MPI_INFO_NULL, &mesh->local);
+    MPI_Comm_rank(mesh->local, &mesh->local_rank);
+    MPI_Comm_size(mesh->local, &mesh->local_size);
+    is_leader = mesh->local_rank == 0;
+    MPI_Exscan(&is_leader, &before, 1, MPI_INT, MPI_SUM, mesh->control);
+    if (mesh->rank == 0)
+        before = 0; /* MPI_Exscan leaves rank 0's result undefined */
+    MPI_Allreduce(&is_leader, &mesh->nodes, 1, MPI_INT, MPI_SUM, mesh->control);
+    leader = before;
+    MPI_Bcast(&leader, 1, MPI_INT, 0, mesh->local);
+    mesh->ranks[mesh->rank].node = leader;
+}
+
+static int exchange_infos(struct rk_mesh *mesh, const struct rk_rank_info *info)
+{
+    mesh->ranks = calloc((size_t)mesh->size, sizeof *mesh->ranks);
+    if (!mesh->ranks)
+        return rk_error(RANKCALL_EINTERNAL, "out of memory");
+    find_nodes(mesh);
+    struct rk_rank_info mine = *info;
+    mine.rank = mesh->rank;
+    mine.local_rank = mesh->local_rank;
+    mine.node = mesh->ranks[mesh->rank].node;
+    mine.pid = (int32_t)getpid();
+    gethostname(mine.host, sizeof mine.host - 1);
+    MPI_Allgather(&mine, sizeof mine, MPI_BYTE, mesh->ranks, sizeof mine, MPI_BYTE, mesh->control);
+    return RANKCALL_OK;
+}
+
+int rk_mesh_open(const struct rk_rank_info *info, struct rk_mesh **out)
+{
+    struct rk_mesh *mesh = calloc(1, sizeof *mesh);
+    if (!mesh)
+        return rk_error(RANKCALL_EINTERNAL, "out of memory");
+    mesh->io_fifo = -1;
+    int code = initialise_mpi(mesh);
+    if (!code)
+        code = exchange_infos(mesh, info);
+    if (!code)
+        code = rk_segment_open(mesh);
+    if (!code)
+        code = rk_events_open(mesh);
+    if (code) {
+        rk_mesh_close(mesh);
+        return code;
+    }
+    *out = mesh;
+    return RANKCALL_OK;
+}
+
+static void free_comm(MPI_Comm *comm)
+{
+    if (*comm != MPI_COMM_NULL && *comm)
+        MPI_Comm_free(comm);
+}
+
+void rk_mesh_close(struct rk_mesh *mesh)
+{
+    if (!mesh)
+        return;
+    rk_events_close(mesh);
+    rk_segment_close(mesh);
+    free_comm(&mesh->control);
+    free_comm(&mesh->events);
+    free_comm(&mesh->user);
+    free_comm(&mesh->local);
+    if (mesh->initialised_mpi)
+        MPI_Finalize();
+    free(mesh->ranks);
+    free(mesh);
+}
+
+void rk_mesh_abort(struct rk_mesh *mesh, int status)
+{
+    (void)mesh;
+    MPI_Abort(MPI_COMM_WORLD, status);
+    abort(); /* MPI_Abort does not return */
+}
+
+int rk_mesh_rank(const struct rk_mesh *mesh)
+{
+    return mesh->rank;
+}
+
+int rk_mesh_size(const struct rk_mesh *mesh)
+{
+    return mesh->size;
+}
+
+int rk_mesh_nodes(const struct rk_mesh *mesh)
+{
+    return mesh->nodes;
+}
+
+const struct rk_rank_info *rk_mesh_info(const struct rk_mesh *mesh, int rank)
+{
+    return &mesh->ranks[rank];
+}
+
+MPI_Comm rk_mesh_user_comm(const struct rk_mesh *mesh)
+{
+    return mesh->user;
+}

@@ -1,0 +1,164 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright (c) 2026 The rankcall authors */
+
+/* The mesh: the ranks of a job and what moves between them. The only code of the runtime that knows MPI.
+ *
+ * Control traffic (announcements, tallies, checkpoints), events and the worker's own traffic each have a communicator.
+ * Whoever waits spins briefly with sched_yield and then sleeps on a doorbell in memory shared by the node; between
+ * nodes, where no doorbell reaches yet, sleepers look again every RK_REMOTE_POLL_US. Data always goes by MPI. */
+
+#ifndef RK_MESH_MESH_H
+#define RK_MESH_MESH_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "wire/payload.h"
+
+#define RK_SPIN_US        50  /* how long a waiter spins before it sleeps */
+#define RK_REMOTE_POLL_US 500 /* how often a waiter looks when its peers may be on another node */
+
+struct rk_mesh;
+
+/* What every rank tells of itself at the start. Plain bytes: travels by MPI_Allgather. */
+struct rk_rank_info {
+    int32_t rank, local_rank, node, pid;
+    char host[72];
+    char device[32];
+    char cpus[128];
+};
+
+/* Initialises MPI (thread level multiple) unless that was done, and connects this rank. `info` has device and cpus
+ * filled in. Errors: RANKCALL_ESYSTEM, RANKCALL_ELAUNCH (no MPI_THREAD_MULTIPLE). Collective. */
+int rk_mesh_open(const struct rk_rank_info *info, struct rk_mesh **out);
+
+/* Frees everything and finalises MPI if rk_mesh_open initialised it. Takes NULL. Collective. */
+void rk_mesh_close(struct rk_mesh *mesh);
+
+/* Ends all ranks at once. Does not return. Threads: any. */
+_Noreturn void rk_mesh_abort(struct rk_mesh *mesh, int status);
+
+int rk_mesh_rank(const struct rk_mesh *mesh);
+int rk_mesh_size(const struct rk_mesh *mesh);
+int rk_mesh_nodes(const struct rk_mesh *mesh);
+const struct rk_rank_info *rk_mesh_info(const struct rk_mesh *mesh, int rank);
+
+/* Sets mpi_yield_when_idle in the environment when this node runs more threads of ours than it has usable CPUs, unless
+ * the user set it. Before MPI_Init. `cpus`: the CPUs that this rank may use. */
+void rk_mesh_prepare_environment(int cpus);
+
+/* ---- Announcements: what all ranks do next ---- */
+
+enum rk_operation { RK_OPERATION_CALL = 1, RK_OPERATION_STOP = 2 };
+
+struct rk_announcement {
+    uint32_t operation; /* enum rk_operation */
+    uint32_t streaming;
+    uint32_t handler; /* index into the worker's table */
+    uint32_t reserved;
+    uint64_t number;
+    uint64_t payload_size;
+};
+
+/* Tells every rank (rank 0's main thread too) that one more announcement is to be broadcast. Rank 0; any thread. */
+void rk_mesh_ring_all(struct rk_mesh *mesh);
+
+/* Sleeps until rk_mesh_ring_all was called once more than this function returned. Main thread. */
+void rk_mesh_await_ring(struct rk_mesh *mesh);
+
+/* Broadcasts an announcement and its payload from rank 0. There, both are given; on other ranks they are received,
+ * *payload is new, the caller's (NULL for a STOP). Collective, main threads. Errors: memory is out on this rank: the
+ * job is aborted. */
+void rk_mesh_broadcast(struct rk_mesh *mesh, struct rk_announcement *announcement, struct rankcall_payload **payload);
+
+/* ---- Tallies and checkpoints: up and down a binomial tree, O(log N) messages deep ---- */
+
+struct rk_tally {
+    uint64_t number;   /* of the call; 0: setup */
+    uint64_t messages; /* sent to rank 0's funnel in this call */
+    uint64_t failed;   /* ranks that failed */
+};
+
+/* Sums the ranks' tallies into rank 0's. Collective, main threads; a rank returns as soon as its part is done. */
+void rk_mesh_tally(struct rk_mesh *mesh, struct rk_tally *tally);
+
+/* Drops what is left of checkpoints of earlier calls. At the beginning of each call, main thread. */
+void rk_mesh_begin(struct rk_mesh *mesh, uint64_t number);
+
+/* Spreads rank 0's answer to all: at rank 0 `answer` goes out, on others the return value is what came. A rank that
+ * leaves the call early (rk_mesh_leave) makes the ranks behind it see true. Collective, handlers' threads. */
+bool rk_mesh_checkpoint(struct rk_mesh *mesh, uint64_t number, bool answer);
+
+/* Releases the ranks that would wait for this one at a later checkpoint of the call: for a handler that failed. */
+void rk_mesh_leave(struct rk_mesh *mesh, uint64_t number);
+
+/* ---- The funnel's transport: messages from any rank but 0 to rank 0's IO thread, in order per rank ---- */
+
+#define RK_ENVELOPE_SIZE \
+    48 /* bytes before the payload: exactly a frame header and an event head, written over them later */
+#define RK_INLINE_MAX 4000 /* envelope and payload of a message that goes in one piece */
+
+enum rk_message_kind { RK_MESSAGE_EVENT = 1, RK_MESSAGE_ERROR = 2 };
+
+struct rk_envelope {
+    uint32_t kind; /* enum rk_message_kind */
+    uint32_t rank;
+    uint64_t number;   /* of the call */
+    uint64_t sequence; /* within rank, call and kind */
+    uint64_t size;     /* of the payload */
+    uint64_t bulk;     /* 1: the payload follows when rank 0 says so */
+    uint64_t reserved;
+};
+
+/* Sends one message; `payload` is frozen. Blocks while this rank's window is used up (the client is slow).
+ * Returns false when rank 0 did not want it (the call has ended there). Threads: any, one at a time. */
+bool rk_events_send(struct rk_mesh *mesh, enum rk_message_kind kind, uint64_t number, uint64_t sequence,
+                    const struct rankcall_payload *payload);
+
+struct rk_arrival {
+    struct rk_envelope envelope;
+    uint8_t *bulk; /* NULL: the whole message lies in the buffer given; else malloc()ed: envelope and payload, the
+                      caller's */
+};
+
+enum rk_poll {
+    RK_POLL_NOTHING,
+    RK_POLL_MESSAGE, /* a whole message */
+    RK_POLL_OFFER,   /* a bulk message of envelope.size bytes is offered by envelope.rank: accept or refuse it */
+    RK_POLL_MOVING,  /* a bulk message is on its way: poll again soon, without sleeping */
+};
+
+/* What has arrived. `buffer` has RK_INLINE_MAX bytes. Rank 0's IO thread. Never blocks. */
+enum rk_poll rk_events_poll(struct rk_mesh *mesh, uint8_t *buffer, struct rk_arrival *arrival);
+
+/* Answers an offer. Accepting takes memory for it: false (and refused) when there is none. At most one accepted at a
+ * time. */
+bool rk_events_accept(struct rk_mesh *mesh, const struct rk_envelope *envelope);
+void rk_events_refuse(struct rk_mesh *mesh, const struct rk_envelope *envelope);
+
+/* Owes a rank the window that a message used, and pays when enough has come together; with `hold` it only notes the debt, for a
+ * client that reads slowly. rk_events_settle pays all large enough debts. Rank 0's IO thread. */
+void rk_events_credit(struct rk_mesh *mesh, const struct rk_envelope *envelope, bool hold);
+void rk_events_settle(struct rk_mesh *mesh);
+
+/* The window of one rank in bytes. */
+uint64_t rk_events_window(const struct rk_mesh *mesh);
+
+/* ---- Doorbells of single sleepers ---- */
+
+/* Waits in this rank until ready(context); spins, then sleeps until rung. Any thread. */
+void rk_mesh_wait(struct rk_mesh *mesh, bool (*ready)(void *context), void *context);
+
+/* Rings a rank of this node (no effect on remote ones, which look by themselves). Any thread. */
+void rk_mesh_ring(struct rk_mesh *mesh, int rank);
+
+/* The IO thread's bell: a descriptor to wait on at rank 0, which becomes readable when rung while asleep.
+ * Pattern: rk_io_doze(), look once more for work, wait for the descriptor, rk_io_wake(); rk_io_drain() when it was
+ * readable. */
+int rk_io_bell_fd(const struct rk_mesh *mesh);
+void rk_io_doze(struct rk_mesh *mesh);
+void rk_io_wake(struct rk_mesh *mesh);
+void rk_io_drain(struct rk_mesh *mesh);
+void rk_io_ring(struct rk_mesh *mesh);
+
+#endif

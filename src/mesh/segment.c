@@ -1,0 +1,153 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright (c) 2026 The rankcall authors */
+
+/* The memory that the ranks of a node share, and the pipe that wakes rank 0's IO thread.
+ *
+ * Both are opened by name by every rank and unlinked before anybody goes on, so that nothing is left behind however
+ * the job ends. */
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/error.h"
+#include "base/fd.h"
+#include "mesh/internal.h"
+
+#define NAME_SIZE 64
+
+/* The ranks of a node agree whether a step worked on all of them. */
+static int agree(struct rk_mesh *mesh, int code)
+{
+    int worst = 0;
+    MPI_Allreduce(&code, &worst, 1, MPI_INT, MPI_MAX, mesh->local);
+    if (code || !worst)
+        return code;
+    return rk_error(RANKCALL_ESYSTEM, "another rank of this node could not join the shared memory");
+}
+
+static int create_segment(const char *name, size_t size)
+{
+    int fd = shm_open(name, O_RDWR | O_CREAT | O_EXCL, 0600);
+    if (fd < 0)
+        return rk_error_system("cannot create shared memory %s", name);
+    int code = RANKCALL_OK;
+    int failure = posix_fallocate(fd, 0, (off_t)size); /* a full /dev/shm must fail here, not with SIGBUS later */
+    if (failure) {
+        errno = failure;
+        code = rk_error_system("cannot take %zu bytes of shared memory (is /dev/shm full?)", size);
+    }
+    close(fd);
+    return code;
+}
+
+static int map_segment(struct rk_mesh *mesh, const char *name)
+{
+    int fd = shm_open(name, O_RDWR, 0);
+    if (fd < 0)
+        return rk_error_system("cannot open shared memory %s", name);
+    void *memory = mmap(NULL, mesh->segment_size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    close(fd);
+    if (memory == MAP_FAILED)
+        return rk_error_system("cannot map shared memory %s", name);
+    mesh->segment = memory;
+    return RANKCALL_OK;
+}
+
+static int join_segment(struct rk_mesh *mesh, char name[NAME_SIZE])
+{
+    mesh->segment_size = sizeof(struct rk_segment) + (size_t)mesh->local_size * sizeof(struct rk_bell);
+    int code = RANKCALL_OK;
+    if (mesh->local_rank == 0) {
+        snprintf(name, NAME_SIZE, "/rankcall-%ld-%llx", (long)getpid(), (unsigned long long)rk_now_us());
+        code = create_segment(name, mesh->segment_size);
+    }
+    MPI_Bcast(name, NAME_SIZE, MPI_CHAR, 0, mesh->local);
+    code = agree(mesh, code);
+    if (!code)
+        code = agree(mesh, map_segment(mesh, name));
+    if (mesh->local_rank == 0)
+        shm_unlink(name);
+    return code;
+}
+
+/* The pipe has a name for as long as the ranks of rank 0's node need to open it. */
+static int join_pipe(struct rk_mesh *mesh)
+{
+    char folder[NAME_SIZE] = "/tmp/rankcall-pipe-XXXXXX", path[NAME_SIZE + 8];
+    int code = RANKCALL_OK;
+    if (mesh->rank == 0 && !mkdtemp(folder))
+        code = rk_error_system("cannot make a folder in /tmp");
+    MPI_Bcast(folder, NAME_SIZE, MPI_CHAR, 0, mesh->local);
+    snprintf(path, sizeof path, "%s/io", folder);
+    if (!code && mesh->rank == 0 && mkfifo(path, 0600))
+        code = rk_error_system("cannot make a pipe at %s", path);
+    if (!code && mesh->rank == 0)
+        mesh->io_fifo = open(path, O_RDWR | O_NONBLOCK | O_CLOEXEC);
+    code = agree(mesh, code);
+    if (!code && mesh->rank != 0)
+        mesh->io_fifo = open(path, O_WRONLY | O_NONBLOCK | O_CLOEXEC);
+    if (!code && mesh->io_fifo < 0)
+        code = rk_error_system("cannot open the pipe %s", path);
+    code = agree(mesh, code);
+    if (mesh->rank == 0) {
+        unlink(path);
+        rmdir(folder);
+    }
+    return code;
+}
+
+int rk_segment_open(struct rk_mesh *mesh)
+{
+    char name[NAME_SIZE] = "";
+    mesh->io_fifo = -1;
+    int code = join_segment(mesh, name);
+    if (!code && mesh->ranks[mesh->rank].node == 0)
+        code = join_pipe(mesh);
+    return code;
+}
+
+void rk_segment_close(struct rk_mesh *mesh)
+{
+    rk_fd_close(&mesh->io_fifo);
+    if (mesh->segment)
+        munmap(mesh->segment, mesh->segment_size);
+    mesh->segment = NULL;
+}
+
+int rk_io_bell_fd(const struct rk_mesh *mesh)
+{
+    return mesh->io_fifo;
+}
+
+void rk_io_doze(struct rk_mesh *mesh)
+{
+    atomic_store(&mesh->segment->io_asleep, 1);
+}
+
+void rk_io_wake(struct rk_mesh *mesh)
+{
+    atomic_store(&mesh->segment->io_asleep, 0);
+}
+
+void rk_io_drain(struct rk_mesh *mesh)
+{
+    char bytes[64];
+    while (read(mesh->io_fifo, bytes, sizeof bytes) == (ssize_t)sizeof bytes)
+        continue;
+}
+
+void rk_io_ring(struct rk_mesh *mesh)
+{
+    if (mesh->io_fifo < 0)
+        return;
+    atomic_thread_fence(memory_order_seq_cst); /* the work is visible before the look at the sleeper */
+    if (atomic_load(&mesh->segment->io_asleep) && atomic_exchange(&mesh->segment->io_asleep, 0))
+        while (write(mesh->io_fifo, "", 1) < 0 && errno == EINTR)
+            continue;
+}

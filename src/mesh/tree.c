@@ -1,0 +1,107 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright (c) 2026 The rankcall authors */
+
+/* Tallies up and checkpoints down a binomial tree rooted at rank 0: O(log N) messages deep, with sleeping waiters.
+ *
+ * A rank's parent is its number without the lowest bit that is set; its children are its number plus each lower power
+ * of two. Checkpoint messages carry the call's number, so that one left over from a call that a rank left early is
+ * recognised. */
+
+#include "mesh/internal.h"
+
+#define CHECKPOINT_LEAVE 2 /* beside 0 and 1: the sender has left the call */
+
+struct receive {
+    struct rk_mesh *mesh;
+    MPI_Request request;
+};
+
+static bool received(void *context)
+{
+    struct receive *receive = context;
+    int done = 0;
+    MPI_Test(&receive->request, &done, MPI_STATUS_IGNORE);
+    return done;
+}
+
+static void receive_from(struct rk_mesh *mesh, int rank, enum rk_tag tag, void *bytes, int size)
+{
+    struct receive receive = {.mesh = mesh};
+    MPI_Irecv(bytes, size, MPI_BYTE, rank, tag, mesh->control, &receive.request);
+    rk_mesh_wait(mesh, received, &receive);
+}
+
+static void send_to(struct rk_mesh *mesh, int rank, enum rk_tag tag, const void *bytes, int size)
+{
+    MPI_Send(bytes, size, MPI_BYTE, rank, tag, mesh->control);
+    rk_mesh_ring(mesh, rank);
+}
+
+static int parent(int rank)
+{
+    return rank & (rank - 1);
+}
+
+/* The child reached by adding `bit`, or -1: there is none, nor for higher bits. */
+static int child(const struct rk_mesh *mesh, int bit)
+{
+    if (mesh->rank & bit || mesh->rank + bit >= mesh->size)
+        return -1;
+    return mesh->rank + bit;
+}
+
+void rk_mesh_tally(struct rk_mesh *mesh, struct rk_tally *tally)
+{
+    int from;
+    for (int bit = 1; (from = child(mesh, bit)) > 0; bit <<= 1) {
+        struct rk_tally part;
+        receive_from(mesh, from, RK_TAG_TALLY, &part, sizeof part);
+        tally->messages += part.messages;
+        tally->failed += part.failed;
+    }
+    if (mesh->rank)
+        send_to(mesh, parent(mesh->rank), RK_TAG_TALLY, tally, sizeof *tally);
+}
+
+static void pass_on(struct rk_mesh *mesh, struct rk_checkpoint checkpoint)
+{
+    int to;
+    for (int bit = 1; (to = child(mesh, bit)) > 0; bit <<= 1)
+        send_to(mesh, to, RK_TAG_CHECKPOINT, &checkpoint, sizeof checkpoint);
+}
+
+void rk_mesh_begin(struct rk_mesh *mesh, uint64_t number)
+{
+    while (mesh->rank && mesh->early.number < number) {
+        int arrived = 0;
+        MPI_Iprobe(parent(mesh->rank), RK_TAG_CHECKPOINT, mesh->control, &arrived, MPI_STATUS_IGNORE);
+        if (!arrived)
+            return;
+        MPI_Recv(&mesh->early, sizeof mesh->early, MPI_BYTE, parent(mesh->rank), RK_TAG_CHECKPOINT, mesh->control,
+                 MPI_STATUS_IGNORE);
+    }
+}
+
+/* The parent's next word on this call; what it said on earlier calls is dropped. */
+static struct rk_checkpoint hear(struct rk_mesh *mesh, uint64_t number)
+{
+    struct rk_checkpoint checkpoint = mesh->early;
+    mesh->early.number = 0;
+    while (checkpoint.number != number)
+        receive_from(mesh, parent(mesh->rank), RK_TAG_CHECKPOINT, &checkpoint, sizeof checkpoint);
+    return checkpoint;
+}
+
+bool rk_mesh_checkpoint(struct rk_mesh *mesh, uint64_t number, bool answer)
+{
+    struct rk_checkpoint checkpoint = {number, answer};
+    if (mesh->rank)
+        checkpoint = hear(mesh, number);
+    pass_on(mesh, checkpoint);
+    return checkpoint.answer != 0;
+}
+
+void rk_mesh_leave(struct rk_mesh *mesh, uint64_t number)
+{
+    pass_on(mesh, (struct rk_checkpoint){number, CHECKPOINT_LEAVE});
+}
