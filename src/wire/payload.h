@@ -30,6 +30,10 @@ int rk_payload_decode(uint8_t *bytes, uint64_t size, struct rankcall_payload **o
 /* One more reference; rankcall_payload_free drops one. Threads: any. */
 struct rankcall_payload *rk_payload_ref(struct rankcall_payload *payload);
 
+/* Copies the attachments that a payload being built only borrows, so that it may outlive its maker's memory.
+ * Errors: RANKCALL_EINTERNAL (memory). */
+int rk_payload_own(struct rankcall_payload *payload);
+
 /* Makes a built payload read-only and fixes its wire form; no effect on a frozen one.
  * Errors: RANKCALL_ETOOLARGE (JSON over RK_JSON_CAP), RANKCALL_EINTERNAL (memory). */
 int rk_payload_freeze(struct rankcall_payload *payload);
