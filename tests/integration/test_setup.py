@@ -1,0 +1,140 @@
+# SPDX-License-Identifier: BSD-3-Clause
+# Copyright (c) 2026 The rankcall authors
+
+"""Setup and teardown: once on every rank, and what the world sees when setup fails."""
+
+import json
+import os
+
+import strangers_client as wire
+from harness import case, check, equal, main, program, raises
+from strangers_client import JobError
+
+BOTH = ("launcher", "mpirun")
+
+
+def marks(folder, what):
+    return sorted(int(name.split(".")[1]) for name in os.listdir(folder) if name.startswith(what))
+
+
+@case("setup and teardown run once on every rank", ranks=(1, 2, 3, 4), by=BOTH, own=True)
+def once(t):
+    folder = t.folder("marks")
+    t.job = t.start(setup=json.dumps({"marks": folder}))
+    equal(marks(folder, "setup"), list(range(t.ranks)), "setups")
+    equal(marks(folder, "teardown"), [], "teardowns before the end")
+    t.job.stop()
+    equal(marks(folder, "teardown"), list(range(t.ranks)), "teardowns")
+
+
+@case("setup's arguments may come from a file", by=BOTH, own=True)
+def from_file(t):
+    path = os.path.join(t.sandbox.folder, "setup.json")
+    with open(path, "w") as file:
+        file.write('{"from": "file"}\n')
+    t.job = t.start(setup="@" + path)
+    with t.job.connect() as client:
+        equal(client.invoke("info").json["setup"], {"from": "file"})
+
+
+@case("setup's arguments that are no JSON object are refused", by=BOTH, own=True)
+def bad_arguments(t):
+    for setup in ("[1]", '{"a": NaN}', "@/no/such/file"):
+        job = t.start(setup=setup, ready=False)
+        check(job.wait() != 0, "%s was accepted" % setup)
+        check("setup" in job.output(), "the output does not say why: " + job.output())
+
+
+@case("a setup that fails on one rank ends the job and names it", ranks=(1, 2, 4), by=BOTH, own=True)
+def fails(t):
+    for rank in sorted({0, t.ranks - 1}):
+        folder = t.folder("marks%d" % rank)
+        setup = {"fail": rank, "message": "no weights", "marks": folder}
+        job = t.start(setup=json.dumps(setup), ready=False)
+        status = job.wait()
+        check(status != 0, "exit status 0 after a failed setup")
+        check(t.by == "mpirun" or status == 5, "exit status %d, not that of worker_error" % status)
+        check("no weights" in job.output() and "rank %d" % rank in job.output(), job.output())
+        equal(marks(folder, "setup"), list(range(t.ranks)), "setups")
+        equal(marks(folder, "teardown"), [one for one in range(t.ranks) if one != rank], "teardowns")
+
+
+@case("a setup that fails on every rank is told once or more, and ends the job", by=BOTH, own=True)
+def fails_everywhere(t):
+    job = t.start(setup='{"fail": -1, "message": "no weights"}', ready=False)
+    check(job.wait() != 0 and "no weights" in job.output(), job.output())
+
+
+@case("a setup that fails without a word ends the job", by=BOTH, own=True)
+def fails_mutely(t):
+    job = t.start(setup='{"fail_mute": 1}', ready=False)
+    check(job.wait() != 0 and "rank 1" in job.output(), job.output())
+
+
+def start_held(t, **more):
+    """A job whose setup goes on when the returned file appears."""
+    go = os.path.join(t.sandbox.folder, "go")
+    return t.start(setup=json.dumps({"go": go, **more}), ready=False), go
+
+
+@case("a client that waits for READY hears that setup failed", by=BOTH, own=True)
+def waiting_client(t):
+    job, go = start_held(t, fail=1, message="no weights")
+    with job.connect() as client:
+        equal(client.status()["state"], "starting", "state")
+        client.send(wire.frame(wire.STATUS, 5, b"\1" + bytes(7)))
+        client.ping()
+        open(go, "w").close()
+        try:
+            client.outcome(5)
+            raise AssertionError("no error")
+        except JobError as error:
+            equal((error.name, error.rank), ("worker_error", 1), "error")
+            check("no weights" in error.body["message"] and error.body["host"], str(error))
+        client.expect_close()
+    check(job.wait() != 0, "exit status 0")
+
+
+@case("a call that comes before READY runs then", by=BOTH, own=True)
+def early_call(t):
+    job, go = start_held(t)
+    with job.connect() as client:
+        id = client.submit("sum", {"value": 1})
+        client.ping()
+        equal(client.status()["state"], "starting", "state")
+        open(go, "w").close()
+        equal(client.outcome(id).json, {"sum": 3})
+        equal(client.status(wait=True)["state"], "ready", "state")
+
+
+@case("a call that waits for READY hears that setup failed", by=BOTH, own=True)
+def early_call_fails(t):
+    job, go = start_held(t, fail=0)
+    with job.connect() as client:
+        id = client.submit("sum", {"value": 1})
+        client.ping()
+        open(go, "w").close()
+        try:
+            client.outcome(id)
+            raise AssertionError("a result from a job whose setup failed")
+        except JobError as error:
+            check(error.name in ("worker_error", "shutting_down"), str(error))
+    check(job.wait() != 0, "exit status 0")
+
+
+@case("a rank that dies in setup ends the job", by=BOTH, own=True)
+def dies(t):
+    job = t.start(setup='{"die": 1}', ready=False)
+    check(job.wait() not in (0, None), "exit status 0")
+
+
+@case("the C++ worker and the C++ client understand each other", ranks=(1, 3), by=BOTH, own=True)
+def cpp(t):
+    t.job = t.start(worker="cpp_worker", setup='{"size": 7}')
+    result = t.run(program("cpp_client"), t.job.path, text=True)
+    equal(result.returncode, 0, result.stderr)
+    with t.job.connect() as client, raises("worker_error", text="complains"):
+        client.invoke("complain")
+
+
+main("setup")
