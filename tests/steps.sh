@@ -4,9 +4,10 @@
 # Sourced by ./quickstart and tests/run-all: progress lines, one log a step, and a configured build folder.
 # The caller sets `root` (of the sources) and `logs` (a folder).
 
+# say LINES...
 say()
 {
-    printf '%s\n' "$*"
+    printf '%s\n' "$@"
 }
 
 die()
