@@ -153,7 +153,7 @@ static int train(struct rankcall_call *call)
 {
     struct state *state = rankcall_call_state(call);
     struct training training = {
-        .epochs = 40, .batch = 64, .seed = 1, .rate = 0.05, .momentum = 0.9, .start = MPI_Wtime()};
+        .epochs = 30, .batch = 64, .seed = 1, .rate = 0.1, .momentum = 0.9, .start = MPI_Wtime()};
     char why[FILES_WHY];
     int status = read_options(call, &training);
 

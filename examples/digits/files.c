@@ -14,7 +14,7 @@
 #include "common/random.h"
 
 #define SPLIT_SEED 2026 /* of which digits are for training and which for the test */
-#define HEADER     "rankcall digits 64-32-10\n"
+#define HEADER     "rankcall digits 64-64-10\n"
 
 static int complain(char why[FILES_WHY], const char *path, const char *what)
 {

@@ -10,7 +10,7 @@
 
 enum {
     PIXELS = 64,
-    HIDDEN = 32,
+    HIDDEN = 64,
     CLASSES = 10,
     PARAMETERS = HIDDEN * (PIXELS + 1) + CLASSES * (HIDDEN + 1), /* weights and biases */
 };

@@ -4,6 +4,7 @@
 /* The handler `predict`: each rank classifies its share of the digits, rank 0 gathers. */
 
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "common/together.h"
@@ -14,9 +15,8 @@
 struct prediction {
     struct rankcall_attachment digits;
     int count;
-    double *mine; /* this rank's probabilities, CLASSES a digit */
-    double *all;  /* every rank's, for rank 0 */
-    double *labels;
+    double *mine;         /* this rank's probabilities, CLASSES a digit */
+    double *all;          /* every rank's, for rank 0 */
     int *counts, *places; /* doubles from each rank, and where they go */
 };
 
@@ -57,10 +57,9 @@ static int prepare(struct rankcall_call *call, struct prediction *self)
     const size_t digits = (size_t)self->count + 1; /* calloc(0) may be NULL */
     self->mine = calloc(digits, CLASSES * sizeof *self->mine);
     self->all = calloc(digits, CLASSES * sizeof *self->all);
-    self->labels = calloc(digits, sizeof *self->labels);
     self->counts = calloc(ranks, sizeof *self->counts);
     self->places = calloc(ranks, sizeof *self->places);
-    if (!self->mine || !self->all || !self->labels || !self->counts || !self->places)
+    if (!self->mine || !self->all || !self->counts || !self->places)
         return rankcall_fail(call, "no memory for %d digits", self->count);
     return 0;
 }
@@ -104,6 +103,31 @@ static void gather(struct rankcall_call *call, struct prediction *self)
                 rankcall_call_comm(call));
 }
 
+/* [7, 2, …]: the likeliest class of each digit. Returns: text for free(), NULL when memory is out. */
+static char *list_labels(const struct prediction *self)
+{
+    char *json = NULL;
+    size_t size;
+    FILE *text = open_memstream(&json, &size);
+
+    if (!text)
+        return NULL;
+    fputc('[', text);
+    for (int i = 0; i < self->count; i++) {
+        const double *probability = self->all + (size_t)i * CLASSES;
+        int best = 0;
+        for (int k = 1; k < CLASSES; k++)
+            if (probability[k] > probability[best])
+                best = k;
+        fprintf(text, "%s%d", i > 0 ? ", " : "", best);
+    }
+    fputc(']', text);
+    if (fclose(text) == 0)
+        return json;
+    free(json);
+    return NULL;
+}
+
 /* {"labels": […]} and the attachment "probabilities" [n, 10]. */
 static int answer(struct rankcall_call *call, struct prediction *self)
 {
@@ -115,21 +139,20 @@ static int answer(struct rankcall_call *call, struct prediction *self)
                                                       .data = self->all,
                                                       .size = (uint64_t)self->count * CLASSES * sizeof *self->all};
     struct rankcall_payload *result = rankcall_payload_new();
+    char *labels = list_labels(self);
+    int status;
 
-    for (int i = 0; i < self->count; i++) {
-        const double *probability = self->all + (size_t)i * CLASSES;
-        int best = 0;
-        for (int k = 1; k < CLASSES; k++)
-            if (probability[k] > probability[best])
-                best = k;
-        self->labels[i] = best;
+    if (!result || !labels)
+        status = rankcall_fail(call, "no memory for the result");
+    else if (rankcall_set_json(result, "labels", labels) || rankcall_attach_copy(result, &probabilities))
+        status = -1;
+    else {
+        status = rankcall_result(call, result);
+        result = NULL;
     }
-    if (!result || rankcall_set_doubles(result, "labels", self->labels, (size_t)self->count) ||
-        rankcall_attach_copy(result, &probabilities)) {
-        rankcall_payload_free(result);
-        return -1;
-    }
-    return rankcall_result(call, result);
+    rankcall_payload_free(result);
+    free(labels);
+    return status;
 }
 
 int predict(struct rankcall_call *call)
@@ -146,7 +169,6 @@ int predict(struct rankcall_call *call)
     }
     free(self.mine);
     free(self.all);
-    free(self.labels);
     free(self.counts);
     free(self.places);
     return status;

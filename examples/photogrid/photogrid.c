@@ -59,6 +59,11 @@ static int fit(struct image *photo, int size, char why[IMAGE_WHY])
     const int factor = (longer + size - 1) / size, channels = photo->channels;
     struct image small;
 
+    if (photo->width < factor || photo->height < factor) {
+        snprintf(why, IMAGE_WHY, "a picture of %d x %d pixels is too thin to be shrunk to %d", photo->width,
+                 photo->height, size);
+        return -1;
+    }
     if (image_make(&small, photo->width / factor, photo->height / factor, 3, why))
         return -1;
     for (size_t i = 0; i < image_size(&small); i++) {
