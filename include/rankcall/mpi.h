@@ -6,6 +6,13 @@
 #ifndef RANKCALL_MPI_H
 #define RANKCALL_MPI_H
 
+/* MPI's C++ bindings, which are gone since MPI 3, would need a library of their own. */
+#ifndef OMPI_SKIP_MPICXX
+#define OMPI_SKIP_MPICXX 1
+#endif
+#ifndef MPICH_SKIP_MPICXX
+#define MPICH_SKIP_MPICXX 1
+#endif
 #include <mpi.h>
 
 #include <rankcall/worker.h>
