@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  * Copyright (c) 2026 The rankcall authors */
 
-/* A strict, resumable check of JSON text: RFC 8259, the top level one object, valid UTF-8, no duplicate key in an object
- * (compared after unescaping), no lone surrogate escape, nesting <= RK_JSON_DEPTH. Linear time whatever the input. */
+/* A strict, resumable check of JSON text: RFC 8259, the top level one object, valid UTF-8, no duplicate key in an
+ * object (compared after unescaping), no lone surrogate escape, nesting <= RK_JSON_DEPTH. Linear time whatever the
+ * input. */
 
 #ifndef RK_WIRE_JSON_CHECK_H
 #define RK_WIRE_JSON_CHECK_H

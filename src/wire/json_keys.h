@@ -3,8 +3,8 @@
 
 /* The keys of one object, to find duplicates in linear time whatever a peer sends.
  *
- * A key is known by its SipHash of 128 bits under a random seed of this process: who does not know the seed cannot make two
- * keys collide, and by chance they do not. So keys need not be kept or compared. */
+ * A key is known by its SipHash of 128 bits under a random seed of this process: who does not know the seed cannot make
+ * two keys collide, and by chance they do not. So keys need not be kept or compared. */
 
 #ifndef RK_WIRE_JSON_KEYS_H
 #define RK_WIRE_JSON_KEYS_H

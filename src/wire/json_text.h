@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  * Copyright (c) 2026 The rankcall authors */
 
-/* Walking JSON text that has passed rk_json_check: where a value's own text lies, and what a number's text says exactly. */
+/* Walking JSON text that has passed rk_json_check: where a value's own text lies, and what a number's text says
+ * exactly. */
 
 #ifndef RK_WIRE_JSON_TEXT_H
 #define RK_WIRE_JSON_TEXT_H

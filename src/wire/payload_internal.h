@@ -43,7 +43,7 @@ struct rankcall_payload {
     struct rk_attached *attached;
     size_t attached_count, attached_cap;
 
-    uint8_t *wire; /* received: everything; frozen: all up to the first attachment's data; NULL: size 0 */
+    uint8_t *wire;            /* received: everything; frozen: all up to the first attachment's data; NULL: size 0 */
     uint64_t wire_size, size; /* of `wire`, of the whole wire form */
     struct iovec *pieces;
     size_t piece_count;

@@ -1,0 +1,62 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright (c) 2026 The rankcall authors */
+
+/* A connection's life. conn_read.c and conn_write.c do its work. */
+
+#include <errno.h>
+#include <stdlib.h>
+
+#include "base/error.h"
+#include "base/fd.h"
+#include "wire/conn_internal.h"
+
+struct rk_conn *rk_conn_new(int fd, const struct rk_conn_callbacks *callbacks, void *context)
+{
+    struct rk_conn *conn = calloc(1, sizeof *conn);
+
+    if (!conn || rk_fd_prepare(fd)) {
+        if (!conn)
+            rk_error(RANKCALL_EINTERNAL, "no memory for a connection");
+        free(conn);
+        rk_fd_close(&fd);
+        return NULL;
+    }
+    conn->fd = fd;
+    conn->payload_cap = RK_PAYLOAD_CAP_DEFAULT;
+    conn->callbacks = *callbacks;
+    conn->context = context;
+    return conn;
+}
+
+void rk_conn_free(struct rk_conn *conn)
+{
+    int kept = errno;
+
+    if (!conn)
+        return;
+    rk_fd_close(&conn->fd);
+    rk_reading_clear(&conn->reading);
+    rk_writing_clear(&conn->writing);
+    free(conn);
+    errno = kept;
+}
+
+int rk_conn_fd(const struct rk_conn *conn)
+{
+    return conn->fd;
+}
+
+void rk_conn_set_payload_cap(struct rk_conn *conn, uint64_t cap)
+{
+    conn->payload_cap = cap;
+}
+
+bool rk_conn_mid_frame(const struct rk_conn *conn)
+{
+    return conn->reading.stage != RK_STAGE_HEADER || conn->reading.done > 0;
+}
+
+uint64_t rk_conn_queued(const struct rk_conn *conn)
+{
+    return conn->writing.queued;
+}

@@ -1,0 +1,290 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright (c) 2026 The rankcall authors */
+
+/* Writing frames: a queue of blocks. Small things are copied one behind the other into blocks of bytes; large ones are
+ * referenced by blocks of their own. */
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/uio.h>
+
+#include "base/error.h"
+#include "wire/conn_internal.h"
+
+#define SMALL_BLOCK ((size_t)4 << 10)  /* the first of a queue: most answers are one small frame */
+#define BLOCK       ((size_t)64 << 10) /* the others */
+#define COPY_CAP    ((size_t)32 << 10) /* a payload up to this is copied */
+#define TURN        ((size_t)8 << 20)  /* bytes written in one turn, lest a fast reader holds the thread */
+#define BATCH       ((size_t)1 << 20)  /* bytes offered to one system call, and pieces: more than a socket takes */
+#define PIECES      256
+
+struct rk_block {
+    struct rk_block *next;
+    struct rankcall_payload *payload; /* whose pieces these are, or NULL */
+    const struct iovec *pieces;       /* the payload's, or `own` */
+    size_t piece, piece_count;        /* the first one not yet written, and how many there are */
+    size_t offset;                    /* bytes of that piece that are written */
+    struct iovec own;                 /* bytes: here, or malloc()ed elsewhere */
+    size_t cap;                       /* of `bytes`; 0 where they are elsewhere */
+    uint8_t bytes[];
+};
+
+static void free_block(struct rk_block *block)
+{
+    if (!block->payload && block->cap == 0)
+        free(block->own.iov_base);
+    rankcall_payload_free(block->payload);
+    free(block);
+}
+
+void rk_writing_clear(struct rk_writing *writing)
+{
+    for (struct rk_block *next, *block = writing->first; block; block = next) {
+        next = block->next;
+        free_block(block);
+    }
+    writing->first = writing->last = NULL;
+    writing->queued = 0;
+}
+
+static struct rk_block *new_block(size_t cap)
+{
+    struct rk_block *block = malloc(sizeof *block + cap);
+
+    if (!block) {
+        rk_error(RANKCALL_EINTERNAL, "no memory to queue a frame");
+        return NULL;
+    }
+    memset(block, 0, sizeof *block);
+    block->cap = cap;
+    block->own.iov_base = block->bytes;
+    block->pieces = &block->own;
+    block->piece_count = 1;
+    return block;
+}
+
+static void append(struct rk_writing *writing, struct rk_block *block, uint64_t size)
+{
+    if (writing->last)
+        writing->last->next = block;
+    else
+        writing->first = block;
+    writing->last = block;
+    writing->queued += size;
+}
+
+static int closed(void)
+{
+    return rk_error(RANKCALL_ECLOSED, "the peer has closed the connection");
+}
+
+uint8_t *rk_conn_reserve(struct rk_conn *conn, size_t size)
+{
+    struct rk_writing *writing = &conn->writing;
+    struct rk_block *last = writing->last;
+    size_t cap = last || size > SMALL_BLOCK ? BLOCK : SMALL_BLOCK;
+
+    if (last && last->cap - last->own.iov_len >= size)
+        return last->bytes + last->own.iov_len;
+    if (!(last = new_block(size > cap ? size : cap)))
+        return NULL;
+    append(writing, last, 0);
+    return last->bytes;
+}
+
+void rk_conn_commit(struct rk_conn *conn, size_t size)
+{
+    if (conn->writing.failed)
+        return; /* nothing is written any more: the place is free again */
+    conn->writing.last->own.iov_len += size;
+    conn->writing.queued += size;
+}
+
+/* Memory is out, perhaps within a frame: nothing right can follow. */
+static int give_up(struct rk_conn *conn)
+{
+    rk_writing_clear(&conn->writing);
+    conn->writing.failed = true;
+    return RANKCALL_EINTERNAL;
+}
+
+int rk_conn_send_bytes(struct rk_conn *conn, const void *bytes, size_t size)
+{
+    const uint8_t *from = bytes;
+
+    if (conn->writing.failed)
+        return closed();
+    while (size > 0) {
+        size_t part = size < BLOCK ? size : BLOCK;
+        uint8_t *to = rk_conn_reserve(conn, part);
+
+        if (!to)
+            return give_up(conn);
+        memcpy(to, from, part);
+        rk_conn_commit(conn, part);
+        from += part;
+        size -= part;
+    }
+    return RANKCALL_OK;
+}
+
+int rk_conn_send_take(struct rk_conn *conn, void *bytes, size_t size)
+{
+    struct rk_block *block;
+    int code = RANKCALL_OK;
+
+    if (size <= SMALL_BLOCK) {
+        code = rk_conn_send_bytes(conn, bytes, size);
+    } else if (conn->writing.failed) {
+        code = closed();
+    } else if (!(block = new_block(0))) {
+        code = RANKCALL_EINTERNAL;
+    } else {
+        block->own = (struct iovec){bytes, size};
+        append(&conn->writing, block, size);
+        return RANKCALL_OK;
+    }
+    free(bytes);
+    return code;
+}
+
+static uint8_t *write_front(uint8_t *to, uint8_t type, uint64_t id, const uint8_t *head, size_t head_size,
+                            uint64_t payload_size)
+{
+    struct rk_header header = {
+        .version = RK_VERSION, .type = type, .id = id, .head_size = (uint32_t)head_size, .payload_size = payload_size};
+
+    rk_header_encode(&header, to);
+    if (head_size > 0)
+        memcpy(to + RK_HEADER_SIZE, head, head_size);
+    return to + RK_HEADER_SIZE + head_size;
+}
+
+/* A block that references the payload, not yet in the queue. */
+static struct rk_block *payload_block(struct rankcall_payload *payload)
+{
+    struct rk_block *block = new_block(0);
+
+    if (block) {
+        block->payload = rk_payload_ref(payload);
+        block->piece_count = rk_payload_pieces(payload, &block->pieces);
+    }
+    return block;
+}
+
+int rk_conn_send(struct rk_conn *conn, uint8_t type, uint64_t id, const uint8_t *head, size_t head_size,
+                 struct rankcall_payload *payload)
+{
+    struct rk_block *block = NULL;
+    size_t front = RK_HEADER_SIZE + head_size, copied;
+    uint64_t size;
+    uint8_t *to;
+    int code = payload ? rk_payload_freeze(payload) : RANKCALL_OK;
+
+    if (code)
+        return code;
+    if (conn->writing.failed)
+        return closed();
+    size = payload ? rk_payload_size(payload) : 0;
+    copied = size <= COPY_CAP ? (size_t)size : 0;
+    if (size > COPY_CAP && !(block = payload_block(payload)))
+        return RANKCALL_EINTERNAL;
+    if (!(to = rk_conn_reserve(conn, front + copied))) {
+        if (block)
+            free_block(block);
+        return RANKCALL_EINTERNAL;
+    }
+    to = write_front(to, type, id, head, head_size, size);
+    if (copied > 0)
+        rk_payload_copy(payload, to);
+    rk_conn_commit(conn, front + copied);
+    if (block)
+        append(&conn->writing, block, size);
+    return RANKCALL_OK;
+}
+
+/* Fills iov with what is to be written next; returns how many pieces. */
+static size_t collect(const struct rk_writing *writing, struct iovec iov[PIECES])
+{
+    size_t count = 0, size = 0;
+
+    for (const struct rk_block *block = writing->first; block; block = block->next) {
+        size_t offset = block->offset;
+
+        for (size_t i = block->piece; i < block->piece_count; i++, offset = 0) {
+            if (count == PIECES || size >= BATCH)
+                return count;
+            size += block->pieces[i].iov_len - offset;
+            iov[count++] =
+                (struct iovec){(uint8_t *)block->pieces[i].iov_base + offset, block->pieces[i].iov_len - offset};
+        }
+    }
+    return count;
+}
+
+/* Marks bytes of the first block as written; returns those that were beyond it. */
+static size_t advance_block(struct rk_block *block, size_t written)
+{
+    while (block->piece < block->piece_count) {
+        size_t left = block->pieces[block->piece].iov_len - block->offset;
+
+        if (written < left) {
+            block->offset += written;
+            return 0;
+        }
+        written -= left;
+        block->offset = 0;
+        block->piece++;
+    }
+    return written;
+}
+
+static void advance(struct rk_writing *writing, size_t written)
+{
+    writing->queued -= written;
+    while (writing->first) {
+        struct rk_block *first = writing->first;
+
+        written = advance_block(first, written);
+        if (first->piece < first->piece_count)
+            return;
+        writing->first = first->next;
+        if (!writing->first)
+            writing->last = NULL;
+        free_block(first);
+    }
+}
+
+static int write_failed(struct rk_conn *conn)
+{
+    if (errno == EAGAIN)
+        return RANKCALL_OK;
+    rk_writing_clear(&conn->writing); /* nobody will read it */
+    conn->writing.failed = true;
+    return closed();
+}
+
+int rk_conn_flush(struct rk_conn *conn)
+{
+    struct iovec iov[PIECES];
+    struct msghdr message = {.msg_iov = iov};
+    size_t total = 0;
+
+    if (conn->writing.failed)
+        return closed();
+    while (conn->writing.queued > 0 && total < TURN) {
+        ssize_t written;
+
+        message.msg_iovlen = collect(&conn->writing, iov);
+        written = sendmsg(conn->fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT);
+        if (written < 0 && errno == EINTR)
+            continue;
+        if (written < 0)
+            return write_failed(conn);
+        total += (size_t)written;
+        advance(&conn->writing, (size_t)written);
+    }
+    return RANKCALL_OK;
+}
