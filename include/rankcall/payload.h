@@ -101,8 +101,9 @@ int rankcall_set_json(struct rankcall_payload *payload, const char *key, const c
 
 /* Attaches the caller's memory without copying it.
  * `release` (may be NULL) is called with `data` and `context` when the payload no longer needs the bytes, also when
- * this function fails; it may be called from another thread. With NULL the bytes must live until the payload is freed,
- * or, where the payload is given away, until that call says that it is done.
+ * this function fails; it may be called from another thread. With NULL the bytes are only borrowed: they must live until
+ * the payload is freed or given away; rankcall_result and rankcall_emit copy them where they need them for longer, and
+ * for rankcall_submit they must live until that call has ended.
  * Errors: RANKCALL_EPAYLOAD (name, type, dtype, shape and size must agree). */
 int rankcall_attach(struct rankcall_payload *payload, const struct rankcall_attachment *attachment,
                     void (*release)(void *data, void *context), void *context);

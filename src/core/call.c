@@ -72,7 +72,11 @@ static int check_outgoing(struct rankcall_call *call, const char *what, struct r
 {
     if (!payload)
         return rk_error(RANKCALL_EINVAL, "the %s is NULL", what);
-    int code = rk_payload_freeze(payload);
+    /* Rank 0's go to the IO thread, which sends them when the handler may be gone; the other ranks' are sent before the
+     * handler goes on. */
+    int code = rankcall_call_rank(call) == 0 ? rk_payload_own(payload) : RANKCALL_OK;
+    if (!code)
+        code = rk_payload_freeze(payload);
     uint64_t cap = call->context->options->payload_cap;
     if (!code && rk_payload_size(payload) > cap)
         code = rk_error(RANKCALL_ETOOLARGE, "the %s has %llu bytes, the cap is %llu (see --payload-cap)", what,

@@ -16,23 +16,23 @@
 #include "wire/frame.h"
 
 enum {
-    NAME = 'n',
-    SOCKET = 's',
-    SETUP = 'S',
-    QUEUE = 'q',
-    CAP = 'c',
-    LAUNCHER = 'l',
-    DEBUG = 'd',
-    HELP = 'h',
-    VERSION = 'V'
+    OPTION_NAME = 'n',
+    OPTION_SOCKET = 's',
+    OPTION_SETUP = 'S',
+    OPTION_QUEUE = 'q',
+    OPTION_CAP = 'c',
+    OPTION_LAUNCHER = 'l',
+    OPTION_DEBUG = 'd',
+    OPTION_HELP = 'h',
+    OPTION_VERSION = 'V'
 };
 
 static const struct option table[] = {
-    {"name", required_argument, NULL, NAME},       {"socket", required_argument, NULL, SOCKET},
-    {"setup", required_argument, NULL, SETUP},     {"queue", required_argument, NULL, QUEUE},
-    {"payload-cap", required_argument, NULL, CAP}, {"launcher", required_argument, NULL, LAUNCHER},
-    {"debug", no_argument, NULL, DEBUG},           {"help", no_argument, NULL, HELP},
-    {"version", no_argument, NULL, VERSION},       {0},
+    {"name", required_argument, NULL, OPTION_NAME},       {"socket", required_argument, NULL, OPTION_SOCKET},
+    {"setup", required_argument, NULL, OPTION_SETUP},     {"queue", required_argument, NULL, OPTION_QUEUE},
+    {"payload-cap", required_argument, NULL, OPTION_CAP}, {"launcher", required_argument, NULL, OPTION_LAUNCHER},
+    {"debug", no_argument, NULL, OPTION_DEBUG},           {"help", no_argument, NULL, OPTION_HELP},
+    {"version", no_argument, NULL, OPTION_VERSION},       {0},
 };
 
 static const char help_text[] =
@@ -131,13 +131,13 @@ static int set_socket(const char *path, struct rk_options *options)
 static int read_option(int option, struct rk_options *options)
 {
     switch (option) {
-    case NAME: return set_name(optarg, options);
-    case SOCKET: return set_socket(optarg, options);
-    case SETUP: return read_setup(optarg, &options->setup);
-    case QUEUE: return read_queue(optarg, &options->queue);
-    case CAP: return read_size("--payload-cap", optarg, &options->payload_cap);
-    case LAUNCHER: options->launcher = optarg; return RANKCALL_OK;
-    case DEBUG: options->debug = true; return RANKCALL_OK;
+    case OPTION_NAME: return set_name(optarg, options);
+    case OPTION_SOCKET: return set_socket(optarg, options);
+    case OPTION_SETUP: return read_setup(optarg, &options->setup);
+    case OPTION_QUEUE: return read_queue(optarg, &options->queue);
+    case OPTION_CAP: return read_size("--payload-cap", optarg, &options->payload_cap);
+    case OPTION_LAUNCHER: options->launcher = optarg; return RANKCALL_OK;
+    case OPTION_DEBUG: options->debug = true; return RANKCALL_OK;
     default: return rk_error(RANKCALL_EINVAL, "see --help");
     }
 }
@@ -183,11 +183,11 @@ enum rk_options_end rk_options_read(int argc, char **argv, const struct rankcall
     optind = 0; /* start anew, whoever used getopt before */
     opterr = chief;
     while (!code && (option = getopt_long(argc, argv, "+hV", table, NULL)) != -1) {
-        if (option == HELP && chief)
+        if (option == OPTION_HELP && chief)
             print_help(argv[0], worker);
-        if (option == VERSION && chief)
+        if (option == OPTION_VERSION && chief)
             printf("%s (rankcall %s)\n", worker->name ? worker->name : argv[0], rankcall_version());
-        if (option == HELP || option == VERSION)
+        if (option == OPTION_HELP || option == OPTION_VERSION)
             return RK_OPTIONS_EXIT;
         code = read_option(option, options);
     }
