@@ -226,6 +226,32 @@ int rankcall_attach_copy(struct rankcall_payload *payload, const struct rankcall
     return rankcall_attach_take(payload, &copy);
 }
 
+static int own(struct rk_attached *attached)
+{
+    struct rankcall_attachment *borrowed = &attached->attachment;
+    void *data = rk_payload_alloc(borrowed->size);
+
+    if (!data)
+        return rk_error(RANKCALL_EINTERNAL, "payload: no memory for the %" PRIu64 " bytes of attachment \"%s\"",
+                        borrowed->size, borrowed->name);
+    memcpy(data, borrowed->data, borrowed->size);
+    borrowed->data = data;
+    attached->release = release_malloced;
+    return RANKCALL_OK;
+}
+
+int rk_payload_own(struct rankcall_payload *payload)
+{
+    int code = RANKCALL_OK;
+
+    if (payload->frozen)
+        return RANKCALL_OK; /* its pieces point to the data as it is */
+    for (size_t i = 0; i < payload->attached_count && code == RANKCALL_OK; i++)
+        if (!payload->attached[i].release && payload->attached[i].attachment.size > 0)
+            code = own(&payload->attached[i]);
+    return code;
+}
+
 size_t rankcall_attachment_count(const struct rankcall_payload *payload)
 {
     return payload ? payload->attached_count : 0;
@@ -278,27 +304,5 @@ int rankcall_attachment_of(const struct rankcall_payload *payload, const char *n
     if (found.type != type || (dtype != RANKCALL_DTYPE_NONE && found.dtype != dtype))
         return wrong_attachment(&found, type, dtype);
     *out = found;
-    return RANKCALL_OK;
-}
-
-static void free_copy(void *data, void *context)
-{
-    (void)context;
-    free(data);
-}
-
-int rk_payload_own(struct rankcall_payload *payload)
-{
-    for (size_t i = 0; i < payload->attached_count && !payload->frozen; i++) {
-        struct rk_attached *attached = &payload->attached[i];
-        if (attached->release || !attached->attachment.size)
-            continue;
-        void *copy = malloc(attached->attachment.size);
-        if (!copy)
-            return rk_error(RANKCALL_EINTERNAL, "no memory for a copy of attachment \"%s\"", attached->attachment.name);
-        memcpy(copy, attached->attachment.data, attached->attachment.size);
-        attached->attachment.data = copy;
-        attached->release = free_copy;
-    }
     return RANKCALL_OK;
 }
