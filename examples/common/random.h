@@ -12,7 +12,7 @@
 #include <stdint.h>
 
 /* The finaliser of SplitMix64: Steele, Lea and Flood, "Fast splittable pseudorandom number generators", OOPSLA 2014,
- * figure 16 with the constants of Stafford's variant 13. */
+ * with the constants of Stafford's variant 13. */
 static inline uint64_t random_mix(uint64_t z)
 {
     z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;

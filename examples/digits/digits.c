@@ -53,7 +53,7 @@ struct training {
 };
 
 /* One step of the whole batch: the sum of all shards' gradients, the same on every rank. The step is that of Polyak,
- * "Some methods of speeding up the convergence of iteration methods", 1964, equation 9.
+ * "Some methods of speeding up the convergence of iteration methods", 1964 (the heavy ball).
  * Returns: the batch's loss, summed over its digits. */
 static double learn_batch(struct rankcall_call *call, struct training *training, const int *batch, int count)
 {

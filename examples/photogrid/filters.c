@@ -56,32 +56,36 @@ static void load_gaussian(struct filter *filter)
     }
 }
 
+/* The pixel's number in its picture. */
+static size_t number_of(const struct image *image, int x, int y)
+{
+    return (size_t)y * (size_t)image->width + (size_t)x;
+}
+
 /* One channel under the separable kernel across(x) down(y), borders repeated. `scratch` and `out` hold a plane. */
 static void convolve(const struct filter *filter, const struct image *in, int channel, const float *across,
                      const float *down, float *scratch, float *out)
 {
-    const int width = in->width, height = in->height, radius = filter->radius;
+    const int right = in->width - 1, bottom = in->height - 1, radius = filter->radius;
 
-    for (int y = 0; y < height; y++)
-        for (int x = 0; x < width; x++) {
+    for (int y = 0; y <= bottom; y++)
+        for (int x = 0; x <= right; x++) {
             float sum = 0;
             for (int i = -radius; i <= radius; i++)
-                sum +=
-                    across[i + radius] *
-                    in->pixels[((size_t)y * (size_t)width + (size_t)clamp(x + i, 0, width - 1)) * 3 + (size_t)channel];
-            scratch[(size_t)y * (size_t)width + (size_t)x] = sum;
+                sum += across[i + radius] * in->pixels[number_of(in, clamp(x + i, 0, right), y) * 3 + (size_t)channel];
+            scratch[number_of(in, x, y)] = sum;
         }
-    for (int y = 0; y < height; y++)
-        for (int x = 0; x < width; x++) {
+    for (int y = 0; y <= bottom; y++)
+        for (int x = 0; x <= right; x++) {
             float sum = 0;
             for (int i = -radius; i <= radius; i++)
-                sum += down[i + radius] * scratch[(size_t)clamp(y + i, 0, height - 1) * (size_t)width + (size_t)x];
-            out[(size_t)y * (size_t)width + (size_t)x] = sum;
+                sum += down[i + radius] * scratch[number_of(in, x, clamp(y + i, 0, bottom))];
+            out[number_of(in, x, y)] = sum;
         }
 }
 
 /* The gradient of the smoothed picture, strongest channel, dark on white. The derivative of a Gaussian is nearly the
- * best detector of a step edge: Canny, "A computational approach to edge detection", 1986, section IV. */
+ * best detector of a step edge: Canny, "A computational approach to edge detection", 1986. */
 static int apply_edges(const struct filter *filter, const struct image *in, struct image *out)
 {
     const size_t plane = (size_t)in->width * (size_t)in->height;
@@ -139,27 +143,27 @@ static void load_bilateral(struct filter *filter)
 }
 
 /* Each pixel becomes the mean of its neighbours weighted by nearness in place and in colour: Tomasi and Manduchi,
- * "Bilateral filtering for gray and color images", 1998, equations 7 and 8 with Gaussian weights. */
+ * "Bilateral filtering for gray and color images", 1998, section 2.1. */
 static int apply_bilateral(const struct filter *filter, const struct image *in, struct image *out)
 {
-    const int radius = filter->radius, width = in->width;
+    const int radius = filter->radius, right = in->width - 1, bottom = in->height - 1;
 
-    for (int y = 0; y < in->height; y++)
-        for (int x = 0; x < width; x++) {
-            const size_t here = ((size_t)y * (size_t)width + (size_t)x) * 3;
+    for (int y = 0; y <= bottom; y++)
+        for (int x = 0; x <= right; x++) {
+            const uint8_t *here = in->pixels + number_of(in, x, y) * 3;
             float sum[4] = {0};
-            for (int v = clamp(y - radius, 0, y); v <= clamp(y + radius, 0, in->height - 1); v++)
-                for (int u = clamp(x - radius, 0, x); u <= clamp(x + radius, 0, width - 1); u++) {
-                    const uint8_t *there = in->pixels + ((size_t)v * (size_t)width + (size_t)u) * 3;
-                    const long step = (long)squared_distance(in->pixels + here, there) * RANGE_STEPS / (3 * 255 * 255);
+            for (int v = clamp(y - radius, 0, bottom); v <= clamp(y + radius, 0, bottom); v++)
+                for (int u = clamp(x - radius, 0, right); u <= clamp(x + radius, 0, right); u++) {
+                    const uint8_t *there = in->pixels + number_of(in, u, v) * 3;
+                    const long step = (long)squared_distance(here, there) * RANGE_STEPS / (3 * 255 * 255);
                     const float weight =
                         filter->smooth[u - x + radius] * filter->smooth[v - y + radius] * filter->range[step];
                     for (int c = 0; c < 3; c++)
                         sum[c] += weight * there[c];
                     sum[3] += weight;
                 }
-            for (int c = 0; c < 3; c++)
-                out->pixels[here + (size_t)c] = to_byte(sum[c] / sum[3]);
+            for (size_t c = 0; c < 3; c++)
+                out->pixels[number_of(in, x, y) * 3 + c] = to_byte(sum[c] / sum[3]);
         }
     return 0;
 }
