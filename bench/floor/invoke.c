@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright (c) 2026 The rankcall authors */
+
+/* The floor of a call: rank 0 reads a request from a Unix socket, broadcasts it, reduces one int, writes an answer; the
+ * other ranks sit in MPI_Bcast. Nobody ever sleeps, nothing is checked, there is one client and nothing else to serve.
+ *
+ *     mpirun -n N invoke SOCKET */
+
+#include <mpi.h>
+#include <unistd.h>
+
+#include "../samples.h"
+#include "socket.h"
+
+static void serve(int rank, int fd)
+{
+    struct floor_request request;
+    const struct floor_header answer = {0};
+    for (;;) {
+        int mine = 0, sum = 0;
+        if (rank == 0 && !floor_read_request(fd, &request))
+            request.header.size = FLOOR_OVER;
+        MPI_Bcast(&request, sizeof request, MPI_BYTE, 0, MPI_COMM_WORLD);
+        if (request.header.size == FLOOR_OVER)
+            return;
+        MPI_Reduce(&mine, &sum, 1, MPI_INT, MPI_SUM, 0, MPI_COMM_WORLD);
+        if (rank == 0)
+            floor_write(fd, &answer, sizeof answer);
+    }
+}
+
+int main(int argc, char **argv)
+{
+    int rank, fd = -1;
+    if (argc != 2)
+        bench_die("usage: invoke SOCKET");
+    MPI_Init(&argc, &argv);
+    MPI_Comm_rank(MPI_COMM_WORLD, &rank);
+    if (rank == 0)
+        fd = floor_accept(argv[1]);
+    serve(rank, fd);
+    if (rank == 0)
+        close(fd);
+    MPI_Finalize();
+    return 0;
+}

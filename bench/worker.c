@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright (c) 2026 The rankcall authors */
+
+/* The worker that is measured: handlers that do nothing but what the measurement needs. */
+
+#include <stdint.h>
+#include <string.h>
+
+#include <rankcall/worker.h>
+
+/* As an event's payload this takes 64 bytes: 8 in front of the text, and a zero behind it. */
+static const char event_text[] = "{\"step\": 1234567, \"loss\": 0.1234567, \"progress\": 0.500}";
+_Static_assert(sizeof event_text == 64 - 8, "the event's payload has 64 bytes");
+
+/* Answers at once. What comes with the call is broadcast to every rank and not looked at. */
+static int empty(struct rankcall_call *call)
+{
+    (void)call;
+    return 0;
+}
+
+static int emit(struct rankcall_call *call)
+{
+    struct rankcall_payload *event;
+    if (rankcall_payload_from_json(event_text, sizeof event_text - 1, &event))
+        return -1;
+    return rankcall_emit(call, event);
+}
+
+/* "events" of them from rank "rank", or from each when it is negative. */
+static int burst(struct rankcall_call *call)
+{
+    int64_t events = 0, rank = -1;
+    if (rankcall_get_int(rankcall_args(call), "events", &events) ||
+        rankcall_opt_int(rankcall_args(call), "rank", &rank))
+        return -1;
+    if (rank >= 0 && rank != rankcall_call_rank(call))
+        return 0;
+    for (int64_t i = 0; i < events; i++)
+        if (emit(call))
+            return -1;
+    return 0;
+}
+
+static const struct rankcall_handler handlers[] = {
+    {"empty", empty, "does nothing"},
+    {"burst", burst, "emits events"},
+    {0},
+};
+
+RANKCALL_WORKER(.name = "bench", .handlers = handlers)
