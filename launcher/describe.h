@@ -1,0 +1,27 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright (c) 2026 The rankcall authors */
+
+/* A job's status in words. */
+
+#ifndef RK_LAUNCHER_DESCRIBE_H
+#define RK_LAUNCHER_DESCRIBE_H
+
+#include <stddef.h>
+#include <stdio.h>
+
+#include <rankcall/payload.h>
+
+/* A member of the status as text, "?" when it lacks it. Ownership: the payload's. */
+const char *rk_describe_text(const struct rankcall_payload *status, const char *key);
+int64_t rk_describe_int(const struct rankcall_payload *status, const char *key);
+
+/* Seconds as "45s", "12m", "3h05m", "2d04h". */
+void rk_describe_time(double seconds, char *text, size_t size);
+
+/* What runs: "denoise for 3s", or "-". */
+void rk_describe_running(const struct rankcall_payload *status, char *text, size_t size);
+
+/* The table of ranks: rank, host, pid, cpus, device. */
+void rk_describe_ranks(const struct rankcall_payload *status, FILE *out, const char *indent);
+
+#endif

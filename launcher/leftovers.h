@@ -1,0 +1,27 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright (c) 2026 The rankcall authors */
+
+/* What a killed job leaves on this host: Open MPI's session folder, its shared memory, the job's socket. */
+
+#ifndef RK_LAUNCHER_LEFTOVERS_H
+#define RK_LAUNCHER_LEFTOVERS_H
+
+#include <stddef.h>
+#include <sys/types.h>
+
+struct rk_leftovers {
+    char **files; /* shared memory seen in the job's processes */
+    size_t count;
+};
+
+/* Notes the shared memory that the processes below this one have mapped, as far as Open MPI made it. */
+void rk_leftovers_note(struct rk_leftovers *leftovers);
+
+/* Removes what is still there once all processes are gone: what was noted, the session folder of that mpirun, and the
+ * socket when nobody listens there. Frees the notes. */
+void rk_leftovers_remove(struct rk_leftovers *leftovers, pid_t mpirun, const char *socket);
+
+/* Removes from the runtime folder what launchers that are gone have left there. */
+void rk_leftovers_of_others(void);
+
+#endif

@@ -1,0 +1,325 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright (c) 2026 The rankcall authors */
+
+/* The mpirun line of a job. */
+
+#include "launcher/plan.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <sched.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <rankcall/payload.h>
+
+#include "base/error.h"
+#include "base/fd.h"
+#include "launcher/attach.h"
+#include "launcher/leftovers.h"
+#include "launcher/program.h"
+
+#define SETUP_INLINE 32768 /* bytes of setup's arguments that go on the command line */
+
+/* Variables that tell of a scheduler's allocation: mpirun then knows itself how many ranks go where. */
+static const char *const allocations[] = {"SLURM_JOB_ID", "PBS_JOBID", "LSB_JOBID", "PE_HOSTFILE", "COBALT_JOBID"};
+
+static int append(struct rk_list *list, const char *text)
+{
+    const char **items = reallocarray(list->items, list->count + 2, sizeof(*items));
+    if (!items)
+        return rk_error(RANKCALL_EINTERNAL, "no memory for a command line");
+    list->items = items;
+    items[list->count++] = text;
+    items[list->count] = NULL;
+    return RANKCALL_OK;
+}
+
+/* Appends arguments up to a NULL. */
+static int add(struct rk_plan *plan, ...)
+{
+    va_list arguments;
+    const char *text;
+    int code = RANKCALL_OK;
+    va_start(arguments, plan);
+    while (!code && (text = va_arg(arguments, const char *)))
+        code = append(&plan->argv, text);
+    va_end(arguments);
+    return code;
+}
+
+/* A text of the plan's own; NULL with an error when memory is out. */
+__attribute__((format(printf, 2, 3))) static const char *own(struct rk_plan *plan, const char *format, ...)
+{
+    va_list arguments;
+    char *text = NULL;
+    va_start(arguments, format);
+    int size = vasprintf(&text, format, arguments);
+    va_end(arguments);
+    if (size >= 0 && !append(&plan->owned, text))
+        return text;
+    if (size >= 0)
+        free(text);
+    rk_error(RANKCALL_EINTERNAL, "no memory for a command line");
+    return NULL;
+}
+
+static int add_option(struct rk_plan *plan, const char *option, const char *value)
+{
+    return value ? add(plan, option, value, NULL) : rankcall_last_error()->code;
+}
+
+static int set_variable(struct rk_plan *plan, const char *name, const char *value)
+{
+    if (getenv(name))
+        return RANKCALL_OK; /* the user knows better */
+    const char *text = own(plan, "%s=%s", name, value);
+    return text ? append(&plan->environment, text) : RANKCALL_EINTERNAL;
+}
+
+static bool has_allocation(void)
+{
+    for (size_t i = 0; i < sizeof(allocations) / sizeof(allocations[0]); i++)
+        if (getenv(allocations[i]))
+            return true;
+    return false;
+}
+
+/* The first CPU of the core that a CPU belongs to. */
+static int first_sibling(int cpu)
+{
+    char path[96];
+    int first = cpu;
+    snprintf(path, sizeof(path), "/sys/devices/system/cpu/cpu%d/topology/thread_siblings_list", cpu);
+    FILE *file = fopen(path, "re");
+    if (file && fscanf(file, "%d", &first) != 1)
+        first = cpu;
+    if (file)
+        fclose(file);
+    return first;
+}
+
+/* The cores that this process may use: mpirun counts cores, not their threads. */
+static int usable_cores(void)
+{
+    cpu_set_t set;
+    int cores = 0;
+    if (sched_getaffinity(0, sizeof(set), &set))
+        return 1;
+    for (int cpu = 0; cpu < CPU_SETSIZE; cpu++) {
+        int first = CPU_ISSET(cpu, &set) ? first_sibling(cpu) : -1;
+        cores += first == cpu || (first >= 0 && !CPU_ISSET(first, &set));
+    }
+    return cores;
+}
+
+static int set_environment(const struct rk_run_values *values, struct rk_plan *plan)
+{
+    int code = RANKCALL_OK;
+    if (geteuid() == 0 && ((code = set_variable(plan, "OMPI_ALLOW_RUN_AS_ROOT", "1")) ||
+                           (code = set_variable(plan, "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM", "1")) ||
+                           (code = set_variable(plan, "PRTE_ALLOW_RUN_AS_ROOT", "1")) ||
+                           (code = set_variable(plan, "PRTE_ALLOW_RUN_AS_ROOT_CONFIRM", "1"))))
+        return code;
+    if (has_allocation() || values->ranks <= usable_cores())
+        return RANKCALL_OK;
+    /* By variables, which both lines of Open MPI take without a warning and an option of the user's overrides. */
+    code = set_variable(plan, "OMPI_MCA_rmaps_base_oversubscribe", "1");
+    return code ? code : set_variable(plan, "PRTE_MCA_rmaps_default_mapping_policy", ":oversubscribe");
+}
+
+/* The name of a job that was given none: its program's, as far as that is fit for one. */
+static void default_name(const char *program, char name[65])
+{
+    const char *base = strrchr(program, '/') ? strrchr(program, '/') + 1 : program;
+    size_t size = 0;
+    for (; *base && size < 64; base++)
+        if (size || isalnum((unsigned char)*base))
+            name[size++] = isalnum((unsigned char)*base) || strchr("._-", *base) ? *base : '-';
+    name[size] = '\0';
+    if (!size)
+        strcpy(name, "job");
+}
+
+static int choose_socket(const struct rk_run_values *values, struct rk_plan *plan)
+{
+    char path[PATH_MAX];
+    if (values->name && values->socket)
+        return rk_error(RANKCALL_EINVAL, "--name and --socket exclude each other");
+    if (values->socket) {
+        snprintf(path, sizeof(path), "%s%s", strchr(values->socket, '/') ? "" : "./", values->socket);
+        return rk_path_socket(path, plan->socket);
+    }
+    if (values->name && strchr(values->name, '/'))
+        return rk_error(RANKCALL_EINVAL, "the name %s has a /: --socket takes a path", values->name);
+    if (values->name && !rk_path_name_ok(values->name))
+        return rk_path_socket(values->name, plan->socket); /* says what names may be */
+    if (values->name)
+        snprintf(plan->name, sizeof(plan->name), "%s", values->name);
+    else
+        default_name(values->program[0], plan->name);
+    return rk_path_socket(plan->name, plan->socket);
+}
+
+static int refuse_live(const struct rk_plan *plan)
+{
+    int fd;
+    if (rk_path_connect(plan->socket, &fd))
+        return RANKCALL_OK; /* what else may be wrong there, the job will say */
+    rk_fd_close(&fd);
+    if (plan->name[0])
+        return rk_error(RANKCALL_EEXIST,
+                        "a live job is named %s already: stop it (`rankcall stop -j %s`) or choose "
+                        "another --name",
+                        plan->name, plan->name);
+    return rk_error(RANKCALL_EEXIST, "a live job listens at %s already", plan->socket);
+}
+
+/* A path in the runtime folder that bears this process's number. */
+static int private_path(const char *what, char path[RK_PATH_MAX])
+{
+    char folder[RK_PATH_MAX], wanted[RK_PATH_MAX + 40];
+    int code = rk_path_folder(true, folder);
+    if (code)
+        return code;
+    int size = snprintf(wanted, sizeof(wanted), "%s/.%d.%s", folder, (int)getpid(), what);
+    if (size >= (int)RK_PATH_MAX)
+        return rk_error(RANKCALL_EINVAL, "the folder %s has too long a path: choose a shorter RANKCALL_RUNTIME_DIR",
+                        folder);
+    memcpy(path, wanted, (size_t)size + 1);
+    return RANKCALL_OK;
+}
+
+static int write_setup(const char *json, size_t size, char path[RK_PATH_MAX])
+{
+    int code = private_path("setup", path);
+    if (code)
+        return code;
+    int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
+    FILE *file = fd < 0 ? NULL : fdopen(fd, "w");
+    if (file)
+        fwrite(json, 1, size, file);
+    if (!file || fclose(file))
+        return rk_error_system("cannot write %s", path);
+    return RANKCALL_OK;
+}
+
+static int add_setup(const char *argument, struct rk_plan *plan)
+{
+    struct rankcall_payload *setup;
+    size_t size;
+    int code = rk_attach_json(argument, &setup);
+    if (code)
+        return rk_error(code, "--setup: %s", rankcall_last_error()->message);
+    const char *json = rankcall_payload_json(setup, &size);
+    if (size <= SETUP_INLINE) {
+        code = add_option(plan, "--setup", own(plan, "%s", json));
+    } else {
+        code = write_setup(json, size, plan->setup);
+        if (!code)
+            code = add_option(plan, "--setup", own(plan, "@%s", plan->setup));
+    }
+    rankcall_payload_free(setup);
+    return code;
+}
+
+static int add_worker(const struct rk_run_values *values, const char *program, struct rk_plan *plan)
+{
+    int code = add(plan, program, plan->name[0] ? "--name" : "--socket", plan->name[0] ? plan->name : plan->socket,
+                   "--launcher", plan->launcher, NULL);
+    if (!code && values->queue)
+        code = add_option(plan, "--queue", own(plan, "%d", values->queue));
+    if (!code && values->payload_cap)
+        code = add_option(plan, "--payload-cap", own(plan, "%llu", (unsigned long long)values->payload_cap));
+    if (!code && values->setup)
+        code = add_setup(values->setup, plan);
+    if (!code && values->debug)
+        code = add(plan, "--debug", NULL);
+    if (!code && values->program[1])
+        code = add(plan, "--", NULL);
+    for (int i = 1; !code && values->program[i]; i++)
+        code = add(plan, values->program[i], NULL);
+    return code;
+}
+
+static int add_mpirun(const struct rk_run_values *values, const char *mpirun, struct rk_plan *plan)
+{
+    const char *ranks = own(plan, "%d", values->ranks);
+    int code = ranks ? add(plan, mpirun, "-n", ranks, "--bind-to", "none", "--tag-output", NULL) : RANKCALL_EINTERNAL;
+    for (size_t i = 0; !code && i < values->launcher_arguments.count; i++)
+        code = add(plan, values->launcher_arguments.items[i], NULL);
+    return code;
+}
+
+int rk_plan_make(const struct rk_run_values *values, struct rk_plan *plan)
+{
+    char path[PATH_MAX];
+    const char *mpirun, *program;
+    int code;
+    *plan = (struct rk_plan){0};
+    rk_leftovers_of_others();
+    if ((code = append(&plan->environment, NULL)))
+        return code;
+    plan->environment.count = 0;
+    if ((code = rk_program_find(values->program[0], path)))
+        return code;
+    program = own(plan, "%s", path);
+    if (!program || (code = choose_socket(values, plan)) || (code = refuse_live(plan)) ||
+        (code = rk_program_mpirun(path, &plan->line)) || (code = private_path("launcher", plan->launcher)))
+        return rankcall_last_error()->code;
+    mpirun = own(plan, "%s", path);
+    if (!mpirun || (code = set_environment(values, plan)) || (code = add_mpirun(values, mpirun, plan)))
+        return rankcall_last_error()->code;
+    return add_worker(values, program, plan);
+}
+
+static void print_quoted(FILE *out, const char *text)
+{
+    bool plain = *text != '\0';
+    for (const char *c = text; *c; c++)
+        plain = plain && (isalnum((unsigned char)*c) || strchr("%+,-./:=@_", *c));
+    if (plain) {
+        fputs(text, out);
+        return;
+    }
+    putc('\'', out);
+    for (; *text; text++)
+        if (*text == '\'')
+            fputs("'\\''", out);
+        else
+            putc(*text, out);
+    putc('\'', out);
+}
+
+char *rk_plan_text(const struct rk_plan *plan)
+{
+    char *text = NULL;
+    size_t size;
+    FILE *out = open_memstream(&text, &size);
+    if (!out)
+        return NULL;
+    for (size_t i = 0; i < plan->environment.count; i++)
+        fprintf(out, "%s ", plan->environment.items[i]);
+    for (size_t i = 0; i < plan->argv.count; i++) {
+        fputs(i ? " " : "", out);
+        print_quoted(out, plan->argv.items[i]);
+    }
+    fclose(out);
+    return text;
+}
+
+void rk_plan_free(struct rk_plan *plan)
+{
+    if (plan->setup[0])
+        unlink(plan->setup);
+    for (size_t i = 0; i < plan->owned.count; i++)
+        free((void *)plan->owned.items[i]);
+    free(plan->owned.items);
+    free(plan->argv.items);
+    free(plan->environment.items);
+    *plan = (struct rk_plan){0};
+}

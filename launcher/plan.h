@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright (c) 2026 The rankcall authors */
+
+/* What `rankcall run` is asked for, and the mpirun line that it becomes. */
+
+#ifndef RK_LAUNCHER_PLAN_H
+#define RK_LAUNCHER_PLAN_H
+
+#include <limits.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/path.h"
+#include "launcher/options.h"
+
+struct rk_run_values {
+    int ranks;
+    const char *name, *socket, *setup;
+    int queue;            /* 0: the worker's default */
+    uint64_t payload_cap; /* 0: the worker's default */
+    struct rk_list launcher_arguments;
+    double timeout;
+    bool debug, json, verbose;
+    int supervisor_fd;    /* 0: none */
+    char *const *program; /* and its arguments, ended by NULL */
+};
+
+struct rk_plan {
+    int line;                   /* of Open MPI: 4, 5 */
+    char socket[RK_PATH_MAX];   /* where the job will listen */
+    char name[65];              /* of the job; "" when it has only a path */
+    char launcher[RK_PATH_MAX]; /* where rank 0 reports to this process */
+    char setup[RK_PATH_MAX];    /* a file of ours with setup's arguments; "" when they are on the line */
+    struct rk_list argv;        /* ended by NULL */
+    struct rk_list environment; /* NAME=VALUE, ended by NULL */
+    struct rk_list owned;       /* what the lists point to */
+};
+
+/* Checks what can be checked before anything is started, and makes the line.
+ * Errors: RANKCALL_EINVAL, RANKCALL_EPAYLOAD (setup), RANKCALL_EEXIST (a live job), RANKCALL_ELAUNCH, RANKCALL_ESYSTEM.
+ */
+int rk_plan_make(const struct rk_run_values *values, struct rk_plan *plan);
+
+/* The line as a shell would take it. Ownership: the caller's, free(); NULL when memory is out. */
+char *rk_plan_text(const struct rk_plan *plan);
+
+/* Removes the setup file and frees. */
+void rk_plan_free(struct rk_plan *plan);
+
+#endif

@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright (c) 2026 The rankcall authors */
+
+/* mpirun and everything below it: spawned in a process group of its own, signalled, reaped to the last orphan. */
+
+#ifndef RK_LAUNCHER_PROCESSES_H
+#define RK_LAUNCHER_PROCESSES_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <sys/types.h>
+
+struct rk_processes {
+    pid_t mpirun;    /* also its process group */
+    bool running;    /* not yet reaped */
+    int wait_status; /* as waitpid gives it */
+    int out, err;    /* what it prints; non-blocking */
+};
+
+/* Makes this process the parent of orphans below it. */
+void rk_processes_adopt(void);
+
+/* Starts mpirun with /dev/null as its input and `environment` added to this process's. It gets SIGTERM when this
+ * process dies. Errors: RANKCALL_ELAUNCH. */
+int rk_processes_start(struct rk_processes *processes, char *const argv[], char *const environment[]);
+
+/* Reaps what has ended. Returns true when mpirun is among it. */
+bool rk_processes_reap(struct rk_processes *processes);
+
+/* Sends a signal to mpirun alone. */
+void rk_processes_signal(const struct rk_processes *processes, int signal);
+
+/* Sends a signal to everything below this process; `spare_mpirun`: but not to mpirun. Returns how many there were. */
+size_t rk_processes_signal_all(const struct rk_processes *processes, int signal, bool spare_mpirun);
+
+/* The processes below this one. Ownership: *pids is the caller's, free(). Returns their number. */
+size_t rk_processes_list(pid_t **pids);
+
+/* Kills and reaps everything that is left below this process. */
+void rk_processes_sweep(struct rk_processes *processes);
+
+/* "ended with status 3" or "was killed by signal 9 (Killed)". */
+void rk_processes_describe(const struct rk_processes *processes, char *text, size_t size);
+
+#endif

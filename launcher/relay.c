@@ -1,0 +1,151 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright (c) 2026 The rankcall authors */
+
+/* What mpirun prints, passed on. */
+
+#include "launcher/relay.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/error.h"
+#include "base/fd.h"
+#include "launcher/say.h"
+
+#define READ_SIZE   65536
+#define LAST_SIZE   1000    /* bytes of a line that are remembered */
+#define PATIENCE_US 3000000 /* with a reader of ours that does not read, at the end */
+
+static void say(void *context, const char *line, unsigned long size)
+{
+    struct rk_relay *relay = context;
+    rk_sink_add(&relay->err, line, size);
+    rk_sink_flush(&relay->err);
+}
+
+void rk_relay_open(struct rk_relay *relay)
+{
+    *relay = (struct rk_relay){.streams = {{.fd = -1}, {.fd = -1}}};
+    rk_sink_open(&relay->out, STDOUT_FILENO);
+    rk_sink_open(&relay->err, STDERR_FILENO);
+    rk_say_through(say, relay);
+}
+
+static void remember(struct rk_relay *relay, const char *prefix, const char *text, size_t size)
+{
+    char **slot = &relay->last[relay->lines++ % RK_RELAY_LAST];
+    free(*slot);
+    if (asprintf(slot, "%s%.*s", prefix, (int)(size < LAST_SIZE ? size : LAST_SIZE), text) < 0)
+        *slot = NULL;
+}
+
+static void pass_on(void *context, int rank, const char *text, size_t size)
+{
+    struct rk_relay_stream *stream = context;
+    char prefix[32];
+    rk_output_prefix(rank, text, size, prefix);
+    remember(stream->relay, prefix, text, size);
+    rk_sink_add(stream->sink, prefix, strlen(prefix));
+    rk_sink_add(stream->sink, text, size);
+    rk_sink_add(stream->sink, "\n", 1);
+}
+
+int rk_relay_attach(struct rk_relay *relay, int out, int err, int ranks, bool spaced, bool on_stderr)
+{
+    for (int i = 0; i < 2; i++) {
+        struct rk_relay_stream *stream = &relay->streams[i];
+        stream->relay = relay;
+        stream->fd = i ? err : out;
+        stream->sink = i || on_stderr ? &relay->err : &relay->out;
+        stream->output = rk_output_new(ranks, spaced, pass_on, stream);
+        if (!stream->output)
+            return rk_error(RANKCALL_EINTERNAL, "no memory for the ranks' output");
+    }
+    return RANKCALL_OK;
+}
+
+void rk_relay_poll(const struct rk_relay *relay, struct pollfd fds[RK_RELAY_FDS])
+{
+    for (int i = 0; i < 2; i++) {
+        const struct rk_relay_stream *stream = &relay->streams[i];
+        const struct rk_sink *sink = i ? &relay->err : &relay->out;
+        bool full = stream->fd >= 0 && rk_sink_held(stream->sink) >= RK_SINK_FULL;
+        fds[i] = (struct pollfd){.fd = full ? -1 : stream->fd, .events = POLLIN};
+        fds[2 + i] = (struct pollfd){.fd = rk_sink_held(sink) ? sink->fd : -1, .events = POLLOUT};
+    }
+}
+
+/* Reads once; false when nothing more is there for now, or ever. */
+static bool read_some(struct rk_relay_stream *stream)
+{
+    char data[READ_SIZE];
+    if (stream->fd < 0)
+        return false;
+    ssize_t size = read(stream->fd, data, sizeof(data));
+    if (size > 0) {
+        rk_output_feed(stream->output, data, (size_t)size);
+        return true;
+    }
+    if (size == 0 || (errno != EAGAIN && errno != EINTR)) {
+        rk_output_end(stream->output);
+        rk_fd_close(&stream->fd);
+    }
+    return false;
+}
+
+void rk_relay_move(struct rk_relay *relay, const struct pollfd fds[RK_RELAY_FDS])
+{
+    for (int i = 0; i < 2; i++)
+        if (fds[i].revents)
+            read_some(&relay->streams[i]);
+    rk_sink_flush(&relay->out);
+    rk_sink_flush(&relay->err);
+}
+
+void rk_relay_end(struct rk_relay *relay)
+{
+    for (int i = 0; i < 2; i++) {
+        struct rk_relay_stream *stream = &relay->streams[i];
+        while (read_some(stream))
+            if (rk_sink_held(stream->sink) >= RK_SINK_FULL)
+                rk_sink_drain(stream->sink, PATIENCE_US);
+        if (stream->output)
+            rk_output_end(stream->output);
+        rk_fd_close(&stream->fd);
+    }
+    rk_sink_flush(&relay->out);
+    rk_sink_flush(&relay->err);
+}
+
+char *rk_relay_last(const struct rk_relay *relay)
+{
+    char *text = NULL;
+    size_t size;
+    FILE *out = open_memstream(&text, &size);
+    size_t first = relay->lines > RK_RELAY_LAST ? relay->lines - RK_RELAY_LAST : 0;
+    if (!out)
+        return NULL;
+    for (size_t i = first; i < relay->lines; i++)
+        fprintf(out, "%s\n", relay->last[i % RK_RELAY_LAST] ? relay->last[i % RK_RELAY_LAST] : "");
+    fclose(out);
+    return text;
+}
+
+void rk_relay_close(struct rk_relay *relay)
+{
+    rk_say_through(NULL, NULL);
+    rk_sink_drain(&relay->out, PATIENCE_US);
+    rk_sink_drain(&relay->err, PATIENCE_US);
+    rk_sink_close(&relay->out);
+    rk_sink_close(&relay->err);
+    for (int i = 0; i < 2; i++) {
+        rk_fd_close(&relay->streams[i].fd);
+        rk_output_free(relay->streams[i].output);
+    }
+    for (size_t i = 0; i < RK_RELAY_LAST; i++)
+        free(relay->last[i]);
+    *relay = (struct rk_relay){0};
+}

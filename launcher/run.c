@@ -1,0 +1,108 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright (c) 2026 The rankcall authors */
+
+/* rankcall run: starts a job and stays with it. */
+
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/fd.h"
+#include "launcher/commands.h"
+#include "launcher/plan.h"
+#include "launcher/report.h"
+#include "launcher/say.h"
+#include "launcher/supervise.h"
+
+#define START_TIMEOUT 1800.0
+
+static void say_plan(const struct rk_plan *plan)
+{
+    char *text = rk_plan_text(plan);
+    if (text)
+        rk_say("%s", text);
+    free(text);
+}
+
+/* Nothing was started: says why, also to the process that waits for it. */
+static int refuse(const struct rk_run_values *values, const struct rk_plan *plan)
+{
+    struct rankcall_error *error = rk_error_clone(rankcall_last_error());
+    struct rk_relay relay;
+    rk_relay_open(&relay);
+    const struct rk_report report = {values, plan, &relay, values->supervisor_fd ? values->supervisor_fd : -1};
+    int status = rankcall_code_exit_status(error ? error->code : RANKCALL_EINTERNAL);
+    if (error)
+        rk_report_failure(&report, error, "", false);
+    rk_relay_close(&relay);
+    rk_error_free(error);
+    return status;
+}
+
+static int start(struct rk_run_values *values)
+{
+    struct rk_plan plan;
+    int status;
+    if (values->supervisor_fd)
+        fcntl(values->supervisor_fd, F_SETFD, FD_CLOEXEC);
+    if (rk_plan_make(values, &plan)) {
+        status = refuse(values, &plan);
+    } else {
+        if (values->verbose)
+            say_plan(&plan);
+        status = rk_supervise(values, &plan);
+    }
+    rk_plan_free(&plan);
+    return status;
+}
+
+static int run(int argc, char **argv)
+{
+    struct rk_run_values values = {.ranks = 1, .timeout = START_TIMEOUT};
+    int status, at = rk_options_parse(&rk_command_run, argc, argv, &values, &status);
+    if (at >= 0) {
+        values.program = argv + at;
+        status = start(&values);
+    }
+    free(values.launcher_arguments.items);
+    return status;
+}
+
+static const struct rk_option options[] = {
+    {"ranks", 'n', "N", RK_OPTION_COUNT, offsetof(struct rk_run_values, ranks), "how many ranks (default: 1)"},
+    {"name", 0, "NAME", RK_OPTION_TEXT, offsetof(struct rk_run_values, name),
+     "the job's name (default: the program's)"},
+    {"socket", 0, "PATH", RK_OPTION_TEXT, offsetof(struct rk_run_values, socket),
+     "listen at PATH instead of under a name"},
+    {"setup", 0, "JSON", RK_OPTION_TEXT, offsetof(struct rk_run_values, setup),
+     "arguments of every rank's setup: a JSON object, @FILE,\nor - for standard input (default: {})"},
+    {"queue", 0, "N", RK_OPTION_COUNT, offsetof(struct rk_run_values, queue),
+     "calls that may wait; further ones are answered \"busy\""},
+    {"payload-cap", 0, "SIZE", RK_OPTION_SIZE, offsetof(struct rk_run_values, payload_cap),
+     "the largest payload, result or event (default: 1G)"},
+    {"launcher-arg", 0, "ARG", RK_OPTION_LIST, offsetof(struct rk_run_values, launcher_arguments),
+     "a further argument for mpirun; may be repeated"},
+    {"timeout", 't', "SECONDS", RK_OPTION_SECONDS, offsetof(struct rk_run_values, timeout),
+     "how long until every rank must be READY (default: 1800)"},
+    {"debug", 0, NULL, RK_OPTION_FLAG, offsetof(struct rk_run_values, debug), "debug lines of every rank"},
+    {"json", 0, NULL, RK_OPTION_FLAG, offsetof(struct rk_run_values, json),
+     "when READY, the job's status as one JSON line on standard\noutput; ranks' output goes to standard error"},
+    {"verbose", 'v', NULL, RK_OPTION_FLAG, offsetof(struct rk_run_values, verbose), "shows the mpirun line"},
+    {"supervisor-fd", 0, "N", RK_OPTION_COUNT, offsetof(struct rk_run_values, supervisor_fd), NULL},
+    {0},
+};
+
+const struct rk_command rk_command_run = {
+    .name = "run",
+    .usage = "[OPTION…] [--] PROGRAM [ARGUMENT…]",
+    .help = "Starts a job under mpirun and stays with it until it ends.\n\n"
+            "PROGRAM is a worker: a path, a program on PATH, or an installed example. Its ranks'\n"
+            "output appears with their numbers. Ctrl-C or SIGTERM stops the job in order: the running\n"
+            "call may finish within 10 s; a second one kills it.",
+    .options = options,
+    .epilogue = "Example: rankcall run -n 4 --name demo -- denoise",
+    .greedy = true,
+    .min_arguments = 1,
+    .max_arguments = -1,
+    .run = run,
+};

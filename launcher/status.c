@@ -1,0 +1,106 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright (c) 2026 The rankcall authors */
+
+/* rankcall status: all that a job says of itself. */
+
+#include <stdio.h>
+
+#include <rankcall/runner.h>
+
+#include "launcher/commands.h"
+#include "launcher/describe.h"
+#include "launcher/json_print.h"
+#include "launcher/say.h"
+
+struct values {
+    const char *job;
+    bool json;
+};
+
+static void print_handlers(const struct rankcall_payload *status)
+{
+    char key[64];
+    for (int i = 0;; i++) {
+        snprintf(key, sizeof(key), "/handlers/%d", i);
+        if (!rankcall_has(status, key))
+            return;
+        snprintf(key, sizeof(key), "/handlers/%d/name", i);
+        printf("%-13s%s", i ? "" : "handlers", rk_describe_text(status, key));
+        snprintf(key, sizeof(key), "/handlers/%d/help", i);
+        const char *help = "";
+        rankcall_opt_string(status, key, &help);
+        printf("%s%s\n", help[0] ? ": " : "", help);
+    }
+}
+
+static void print_status(const struct rankcall_payload *status)
+{
+    char text[320];
+    double uptime = 0;
+    rankcall_opt_double(status, "uptime", &uptime);
+    printf("job          %s\n", rk_describe_text(status, "job"));
+    printf("state        %s\n", rk_describe_text(status, "state"));
+    printf("worker       %s, rankcall %s\n", rk_describe_text(status, "worker"), rk_describe_text(status, "version"));
+    printf("socket       %s\n", rk_describe_text(status, "socket"));
+    printf("host, pid    %s, %lld\n", rk_describe_text(status, "host"), (long long)rk_describe_int(status, "pid"));
+    rk_describe_time(uptime, text, sizeof(text));
+    printf("up           %s\n", text);
+    printf("connections  %lld\n", (long long)rk_describe_int(status, "connections"));
+    printf("queue        %lld of %lld\n", (long long)rk_describe_int(status, "/queue/length"),
+           (long long)rk_describe_int(status, "/queue/capacity"));
+    rk_describe_running(status, text, sizeof(text));
+    printf("running      %s\n", text);
+    printf("calls        %lld completed, %lld failed, %lld cancelled, %lld refused\n",
+           (long long)rk_describe_int(status, "/calls/completed"), (long long)rk_describe_int(status, "/calls/failed"),
+           (long long)rk_describe_int(status, "/calls/cancelled"),
+           (long long)rk_describe_int(status, "/calls/refused"));
+    print_handlers(status);
+    printf("ranks        %lld\n", (long long)rk_describe_int(status, "world_size"));
+    rk_describe_ranks(status, stdout, "  ");
+}
+
+static int show(const struct values *values)
+{
+    struct rankcall_runner *runner;
+    struct rankcall_payload *status = NULL;
+    int code = rankcall_connect(values->job, &runner);
+    if (!code)
+        code = rankcall_status(runner, &status);
+    if (!code && values->json) {
+        size_t size;
+        const char *json = rankcall_payload_json(status, &size);
+        rk_json_print_line(stdout, json, size);
+        putchar('\n');
+    } else if (!code) {
+        print_status(status);
+    }
+    int result = code ? rk_say_error() : 0;
+    rankcall_payload_free(status);
+    rankcall_runner_free(runner);
+    return rk_finish_stdout(result);
+}
+
+static int run(int argc, char **argv)
+{
+    struct values values = {0};
+    int status, at = rk_options_parse(&rk_command_status, argc, argv, &values, &status);
+    if (at >= 0 && argv[at] && !values.job)
+        values.job = argv[at];
+    return at < 0 ? status : show(&values);
+}
+
+static const struct rk_option options[] = {
+    {"job", 'j', "JOB", RK_OPTION_TEXT, offsetof(struct values, job),
+     "the job: its name, or its socket's path\n(default: $RANKCALL_JOB, or the only job that runs)"},
+    {"json", 0, NULL, RK_OPTION_FLAG, offsetof(struct values, json), "one JSON line, as the job sent it"},
+    {0},
+};
+
+const struct rk_command rk_command_status = {
+    .name = "status",
+    .usage = "[OPTION…] [JOB]",
+    .help = "Shows all that a job says of itself: state, queue, calls, handlers, ranks.",
+    .options = options,
+    .max_arguments = 1,
+    .run = run,
+};

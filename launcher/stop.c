@@ -1,0 +1,81 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright (c) 2026 The rankcall authors */
+
+/* rankcall stop: ends a job in order. */
+
+#include <stdio.h>
+
+#include <rankcall/runner.h>
+
+#include "base/fd.h"
+#include "client/runner.h"
+#include "launcher/commands.h"
+#include "launcher/describe.h"
+#include "launcher/say.h"
+
+#define DEFAULT_DRAIN 30.0
+#define LOOK_US       2000000 /* for what runs, before the stop */
+
+struct values {
+    const char *job;
+    double drain;
+    bool now;
+};
+
+/* Says what the stop will wait for, when there is something. */
+static void say_running(struct rankcall_runner *runner, double drain)
+{
+    struct rankcall_payload *status;
+    char text[320];
+    if (drain <= 0 || rk_runner_status_by(runner, rk_now_us() + LOOK_US, &status))
+        return;
+    rk_describe_running(status, text, sizeof(text));
+    if (rankcall_has(status, "running"))
+        rk_say("waiting up to %.3g s for the running call (%s)", drain, text);
+    rankcall_payload_free(status);
+}
+
+static int stop(const struct values *values)
+{
+    struct rankcall_runner *runner;
+    double drain = values->now ? 0 : values->drain;
+    int code = rankcall_connect(values->job, &runner);
+    if (!code) {
+        say_running(runner, drain);
+        code = rankcall_stop(runner, drain);
+    }
+    if (!code)
+        rk_say("%s has stopped", rankcall_runner_job_name(runner));
+    int status = code ? rk_say_error() : 0;
+    rankcall_runner_free(runner);
+    return status;
+}
+
+static int run(int argc, char **argv)
+{
+    struct values values = {.drain = DEFAULT_DRAIN};
+    int status, at = rk_options_parse(&rk_command_stop, argc, argv, &values, &status);
+    if (at >= 0 && argv[at] && !values.job)
+        values.job = argv[at];
+    return at < 0 ? status : stop(&values);
+}
+
+static const struct rk_option options[] = {
+    {"job", 'j', "JOB", RK_OPTION_TEXT, offsetof(struct values, job),
+     "the job: its name, or its socket's path\n(default: $RANKCALL_JOB, or the only job that runs)"},
+    {"drain", 'd', "SECONDS", RK_OPTION_SECONDS, offsetof(struct values, drain),
+     "how long the running call may take before it is\ncancelled (default: 30)"},
+    {"now", 0, NULL, RK_OPTION_FLAG, offsetof(struct values, now), "cancels the running call at once: --drain 0"},
+    {0},
+};
+
+const struct rk_command rk_command_stop = {
+    .name = "stop",
+    .usage = "[OPTION…] [JOB]",
+    .help = "Stops a job and waits until it is gone: teardown runs on every rank.\n\n"
+            "New calls are refused, queued ones get \"shutting_down\", the running one may finish\n"
+            "within the drain time.",
+    .options = options,
+    .max_arguments = 1,
+    .run = run,
+};

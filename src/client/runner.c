@@ -1,0 +1,126 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright (c) 2026 The rankcall authors */
+
+/* A runner's life: connected, greeted, freed. */
+
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/error.h"
+#include "base/fd.h"
+#include "client/internal.h"
+
+#define FREE_GRACE 5.0 /* seconds that a started job has when its runner is freed */
+
+static struct rankcall_payload *introduction(void)
+{
+    struct rankcall_payload *payload = rankcall_payload_new();
+    if (payload)
+        rankcall_set_string(payload, "client", "librankcall");
+    if (payload)
+        rankcall_set_string(payload, "version", rankcall_version());
+    return payload;
+}
+
+static int send_hello(struct rankcall_runner *runner)
+{
+    const struct rk_hello hello = {.min_version = RK_VERSION, .max_version = RK_VERSION};
+    uint8_t head[RK_HEAD_CAP];
+    struct rankcall_payload *payload = introduction();
+    int code = rk_runner_send(runner, RK_HELLO, 0, head, rk_hello_encode(&hello, head), payload);
+    rankcall_payload_free(payload);
+    return code;
+}
+
+int rk_runner_attach(int fd, struct rankcall_runner **out)
+{
+    *out = NULL;
+    struct rankcall_runner *runner = calloc(1, sizeof(*runner));
+    if (!runner) {
+        rk_fd_close(&fd);
+        return rk_error(RANKCALL_EINTERNAL, "no memory for a runner");
+    }
+    runner->conn = rk_conn_new(fd, &rk_receive_callbacks, runner);
+    int code = runner->conn ? send_hello(runner) : rk_error(RANKCALL_EINTERNAL, "no memory for a connection");
+    if (code)
+        rankcall_runner_free(runner);
+    else
+        *out = runner;
+    return code;
+}
+
+bool rk_runner_greeted(const struct rankcall_runner *runner)
+{
+    return runner->greeted;
+}
+
+int rk_runner_greet(struct rankcall_runner *runner, int64_t deadline_us)
+{
+    while (!runner->greeted) {
+        int code = rk_runner_wait(runner, deadline_us);
+        if (code == RANKCALL_EAGAIN)
+            return rk_error(RANKCALL_ETIMEOUT, "the job%s%s accepts but did not greet in time: it may hang",
+                            runner->path ? " at " : "", runner->path ? runner->path : "");
+        if (code)
+            return code;
+    }
+    return RANKCALL_OK;
+}
+
+int rankcall_connect(const char *job, struct rankcall_runner **out)
+{
+    char path[RK_PATH_MAX];
+    int fd, code;
+    int64_t deadline = rk_now_us() + RK_GREETING_US;
+    *out = NULL;
+    if ((code = rk_jobs_resolve(job, path)) || (code = rk_jobs_dial(path, &fd)))
+        return code;
+    struct rankcall_runner *runner;
+    code = rk_runner_attach(fd, &runner);
+    if (code)
+        return code;
+    runner->path = strdup(path);
+    runner->dialled = runner->path != NULL;
+    code = rk_runner_greet(runner, deadline);
+    if (code)
+        rankcall_runner_free(runner);
+    else
+        *out = runner;
+    return code;
+}
+
+void rankcall_runner_free(struct rankcall_runner *runner)
+{
+    if (!runner)
+        return;
+    if (runner->child)
+        rankcall_terminate(runner, FREE_GRACE);
+    rk_child_free(runner->child);
+    rk_conn_free(runner->conn);
+    rk_calls_free(&runner->calls);
+    rk_error_free(runner->error);
+    free(runner->job);
+    free(runner->path);
+    free(runner);
+}
+
+const char *rankcall_runner_job_name(const struct rankcall_runner *runner)
+{
+    return runner->job ? runner->job : "";
+}
+
+const char *rankcall_runner_path(const struct rankcall_runner *runner)
+{
+    return runner->path ? runner->path : "";
+}
+
+int rankcall_runner_world_size(const struct rankcall_runner *runner)
+{
+    return (int)runner->welcome.world_size;
+}
+
+uint64_t rankcall_runner_payload_cap(const struct rankcall_runner *runner)
+{
+    return runner->welcome.payload_cap;
+}
