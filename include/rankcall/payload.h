@@ -23,9 +23,9 @@
 extern "C" {
 #endif
 
-#define RANKCALL_MAX_DIMS 32         /* dimensions of an ndarray */
+#define RANKCALL_MAX_DIMS        32   /* dimensions of an ndarray */
 #define RANKCALL_MAX_ATTACHMENTS 1024 /* attachments of a payload */
-#define RANKCALL_MAX_NAME 255        /* bytes of an attachment's or a handler's name */
+#define RANKCALL_MAX_NAME        255  /* bytes of an attachment's or a handler's name */
 
 /* The numbers are the protocol's. */
 enum rankcall_type {
@@ -66,10 +66,10 @@ const char *rankcall_type_name(int type);
 /* One attachment. As given to rankcall_attach: the caller's memory. As got from rankcall_attachment: the payload's
  * memory, `data` aligned to 64 bytes, valid as long as the payload. */
 struct rankcall_attachment {
-    const char *name; /* 1 to RANKCALL_MAX_NAME bytes of UTF-8, unique in the payload */
-    int type;         /* enum rankcall_type */
-    int dtype;        /* enum rankcall_dtype; RANKCALL_DTYPE_NONE unless type is RANKCALL_NDARRAY */
-    int ndim;         /* 0 to RANKCALL_MAX_DIMS; 0 for a scalar ndarray and for the other types */
+    const char *name;                  /* 1 to RANKCALL_MAX_NAME bytes of UTF-8, unique in the payload */
+    int type;                          /* enum rankcall_type */
+    int dtype;                         /* enum rankcall_dtype; RANKCALL_DTYPE_NONE unless type is RANKCALL_NDARRAY */
+    int ndim;                          /* 0 to RANKCALL_MAX_DIMS; 0 for a scalar ndarray and for the other types */
     uint64_t shape[RANKCALL_MAX_DIMS]; /* elements per dimension, outermost first */
     const void *data;                  /* `size` bytes; may be NULL when size is 0 */
     uint64_t size;                     /* bytes; for an ndarray the product of shape times the element size */
@@ -101,9 +101,9 @@ int rankcall_set_json(struct rankcall_payload *payload, const char *key, const c
 
 /* Attaches the caller's memory without copying it.
  * `release` (may be NULL) is called with `data` and `context` when the payload no longer needs the bytes, also when
- * this function fails; it may be called from another thread. With NULL the bytes are only borrowed: they must live until
- * the payload is freed or given away; rankcall_result and rankcall_emit copy them where they need them for longer, and
- * for rankcall_submit they must live until that call has ended.
+ * this function fails; it may be called from another thread. With NULL the bytes are only borrowed: they must live
+ * until the payload is freed or given away; rankcall_result and rankcall_emit copy them where they need them for
+ * longer, and for rankcall_submit they must live until that call has ended.
  * Errors: RANKCALL_EPAYLOAD (name, type, dtype, shape and size must agree). */
 int rankcall_attach(struct rankcall_payload *payload, const struct rankcall_attachment *attachment,
                     void (*release)(void *data, void *context), void *context);
@@ -138,8 +138,7 @@ int rankcall_opt_double_in(const struct rankcall_payload *payload, const char *k
                            double *value);
 
 /* An array of numbers. *values gets memory of the payload's, valid as long as it; *count its length. */
-int rankcall_get_doubles(const struct rankcall_payload *payload, const char *key, const double **values,
-                         size_t *count);
+int rankcall_get_doubles(const struct rankcall_payload *payload, const char *key, const double **values, size_t *count);
 
 /* Whether the key is there and not null. */
 bool rankcall_has(const struct rankcall_payload *payload, const char *key);

@@ -39,13 +39,13 @@ struct rankcall_pending; /* a call under way */
 int rankcall_connect(const char *job, struct rankcall_runner **out);
 
 struct rankcall_start_options {
-    int ranks;                      /* world size; 0: 1 */
-    const char *name;               /* the job's name; NULL: one is made */
-    const char *const *program;     /* the worker program and its own arguments, ended by NULL */
-    const char *const *run_options; /* further options of `rankcall run`, ended by NULL; may be NULL */
+    int ranks;                            /* world size; 0: 1 */
+    const char *name;                     /* the job's name; NULL: one is made */
+    const char *const *program;           /* the worker program and its own arguments, ended by NULL */
+    const char *const *run_options;       /* further options of `rankcall run`, ended by NULL; may be NULL */
     const struct rankcall_payload *setup; /* every rank's setup gets it; JSON only; NULL: {} */
-    double timeout;                 /* seconds until all ranks must be READY; 0: 1800 */
-    bool quiet;                     /* the job's output goes to /dev/null instead of this process's stdout and stderr */
+    double timeout;                       /* seconds until all ranks must be READY; 0: 1800 */
+    bool quiet; /* the job's output goes to /dev/null instead of this process's stdout and stderr */
 };
 
 /* Starts a job through the `rankcall` command (found beside the library's install prefix, or by RANKCALL_COMMAND, or on
@@ -122,7 +122,7 @@ uint64_t rankcall_pending_id(const struct rankcall_pending *pending);
 /* Forgets a call, cancelling it if it has not ended. NULL is allowed. */
 void rankcall_pending_free(struct rankcall_pending *pending);
 
-/* Submit, then wait for the result without limit. `handler` NULL: the default. `args` is taken; *result the caller's. */
+/* Submit, then wait for the result without limit. `handler` NULL: the default. `args` is taken; *result is yours. */
 int rankcall_invoke(struct rankcall_runner *runner, const char *handler, struct rankcall_payload *args,
                     struct rankcall_payload **result);
 

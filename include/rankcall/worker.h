@@ -69,17 +69,17 @@ struct rankcall_worker {
 int rankcall_worker_main(int argc, char **argv, const struct rankcall_worker *worker);
 
 #ifdef __cplusplus
-#define RANKCALL_WORKER(...)                                                                                           \
-    int main(int argc, char **argv)                                                                                    \
-    {                                                                                                                  \
-        const struct rankcall_worker worker = {__VA_ARGS__};                                                           \
-        return rankcall_worker_main(argc, argv, &worker);                                                              \
+#define RANKCALL_WORKER(...)                                 \
+    int main(int argc, char **argv)                          \
+    {                                                        \
+        const struct rankcall_worker worker = {__VA_ARGS__}; \
+        return rankcall_worker_main(argc, argv, &worker);    \
     }
 #else
-#define RANKCALL_WORKER(...)                                                                                           \
-    int main(int argc, char **argv)                                                                                    \
-    {                                                                                                                  \
-        return rankcall_worker_main(argc, argv, &(const struct rankcall_worker){__VA_ARGS__});                         \
+#define RANKCALL_WORKER(...)                                                                   \
+    int main(int argc, char **argv)                                                            \
+    {                                                                                          \
+        return rankcall_worker_main(argc, argv, &(const struct rankcall_worker){__VA_ARGS__}); \
     }
 #endif
 

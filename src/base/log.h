@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  * Copyright (c) 2026 The rankcall authors */
 
-/* Lines for people on standard error: "rankcall: text". One write(2) a line, so lines of several processes don't mix. */
+/* Lines for people on standard error: "rankcall: text". One write(2) a line: those of several processes don't mix. */
 
 #ifndef RK_BASE_LOG_H
 #define RK_BASE_LOG_H

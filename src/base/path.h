@@ -20,8 +20,8 @@
 bool rk_path_name_ok(const char *name);
 
 /* Writes the folder's path. `create`: makes it (mode 0700) when it is missing. It must be a real folder, ours (or, for
- * root, anyone's who asks) and closed to others, else RANKCALL_ESYSTEM naming what is wrong and the fix. A missing folder
- * with create false is RANKCALL_OK. */
+ * root, anyone's who asks) and closed to others, else RANKCALL_ESYSTEM naming what is wrong and the fix. A missing
+ * folder with create false is RANKCALL_OK. */
 int rk_path_folder(bool create, char folder[RK_PATH_MAX]);
 
 /* The socket's path of a job given by name, or by path when it holds a '/'. Errors: RANKCALL_EINVAL (bad name; a path
@@ -32,8 +32,8 @@ int rk_path_socket(const char *job, char path[RK_PATH_MAX]);
 int rk_path_address(const char *path, struct sockaddr_un *address, socklen_t *size);
 
 /* Binds and listens at `path` with mode 0600. A stale socket (nobody accepts) is replaced, a live one is
- * RANKCALL_EEXIST; something that is not a socket is RANKCALL_EEXIST too and never removed. The socket appears at `path`
- * only when it listens. Two callers at once: one wins. *fd is non-blocking and close-on-exec.
+ * RANKCALL_EEXIST; something that is not a socket is RANKCALL_EEXIST too and never removed. The socket appears at
+ * `path` only when it listens. Two callers at once: one wins. *fd is non-blocking and close-on-exec.
  * Errors: RANKCALL_EEXIST, RANKCALL_EINVAL, RANKCALL_ESYSTEM (disk full, read-only, no such folder: says so). */
 int rk_path_listen(const char *path, int *fd);
 

@@ -21,19 +21,19 @@ enum rk_admission {
 };
 
 struct rk_conn_callbacks {
-    /* A header and its head have arrived and the header passed its checks; for frames with a payload, before memory for it
-     * is taken. May be NULL: everything is admitted. */
+    /* A header and its head have arrived and the header passed its checks; for frames with a payload, before memory for
+     * it is taken. May be NULL: everything is admitted. */
     enum rk_admission (*admit)(void *context, const struct rk_header *header, const uint8_t *head);
-    /* A whole frame. `payload` (NULL when payload_size is 0) is the callee's to free; its structure and JSON have passed
-     * all checks. */
-    void (*frame)(void *context, const struct rk_header *header, const uint8_t *head,
-                  struct rankcall_payload *payload);
-    /* A frame whose payload failed its checks or found no memory; the connection goes on with the next frame. The thread's last error says
-     * what was wrong. May be NULL: then such a frame ends the connection. */
+    /* A whole frame. `payload` (NULL when payload_size is 0) is the callee's to free; its structure and JSON have
+     * passed all checks. */
+    void (*frame)(void *context, const struct rk_header *header, const uint8_t *head, struct rankcall_payload *payload);
+    /* A frame whose payload failed its checks or found no memory; the connection goes on with the next frame. The
+     * thread's last error says what was wrong. May be NULL: then such a frame ends the connection. */
     void (*bad_payload)(void *context, const struct rk_header *header, const uint8_t *head);
 };
 
-/* `fd` is taken, prepared with rk_fd_prepare. NULL when memory is out (fd is closed then). Callbacks must not free the connection. */
+/* `fd` is taken, prepared with rk_fd_prepare. NULL when memory is out (fd is closed then). Callbacks must not free the
+ * connection. */
 struct rk_conn *rk_conn_new(int fd, const struct rk_conn_callbacks *callbacks, void *context);
 void rk_conn_free(struct rk_conn *conn); /* closes; takes NULL; keeps errno */
 int rk_conn_fd(const struct rk_conn *conn);
@@ -42,16 +42,17 @@ int rk_conn_fd(const struct rk_conn *conn);
 void rk_conn_set_payload_cap(struct rk_conn *conn, uint64_t cap);
 
 /* Reads what is there, at most about 1 MiB of data or 256 KiB of JSON checking, and makes callbacks.
- * Returns RANKCALL_OK: nothing more for now; RANKCALL_EAGAIN: there is more to do at once, call again soon without waiting for the
- * descriptor. RANKCALL_ECLOSED: the peer closed, between frames or within one (the message says which);
+ * Returns RANKCALL_OK: nothing more for now; RANKCALL_EAGAIN: there is more to do at once, call again soon without
+ * waiting for the descriptor. RANKCALL_ECLOSED: the peer closed, between frames or within one (the message says which);
  * RANKCALL_EPROTOCOL, RANKCALL_ETOOLARGE: bad frame. After an error the connection reads no more, but still writes. */
 int rk_conn_read(struct rk_conn *conn);
 
 /* Whether part of a frame has been read (a half-sent frame is pending). */
 bool rk_conn_mid_frame(const struct rk_conn *conn);
 
-/* Queues a frame: header, head, and the payload (may be NULL), which is frozen here and referenced until written; the caller
- * keeps its own reference. Small payloads are copied. Errors: RANKCALL_ETOOLARGE (freezing), RANKCALL_EINTERNAL. */
+/* Queues a frame: header, head, and the payload (may be NULL), which is frozen here and referenced until written; the
+ * caller keeps its own reference. Small payloads are copied. Errors: RANKCALL_ETOOLARGE (freezing), RANKCALL_EINTERNAL.
+ */
 int rk_conn_send(struct rk_conn *conn, uint8_t type, uint64_t id, const uint8_t *head, size_t head_size,
                  struct rankcall_payload *payload);
 
@@ -61,12 +62,13 @@ int rk_conn_send_bytes(struct rk_conn *conn, const void *bytes, size_t size);
 /* Queues malloc()ed bytes that are a frame already, or part of one, and takes them, also on failure. */
 int rk_conn_send_take(struct rk_conn *conn, void *bytes, size_t size);
 
-/* `size` (at most 64 KiB) contiguous bytes at the end of the queue to be filled in by the caller, then committed with the size really used.
- * NULL when memory is out. No other call on the connection in between. */
+/* `size` (at most 64 KiB) contiguous bytes at the end of the queue to be filled in by the caller, then committed with
+ * the size really used. NULL when memory is out. No other call on the connection in between. */
 uint8_t *rk_conn_reserve(struct rk_conn *conn, size_t size);
 void rk_conn_commit(struct rk_conn *conn, size_t size);
 
-/* Writes what the socket takes (writev, MSG_NOSIGNAL). RANKCALL_OK: rk_conn_queued() tells what is left. RANKCALL_ECLOSED. */
+/* Writes what the socket takes (writev, MSG_NOSIGNAL). RANKCALL_OK: rk_conn_queued() tells what is left.
+ * RANKCALL_ECLOSED. */
 int rk_conn_flush(struct rk_conn *conn);
 
 /* Bytes queued and not yet written. */

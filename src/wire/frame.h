@@ -12,24 +12,24 @@
 #include <rankcall/error.h>
 #include <rankcall/payload.h>
 
-#define RK_MAGIC 0x4c434b52u /* "RKCL" as it lies in memory */
-#define RK_VERSION 1
-#define RK_HEADER_SIZE 32
-#define RK_HEAD_CAP 4096                     /* bytes of a head */
-#define RK_JSON_CAP (64u << 20)              /* bytes of JSON text in a payload */
-#define RK_JSON_DEPTH 64                     /* nested arrays and objects */
-#define RK_PAYLOAD_CAP_DEFAULT (1ull << 30)  /* bytes of a payload */
-#define RK_TIME_NONE 0                       /* a timeout of 0 us: no limit */
+#define RK_MAGIC               0x4c434b52u /* "RKCL" as it lies in memory */
+#define RK_VERSION             1
+#define RK_HEADER_SIZE         32
+#define RK_HEAD_CAP            4096         /* bytes of a head */
+#define RK_JSON_CAP            (64u << 20)  /* bytes of JSON text in a payload */
+#define RK_JSON_DEPTH          64           /* nested arrays and objects */
+#define RK_PAYLOAD_CAP_DEFAULT (1ull << 30) /* bytes of a payload */
+#define RK_TIME_NONE           0            /* a timeout of 0 us: no limit */
 
 enum rk_frame_type {
-    RK_HELLO = 1,     /* client: versions and features it speaks */
-    RK_WELCOME = 2,   /* job: the version and features chosen, caps, world size */
-    RK_CALL = 3,      /* client: a call with its payload */
-    RK_CANCEL = 4,    /* client: cancel the call of that id */
-    RK_EVENT = 5,     /* job: one event */
-    RK_RESULT = 6,    /* job: the outcome "result" */
-    RK_ERROR = 7,     /* job: any other outcome; with call id 0 about the connection */
-    RK_STATUS = 8,    /* client: ask for the status */
+    RK_HELLO = 1,   /* client: versions and features it speaks */
+    RK_WELCOME = 2, /* job: the version and features chosen, caps, world size */
+    RK_CALL = 3,    /* client: a call with its payload */
+    RK_CANCEL = 4,  /* client: cancel the call of that id */
+    RK_EVENT = 5,   /* job: one event */
+    RK_RESULT = 6,  /* job: the outcome "result" */
+    RK_ERROR = 7,   /* job: any other outcome; with call id 0 about the connection */
+    RK_STATUS = 8,  /* client: ask for the status */
     RK_STATUS_REPLY = 9,
     RK_PING = 10,
     RK_PONG = 11,
@@ -49,9 +49,9 @@ struct rk_header {
 
 void rk_header_encode(const struct rk_header *header, uint8_t bytes[RK_HEADER_SIZE]);
 
-/* Decodes and checks: magic, version, a known type, flags 0, reserved bytes 0, head_size <= RK_HEAD_CAP and at least the type's
- * minimum, payload_size <= payload_cap, no payload where the type has none.
- * Errors: RANKCALL_EPROTOCOL or RANKCALL_ETOOLARGE, naming the field, its byte offset and the value found. */
+/* Decodes and checks: magic, version, a known type, flags 0, reserved bytes 0, head_size <= RK_HEAD_CAP and at least
+ * the type's minimum, payload_size <= payload_cap, no payload where the type has none. Errors: RANKCALL_EPROTOCOL or
+ * RANKCALL_ETOOLARGE, naming the field, its byte offset and the value found. */
 int rk_header_decode(const uint8_t bytes[RK_HEADER_SIZE], uint64_t payload_cap, struct rk_header *header);
 
 /* Heads. Encoders return the head's size and write at most RK_HEAD_CAP bytes; decoders get what the header announced,
@@ -66,7 +66,7 @@ struct rk_welcome {
     uint64_t features, payload_cap;
 };
 struct rk_call_head {
-    uint8_t kind; /* enum rk_call_kind */
+    uint8_t kind;                              /* enum rk_call_kind */
     uint64_t timeout_us, streaming_timeout_us; /* RK_TIME_NONE: no limit */
     char handler[RANKCALL_MAX_NAME + 1];       /* "": the default; valid UTF-8 without NUL */
 };
@@ -106,6 +106,7 @@ int rk_stop_decode(const uint8_t *bytes, size_t size, struct rk_stop_head *head)
 /* An error as an ERROR frame's payload, {"error": name, "message", "rank", "host", "traceback"}, and back. Text that is
  * not UTF-8 gets U+FFFD in place of the bad bytes. */
 struct rankcall_payload *rk_error_to_payload(const struct rankcall_error *error);
-int rk_error_from_payload(const struct rk_error_head *head, const struct rankcall_payload *payload); /* sets last error */
+int rk_error_from_payload(const struct rk_error_head *head,
+                          const struct rankcall_payload *payload); /* sets last error */
 
 #endif

@@ -21,10 +21,10 @@
 /* Memory for a payload's wire bytes, aligned to RK_PAYLOAD_ALIGN; free() frees it. NULL when memory is out. */
 void *rk_payload_alloc(uint64_t size);
 
-/* Takes wire bytes (from rk_payload_alloc, on success only) and checks their structure: counts, lengths, names (UTF-8, unique),
- * types, dtypes, shapes against sizes, zero padding, nothing left over. The JSON text is not checked: see below.
- * `size` 0 is {}; `bytes` may be NULL then.
- * Errors: RANKCALL_EPAYLOAD, RANKCALL_ETOOLARGE, naming the attachment, field and byte. */
+/* Takes wire bytes (from rk_payload_alloc, on success only) and checks their structure: counts, lengths, names (UTF-8,
+ * unique), types, dtypes, shapes against sizes, zero padding, nothing left over. The JSON text is not checked: see
+ * below. `size` 0 is {}; `bytes` may be NULL then. Errors: RANKCALL_EPAYLOAD, RANKCALL_ETOOLARGE, naming the
+ * attachment, field and byte. */
 int rk_payload_decode(uint8_t *bytes, uint64_t size, struct rankcall_payload **out);
 
 /* One more reference; rankcall_payload_free drops one. Threads: any. */
