@@ -75,21 +75,31 @@ int rk_program_find(const char *name, char path[PATH_MAX])
     return refuse(name);
 }
 
-/* The line of an mpirun by what it says of itself; 0 when it is not Open MPI's. */
+/* The line of Open MPI that a version's text tells; 0 when it is another MPI's. Under a name other than mpirun, line 4
+ * calls itself OpenRTE and line 5 PRRTE, whose own versions are others. */
+static int parse_line(const char *text)
+{
+    int line = 0;
+    if (strstr(text, "(PRRTE)"))
+        return 5;
+    if (sscanf(text, "%*s (Open MPI) %d.", &line) != 1 && sscanf(text, "%*s (OpenRTE) %d.", &line) != 1)
+        return 0;
+    return line;
+}
+
 static int line_of(const char *mpirun)
 {
-    char command[PATH_MAX + 32], text[256] = "";
-    int line = 0;
+    char command[PATH_MAX + 32], text[256] = "", rest[256];
     if (strchr(mpirun, '\'') || snprintf(command, sizeof(command), "'%s' --version 2>&1", mpirun) < 0)
         return 0;
     FILE *pipe = popen(command, "re");
-    if (pipe && fgets(text, sizeof(text), pipe) && sscanf(text, "mpirun (Open MPI) %d.", &line) != 1)
-        line = 0;
-    while (pipe && fgets(text, sizeof(text), pipe))
+    if (!pipe || !fgets(text, sizeof(text), pipe))
+        text[0] = '\0';
+    while (pipe && fgets(rest, sizeof(rest), pipe))
         continue;
     if (pipe)
         pclose(pipe);
-    return line;
+    return parse_line(text);
 }
 
 int rk_program_mpirun(char path[PATH_MAX], int *line)
