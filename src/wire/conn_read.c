@@ -109,12 +109,13 @@ static int finish_payload(struct rk_conn *conn, int code)
 {
     struct rk_reading *reading = &conn->reading;
     struct rankcall_payload *payload = reading->payload;
+    const uint8_t *head = reading->head ? reading->head : reading->small_head; /* never NULL, also where it is empty */
 
     if (code == RANKCALL_OK) {
         reading->payload = NULL;
-        conn->callbacks.frame(conn->context, &reading->header, reading->head, payload);
+        conn->callbacks.frame(conn->context, &reading->header, head, payload);
     } else {
-        code = report_bad_payload(conn, reading->head);
+        code = report_bad_payload(conn, head);
     }
     end_frame(reading);
     return code;

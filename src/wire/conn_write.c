@@ -86,7 +86,7 @@ uint8_t *rk_conn_reserve(struct rk_conn *conn, size_t size)
     struct rk_block *last = writing->last;
     size_t cap = last || size > SMALL_BLOCK ? BLOCK : SMALL_BLOCK;
 
-    if (last && last->cap - last->own.iov_len >= size)
+    if (last && last->own.iov_len + size <= last->cap)
         return last->bytes + last->own.iov_len;
     if (!(last = new_block(size > cap ? size : cap)))
         return NULL;
