@@ -267,11 +267,21 @@ enum rk_admission rk_call_admit(struct rk_client *client, const struct rk_header
     return RK_ADMIT;
 }
 
+/* A frame without a payload means {}: rank 0's handler sees what the others see. */
+static struct rankcall_payload *payload_or_empty(struct rankcall_payload *payload)
+{
+    if (!payload && (payload = rankcall_payload_new()) && rk_payload_freeze(payload)) {
+        rankcall_payload_free(payload);
+        payload = NULL;
+    }
+    return payload;
+}
+
 void rk_call_arrived(struct rk_client *client, struct rankcall_payload *payload)
 {
     struct rk_job_call *call = client->arriving;
     client->arriving = NULL;
-    call->args = payload;
+    call->args = payload_or_empty(payload);
     call->next = client->calls;
     client->calls = call;
     call->waiting = true;
