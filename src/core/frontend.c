@@ -154,31 +154,40 @@ static bool work(struct rk_frontend *frontend)
 }
 
 /* Sleeps until a descriptor or the bell calls, unless there is work after all. */
-static void doze(struct rk_frontend *frontend)
+static void doze(struct rk_frontend *frontend, int64_t nap_us)
 {
+    struct timeval limit = {.tv_usec = (suseconds_t)nap_us};
     rk_io_doze(frontend->context->mesh);
     if (!atomic_load(&frontend->desk.filled) && !rk_funnel_work(frontend)) {
-        struct timeval limit = {.tv_usec = RK_REMOTE_POLL_US};
-        bool looking = frontend->running && rk_mesh_nodes(frontend->context->mesh) > 1;
-        if (looking)
-            event_base_loopexit(frontend->base, &limit);
+        if (frontend->running) /* messages of ranks may need a look to come through, see mesh/bell.c */
+            event_add(frontend->look, &limit);
         event_base_loop(frontend->base, EVLOOP_ONCE);
+        event_del(frontend->look);
     }
     rk_io_wake(frontend->context->mesh);
+}
+
+static void looked(evutil_socket_t fd, short events, void *context)
+{
+    (void)fd, (void)events, (void)context;
 }
 
 static void *io_main(void *context)
 {
     struct rk_frontend *frontend = context;
-    int64_t spin_until = 0;
+    int64_t spin_until = 0, nap_us = RK_NAP_MIN_US;
+    int64_t nap_max_us = rk_mesh_nodes(frontend->context->mesh) > 1 ? RK_REMOTE_POLL_US : RK_NAP_MAX_US;
     pthread_setname_np(pthread_self(), "rankcall-io");
     while (!frontend->over) {
-        if (work(frontend))
+        if (work(frontend)) {
             spin_until = rk_now_us() + RK_SPIN_US;
-        else if (rk_funnel_moving(frontend) || rk_now_us() < spin_until)
+            nap_us = RK_NAP_MIN_US;
+        } else if (rk_funnel_moving(frontend) || rk_now_us() < spin_until) {
             sched_yield();
-        else
-            doze(frontend);
+        } else {
+            doze(frontend, nap_us);
+            nap_us = nap_us * 2 < nap_max_us ? nap_us * 2 : nap_max_us;
+        }
     }
     rk_clients_close(frontend);
     rk_listener_close(frontend);
@@ -216,9 +225,10 @@ static int make_events(struct rk_frontend *frontend)
         return rk_error(RANKCALL_EINTERNAL, "cannot make an event loop");
     frontend->bell =
         event_new(frontend->base, rk_io_bell_fd(frontend->context->mesh), EV_READ | EV_PERSIST, bell_rang, frontend);
+    frontend->look = evtimer_new(frontend->base, looked, NULL);
     frontend->signals[0] = evsignal_new(frontend->base, SIGTERM, signalled, frontend);
     frontend->signals[1] = evsignal_new(frontend->base, SIGINT, signalled, frontend);
-    if (!frontend->bell || !frontend->signals[0] || !frontend->signals[1])
+    if (!frontend->bell || !frontend->look || !frontend->signals[0] || !frontend->signals[1])
         return rk_error(RANKCALL_EINTERNAL, "out of memory");
     event_add(frontend->bell, NULL);
     event_add(frontend->signals[0], NULL);
@@ -237,6 +247,7 @@ static void frontend_free(struct rk_frontend *frontend)
     rk_listener_close(frontend);
     rk_stop_cleanup(frontend);
     free_event(frontend->bell);
+    free_event(frontend->look);
     free_event(frontend->signals[0]);
     free_event(frontend->signals[1]);
     if (frontend->base)

@@ -246,6 +246,8 @@ static void hold_or_release(struct rk_frontend *frontend)
 bool rk_funnel_work(struct rk_frontend *frontend)
 {
     hold_or_release(frontend);
+    if (rk_events_unpaid(frontend->context->mesh))
+        rk_events_settle(frontend->context->mesh);
     bool progress = answer_offer(frontend);
     progress |= take_notes(frontend);
     progress |= poll_ranks(frontend);

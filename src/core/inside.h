@@ -91,7 +91,7 @@ struct rk_frontend {
     struct rankcall_context *context;
     pthread_t thread;
     struct event_base *base;
-    struct event *bell, *signals[2];
+    struct event *bell, *look, *signals[2];
     struct event *drain_timer, *grace_timer; /* stop.c */
     int64_t grace_us;
     struct rk_desk desk;

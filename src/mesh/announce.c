@@ -33,8 +33,7 @@ void rk_mesh_ring_all(struct rk_mesh *mesh)
         ring_remote_nodes(mesh);
 }
 
-/* On other nodes than rank 0's the first rank passes a ring on to its node; the other ranks look only to keep MPI
- * moving. */
+/* Looking drives MPI's progress. On other nodes than rank 0's the first rank passes a ring on to its node. */
 static void look_for_remote_ring(struct rk_mesh *mesh)
 {
     int arrived = 0;
@@ -48,14 +47,15 @@ static void look_for_remote_ring(struct rk_mesh *mesh)
 static bool rung(void *context)
 {
     struct rk_mesh *mesh = context;
-    if (mesh->nodes > 1 && mesh->ranks[mesh->rank].node != 0)
-        look_for_remote_ring(mesh);
-    return atomic_load(&mesh->segment->all.rung) != mesh->rings_seen;
+    if (atomic_load(&mesh->segment->all.rung) != mesh->rings_seen)
+        return true;
+    look_for_remote_ring(mesh);
+    return false;
 }
 
 void rk_mesh_await_ring(struct rk_mesh *mesh)
 {
-    rk_bell_wait(&mesh->segment->all, rk_mesh_poll_us(mesh), rung, mesh);
+    rk_bell_wait(&mesh->segment->all, rk_mesh_nap_us(mesh), rung, mesh);
     mesh->rings_seen++;
 }
 

@@ -4,7 +4,12 @@
 /* Doorbells: how a waiter sleeps without burning a core, and how it is woken.
  *
  * A ringer makes its work visible, then counts `rung` up, then looks for sleepers. A sleeper reads `rung`, looks for
- * work, and sleeps only while `rung` is still what it read: so a ring between the look and the sleep is never lost. */
+ * work, and sleeps only while `rung` is still what it read: so a ring between the look and the sleep is never lost.
+ *
+ * A ring says that a message was given to MPI, not that MPI could pass it on: when a peer's mailbox is full, Open MPI
+ * keeps the message and needs the sender's hand again, and a blocking send waits for the receiver. So every look drives
+ * MPI's progress, sleepers look again by themselves, seldom and ever more seldom, and no send blocks while its receiver
+ * may sleep (rk_mesh_send). */
 
 #include <errno.h>
 #include <limits.h>
@@ -20,7 +25,7 @@
 static void futex_wait(_Atomic uint32_t *word, uint32_t expected, int64_t timeout_us)
 {
     struct timespec limit = {.tv_sec = timeout_us / 1000000, .tv_nsec = timeout_us % 1000000 * 1000};
-    syscall(SYS_futex, (uint32_t *)word, FUTEX_WAIT, expected, timeout_us < 0 ? NULL : &limit, NULL, 0);
+    syscall(SYS_futex, (uint32_t *)word, FUTEX_WAIT, expected, &limit, NULL, 0);
 }
 
 static void futex_wake_all(_Atomic uint32_t *word)
@@ -35,9 +40,9 @@ void rk_bell_ring(struct rk_bell *bell)
         futex_wake_all(&bell->rung);
 }
 
-void rk_bell_wait(struct rk_bell *bell, int64_t poll_us, bool (*ready)(void *), void *context)
+void rk_bell_wait(struct rk_bell *bell, int64_t nap_max_us, bool (*ready)(void *), void *context)
 {
-    int64_t spin_until = 0;
+    int64_t spin_until = 0, nap_us = RK_NAP_MIN_US;
     for (;;) {
         uint32_t rung = atomic_load(&bell->rung);
         if (ready(context))
@@ -51,19 +56,20 @@ void rk_bell_wait(struct rk_bell *bell, int64_t poll_us, bool (*ready)(void *), 
         }
         atomic_fetch_add(&bell->sleepers, 1);
         if (atomic_load(&bell->rung) == rung)
-            futex_wait(&bell->rung, rung, poll_us);
+            futex_wait(&bell->rung, rung, nap_us);
         atomic_fetch_sub(&bell->sleepers, 1);
+        nap_us = nap_us * 2 < nap_max_us ? nap_us * 2 : nap_max_us;
     }
 }
 
-int64_t rk_mesh_poll_us(const struct rk_mesh *mesh)
+int64_t rk_mesh_nap_us(const struct rk_mesh *mesh)
 {
-    return mesh->nodes > 1 ? RK_REMOTE_POLL_US : -1;
+    return mesh->nodes > 1 ? RK_REMOTE_POLL_US : RK_NAP_MAX_US;
 }
 
 void rk_mesh_wait(struct rk_mesh *mesh, bool (*ready)(void *context), void *context)
 {
-    rk_bell_wait(&mesh->segment->rank[mesh->local_rank], rk_mesh_poll_us(mesh), ready, context);
+    rk_bell_wait(&mesh->segment->rank[mesh->local_rank], rk_mesh_nap_us(mesh), ready, context);
 }
 
 void rk_mesh_ring(struct rk_mesh *mesh, int rank)
@@ -71,4 +77,42 @@ void rk_mesh_ring(struct rk_mesh *mesh, int rank)
     const struct rk_rank_info *info = &mesh->ranks[rank];
     if (info->node == mesh->ranks[mesh->rank].node)
         rk_bell_ring(&mesh->segment->rank[info->local_rank]);
+}
+
+struct sending {
+    struct rk_mesh *mesh;
+    MPI_Request request;
+    int rank;
+    bool funnel;
+};
+
+static void ring_receiver(const struct sending *sending)
+{
+    if (sending->funnel)
+        rk_io_ring(sending->mesh);
+    else
+        rk_mesh_ring(sending->mesh, sending->rank);
+}
+
+/* Whether MPI has taken the message off our hands; if not, its receiver may have to wake up for that. */
+static bool sent(void *context)
+{
+    struct sending *sending = context;
+    int done = 0;
+    MPI_Test(&sending->request, &done, MPI_STATUS_IGNORE);
+    if (!done)
+        ring_receiver(sending);
+    return done;
+}
+
+void rk_mesh_send(struct rk_mesh *mesh, int rank, enum rk_tag tag, const void *bytes, int size)
+{
+    struct sending sending = {.mesh = mesh, .rank = rank, .funnel = tag == RK_TAG_EVENT || tag == RK_TAG_BULK};
+    MPI_Comm comm = sending.funnel ? mesh->events : mesh->control;
+    MPI_Isend(bytes, size, MPI_BYTE, rank, tag, comm, &sending.request);
+    ring_receiver(&sending);
+    if (sent(&sending))
+        return;
+    rk_mesh_wait(mesh, sent, &sending);
+    ring_receiver(&sending); /* only now it is surely there to be found */
 }

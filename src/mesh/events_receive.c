@@ -9,45 +9,64 @@
 #include "base/error.h"
 #include "mesh/internal.h"
 
-int rk_receiver_open(struct rk_mesh *mesh)
+/* Sends what a rank is owed, unless the answer before has not left yet: then it stays unpaid. */
+static void pay(struct rk_mesh *mesh, int rank)
 {
-    mesh->receiver.owed = calloc((size_t)mesh->size, sizeof *mesh->receiver.owed);
-    return mesh->receiver.owed ? RANKCALL_OK : rk_error(RANKCALL_EINTERNAL, "out of memory");
-}
-
-void rk_receiver_close(struct rk_mesh *mesh)
-{
-    free(mesh->receiver.owed);
-    free(mesh->receiver.bulk);
-    mesh->receiver.owed = NULL;
-    mesh->receiver.bulk = NULL;
-}
-
-static void answer(struct rk_mesh *mesh, int rank, enum rk_verdict verdict)
-{
-    struct rk_credit credit = {mesh->receiver.owed[rank], verdict};
-    mesh->receiver.owed[rank] = 0;
-    MPI_Send(&credit, sizeof credit, MPI_BYTE, rank, RK_TAG_CREDIT, mesh->events);
+    struct rk_debt *debt = &mesh->receiver.debts[rank];
+    int left = 1;
+    if (debt->request != MPI_REQUEST_NULL)
+        MPI_Test(&debt->request, &left, MPI_STATUS_IGNORE);
+    if (left) {
+        debt->credit = (struct rk_credit){debt->bytes, debt->verdict};
+        debt->bytes = 0;
+        debt->verdict = RK_VERDICT_NONE;
+        MPI_Isend(&debt->credit, sizeof debt->credit, MPI_BYTE, rank, RK_TAG_CREDIT, mesh->events, &debt->request);
+    } else {
+        mesh->receiver.unpaid = true;
+    }
     rk_mesh_ring(mesh, rank);
 }
 
 static void settle(struct rk_mesh *mesh, int rank)
 {
-    if (mesh->receiver.owed[rank] >= mesh->sender.window / 4)
-        answer(mesh, rank, RK_VERDICT_NONE);
+    const struct rk_debt *debt = &mesh->receiver.debts[rank];
+    if (debt->bytes >= mesh->sender.window / 4 || debt->verdict != RK_VERDICT_NONE)
+        pay(mesh, rank);
+}
+
+static void answer(struct rk_mesh *mesh, int rank, enum rk_verdict verdict)
+{
+    mesh->receiver.debts[rank].verdict = verdict;
+    pay(mesh, rank);
 }
 
 void rk_events_credit(struct rk_mesh *mesh, const struct rk_envelope *envelope, bool hold)
 {
-    mesh->receiver.owed[envelope->rank] += rk_events_cost(envelope->size);
+    mesh->receiver.debts[envelope->rank].bytes += rk_events_cost(envelope->size);
     if (!hold)
         settle(mesh, (int)envelope->rank);
 }
 
 void rk_events_settle(struct rk_mesh *mesh)
 {
+    mesh->receiver.unpaid = false;
     for (int rank = 1; rank < mesh->size; rank++)
         settle(mesh, rank);
+}
+
+bool rk_events_unpaid(const struct rk_mesh *mesh)
+{
+    return mesh->receiver.unpaid;
+}
+
+/* Posts the receive of the next piece; its sender decides how large it is. */
+static void await_piece(struct rk_mesh *mesh)
+{
+    struct rk_receiver *receiver = &mesh->receiver;
+    uint64_t left = receiver->envelope.size - receiver->received;
+    MPI_Irecv(receiver->bulk + RK_ENVELOPE_SIZE + receiver->received,
+              left < RK_BULK_CHUNK ? (int)left : (int)RK_BULK_CHUNK, MPI_BYTE, (int)receiver->envelope.rank,
+              RK_TAG_BULK, mesh->events, &receiver->request);
 }
 
 bool rk_events_accept(struct rk_mesh *mesh, const struct rk_envelope *envelope)
@@ -60,6 +79,7 @@ bool rk_events_accept(struct rk_mesh *mesh, const struct rk_envelope *envelope)
     }
     receiver->envelope = *envelope;
     receiver->received = 0;
+    await_piece(mesh);
     answer(mesh, (int)envelope->rank, RK_VERDICT_GO);
     return true;
 }
@@ -69,53 +89,91 @@ void rk_events_refuse(struct rk_mesh *mesh, const struct rk_envelope *envelope)
     answer(mesh, (int)envelope->rank, RK_VERDICT_SKIP);
 }
 
-/* Begins to receive the next piece of the bulk message, if it is there. */
-static void begin_piece(struct rk_mesh *mesh)
-{
-    struct rk_receiver *receiver = &mesh->receiver;
-    int arrived = 0;
-    MPI_Message message;
-    MPI_Status status;
-    MPI_Improbe((int)receiver->envelope.rank, RK_TAG_BULK, mesh->events, &arrived, &message, &status);
-    if (!arrived)
-        return;
-    MPI_Get_count(&status, MPI_BYTE, &receiver->request_size);
-    MPI_Imrecv(receiver->bulk + RK_ENVELOPE_SIZE + receiver->received, receiver->request_size, MPI_BYTE, &message,
-               &receiver->request);
-}
-
 static enum rk_poll poll_bulk(struct rk_mesh *mesh, struct rk_arrival *arrival)
 {
     struct rk_receiver *receiver = &mesh->receiver;
-    int done = 0;
-    if (receiver->request == MPI_REQUEST_NULL)
-        begin_piece(mesh);
-    if (receiver->request == MPI_REQUEST_NULL)
-        return RK_POLL_MOVING;
-    MPI_Test(&receiver->request, &done, MPI_STATUS_IGNORE);
+    MPI_Status status;
+    int done = 0, size = 0;
+    MPI_Test(&receiver->request, &done, &status);
     if (!done)
         return RK_POLL_MOVING;
-    receiver->received += (uint64_t)receiver->request_size;
-    if (receiver->received < receiver->envelope.size)
+    MPI_Get_count(&status, MPI_BYTE, &size);
+    receiver->received += (uint64_t)size;
+    if (receiver->received < receiver->envelope.size) {
+        await_piece(mesh);
         return RK_POLL_MOVING;
+    }
     arrival->envelope = receiver->envelope;
     arrival->bulk = receiver->bulk;
     receiver->bulk = NULL;
     return RK_POLL_MESSAGE;
 }
 
+static void await_message(struct rk_mesh *mesh, struct rk_slot *slot)
+{
+    MPI_Irecv(slot->bytes, sizeof slot->bytes, MPI_BYTE, MPI_ANY_SOURCE, RK_TAG_EVENT, mesh->events, &slot->request);
+}
+
 enum rk_poll rk_events_poll(struct rk_mesh *mesh, uint8_t *buffer, struct rk_arrival *arrival)
 {
+    struct rk_receiver *receiver = &mesh->receiver;
     /* While a bulk message moves nothing else is taken: the next message of its rank must not overtake it. */
-    if (mesh->receiver.bulk)
+    if (receiver->bulk)
         return poll_bulk(mesh, arrival);
+    /* Receives match in the order in which they were posted, so the oldest slot has the oldest message. */
+    struct rk_slot *slot = &receiver->slots[receiver->oldest];
     int arrived = 0;
-    MPI_Message message;
-    MPI_Improbe(MPI_ANY_SOURCE, RK_TAG_EVENT, mesh->events, &arrived, &message, MPI_STATUS_IGNORE);
+    MPI_Test(&slot->request, &arrived, MPI_STATUS_IGNORE);
     if (!arrived)
         return RK_POLL_NOTHING;
-    MPI_Mrecv(buffer, RK_INLINE_MAX, MPI_BYTE, &message, MPI_STATUS_IGNORE); /* small: it is here already */
-    memcpy(&arrival->envelope, buffer, sizeof arrival->envelope);
+    memcpy(&arrival->envelope, slot->bytes, sizeof arrival->envelope);
     arrival->bulk = NULL;
+    if (!arrival->envelope.bulk)
+        memcpy(buffer, slot->bytes, RK_ENVELOPE_SIZE + arrival->envelope.size);
+    await_message(mesh, slot);
+    receiver->oldest = (receiver->oldest + 1) % RK_SLOTS;
     return arrival->envelope.bulk ? RK_POLL_OFFER : RK_POLL_MESSAGE;
+}
+
+static void await_messages(struct rk_mesh *mesh)
+{
+    for (int i = 0; i < RK_SLOTS; i++)
+        await_message(mesh, &mesh->receiver.slots[i]);
+}
+
+int rk_receiver_open(struct rk_mesh *mesh)
+{
+    struct rk_receiver *receiver = &mesh->receiver;
+    receiver->debts = calloc((size_t)mesh->size, sizeof *receiver->debts);
+    receiver->slots = calloc(RK_SLOTS, sizeof *receiver->slots);
+    if (!receiver->debts || !receiver->slots)
+        return rk_error(RANKCALL_EINTERNAL, "out of memory");
+    for (int rank = 0; rank < mesh->size; rank++)
+        receiver->debts[rank].request = MPI_REQUEST_NULL;
+    await_messages(mesh);
+    return RANKCALL_OK;
+}
+
+static void cancel(MPI_Request *request)
+{
+    if (*request == MPI_REQUEST_NULL)
+        return;
+    MPI_Cancel(request);
+    MPI_Wait(request, MPI_STATUS_IGNORE);
+}
+
+void rk_receiver_close(struct rk_mesh *mesh)
+{
+    struct rk_receiver *receiver = &mesh->receiver;
+    for (int rank = 0; receiver->debts && rank < mesh->size; rank++)
+        if (receiver->debts[rank].request != MPI_REQUEST_NULL)
+            MPI_Request_free(&receiver->debts[rank].request);
+    for (int i = 0; receiver->slots && i < RK_SLOTS; i++)
+        cancel(&receiver->slots[i].request);
+    free(receiver->debts);
+    free(receiver->slots);
+    free(receiver->bulk);
+    receiver->debts = NULL;
+    receiver->slots = NULL;
+    receiver->bulk = NULL;
 }

@@ -5,7 +5,6 @@
  * filling rank 0's memory. Small messages go in one piece; a bulk message is offered first and follows when rank 0 has
  * room. */
 
-#include <sched.h>
 #include <string.h>
 
 #include "mesh/internal.h"
@@ -13,7 +12,6 @@
 #define WINDOW_MIN (64u << 10)
 #define WINDOW_MAX (1u << 20)
 #define WINDOW_ALL (64u << 20) /* of all ranks together */
-#define BULK_CHUNK (64u << 20)
 
 uint64_t rk_events_cost(uint64_t payload_size)
 {
@@ -91,24 +89,11 @@ static bool has_verdict(void *context)
     return mesh->sender.verdict != RK_VERDICT_NONE;
 }
 
-static bool sent(void *context)
-{
-    int done = 0;
-    MPI_Test(context, &done, MPI_STATUS_IGNORE);
-    return done;
-}
-
-/* Rank 0 takes the pieces as they come; a sender looks by itself, since a large send needs its hand. */
 static void send_piece(struct rk_mesh *mesh, const uint8_t *bytes, uint64_t size)
 {
-    for (uint64_t offset = 0; offset < size; offset += BULK_CHUNK) {
+    for (uint64_t offset = 0; offset < size; offset += RK_BULK_CHUNK) {
         uint64_t left = size - offset;
-        MPI_Request request;
-        MPI_Isend(bytes + offset, left < BULK_CHUNK ? (int)left : (int)BULK_CHUNK, MPI_BYTE, 0, RK_TAG_BULK,
-                  mesh->events, &request);
-        rk_io_ring(mesh);
-        while (!sent(&request))
-            sched_yield();
+        rk_mesh_send(mesh, 0, RK_TAG_BULK, bytes + offset, left < RK_BULK_CHUNK ? (int)left : (int)RK_BULK_CHUNK);
     }
 }
 
@@ -138,7 +123,6 @@ bool rk_events_send(struct rk_mesh *mesh, enum rk_message_kind kind, uint64_t nu
     memcpy(message, &envelope, sizeof envelope);
     if (!envelope.bulk)
         rk_payload_copy(payload, message + RK_ENVELOPE_SIZE);
-    MPI_Send(message, (int)room.cost, MPI_BYTE, 0, RK_TAG_EVENT, mesh->events);
-    rk_io_ring(mesh);
+    rk_mesh_send(mesh, 0, RK_TAG_EVENT, message, (int)room.cost);
     return envelope.bulk ? send_bulk(mesh, payload) : true;
 }

@@ -47,14 +47,33 @@ struct rk_sender {
     uint64_t verdict;
 };
 
+/* What rank 0 owes a rank. */
+struct rk_debt {
+    uint64_t bytes;          /* of its window */
+    uint64_t verdict;        /* enum rk_verdict: an answer that must go */
+    struct rk_credit credit; /* being sent */
+    MPI_Request request;
+};
+
+#define RK_SLOTS      64          /* receives that wait for messages */
+#define RK_BULK_CHUNK (64u << 20) /* bytes of a piece of a bulk message at most */
+
+/* A posted receive of an inline message. */
+struct rk_slot {
+    MPI_Request request;
+    uint8_t bytes[RK_INLINE_MAX];
+};
+
 /* Rank 0's end. */
 struct rk_receiver {
-    uint64_t *owed; /* credit not yet returned, by rank */
-    uint8_t *bulk;  /* being received: envelope and payload; NULL: none */
+    struct rk_slot *slots; /* a ring */
+    int oldest;
+    struct rk_debt *debts; /* by rank */
+    bool unpaid;           /* an answer waits for an earlier one to leave */
+    uint8_t *bulk;         /* being received: envelope and payload; NULL: none */
     struct rk_envelope envelope;
     uint64_t received;
     MPI_Request request;
-    int request_size;
 };
 
 struct rk_mesh {
@@ -77,8 +96,12 @@ void rk_segment_close(struct rk_mesh *mesh);
 
 /* bell.c */
 void rk_bell_ring(struct rk_bell *bell);
-void rk_bell_wait(struct rk_bell *bell, int64_t poll_us, bool (*ready)(void *), void *context);
-int64_t rk_mesh_poll_us(const struct rk_mesh *mesh); /* how long a sleeper may sleep at most; -1: without limit */
+void rk_bell_wait(struct rk_bell *bell, int64_t nap_max_us, bool (*ready)(void *), void *context);
+int64_t rk_mesh_nap_us(const struct rk_mesh *mesh); /* how long a sleeper may sleep at most */
+
+/* Gives a message to MPI and rings its receiver: the rank, or for the funnel's tags rank 0's IO thread. Sleeps, ringing
+ * now and then, while MPI needs the receiver before it lets go of `bytes`. Main or handler's threads. */
+void rk_mesh_send(struct rk_mesh *mesh, int rank, enum rk_tag tag, const void *bytes, int size);
 
 /* events_send.c, events_receive.c */
 int rk_events_open(struct rk_mesh *mesh);

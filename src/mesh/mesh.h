@@ -16,7 +16,9 @@
 #include "wire/payload.h"
 
 #define RK_SPIN_US        50  /* how long a waiter spins before it sleeps */
-#define RK_REMOTE_POLL_US 500 /* how often a waiter looks when its peers may be on another node */
+#define RK_NAP_MIN_US     200 /* how long a sleeper sleeps at first before it looks by itself; then twice as long ... */
+#define RK_NAP_MAX_US     100000 /* ... up to this: 10 looks a second cost 0.01 % of a core */
+#define RK_REMOTE_POLL_US 500    /* how often a waiter looks when its peers may be on another node */
 
 struct rk_mesh;
 
@@ -136,10 +138,13 @@ enum rk_poll rk_events_poll(struct rk_mesh *mesh, uint8_t *buffer, struct rk_arr
 bool rk_events_accept(struct rk_mesh *mesh, const struct rk_envelope *envelope);
 void rk_events_refuse(struct rk_mesh *mesh, const struct rk_envelope *envelope);
 
-/* Owes a rank the window that a message used, and pays when enough has come together; with `hold` it only notes the debt, for a
- * client that reads slowly. rk_events_settle pays all large enough debts. Rank 0's IO thread. */
+/* Owes a rank the window that a message used, and pays when enough has come together; with `hold` it only notes the
+ * debt, for a client that reads slowly. rk_events_settle pays all large enough debts. Rank 0's IO thread. */
 void rk_events_credit(struct rk_mesh *mesh, const struct rk_envelope *envelope, bool hold);
 void rk_events_settle(struct rk_mesh *mesh);
+
+/* Whether an answer waits for an earlier one to leave: settle again soon. */
+bool rk_events_unpaid(const struct rk_mesh *mesh);
 
 /* The window of one rank in bytes. */
 uint64_t rk_events_window(const struct rk_mesh *mesh);

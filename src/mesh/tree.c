@@ -31,12 +31,6 @@ static void receive_from(struct rk_mesh *mesh, int rank, enum rk_tag tag, void *
     rk_mesh_wait(mesh, received, &receive);
 }
 
-static void send_to(struct rk_mesh *mesh, int rank, enum rk_tag tag, const void *bytes, int size)
-{
-    MPI_Send(bytes, size, MPI_BYTE, rank, tag, mesh->control);
-    rk_mesh_ring(mesh, rank);
-}
-
 static int parent(int rank)
 {
     return rank & (rank - 1);
@@ -60,14 +54,14 @@ void rk_mesh_tally(struct rk_mesh *mesh, struct rk_tally *tally)
         tally->failed += part.failed;
     }
     if (mesh->rank)
-        send_to(mesh, parent(mesh->rank), RK_TAG_TALLY, tally, sizeof *tally);
+        rk_mesh_send(mesh, parent(mesh->rank), RK_TAG_TALLY, tally, sizeof *tally);
 }
 
 static void pass_on(struct rk_mesh *mesh, struct rk_checkpoint checkpoint)
 {
     int to;
     for (int bit = 1; (to = child(mesh, bit)) > 0; bit <<= 1)
-        send_to(mesh, to, RK_TAG_CHECKPOINT, &checkpoint, sizeof checkpoint);
+        rk_mesh_send(mesh, to, RK_TAG_CHECKPOINT, &checkpoint, sizeof checkpoint);
 }
 
 void rk_mesh_begin(struct rk_mesh *mesh, uint64_t number)
