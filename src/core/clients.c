@@ -83,6 +83,18 @@ static void lost(struct rk_client *client)
         rk_stop_begin(frontend, 0, RK_ORPHAN_GRACE_US);
 }
 
+/* Half a frame may not stay half for ever: it holds a place in the queue and memory. */
+static void watch_frame(struct rk_client *client)
+{
+    struct timeval limit = {.tv_sec = RK_STALL_LIMIT_S};
+    bool half = rk_conn_mid_frame(client->conn);
+    if (client->state == RK_OPEN && half)
+        event_add(client->limit, &limit);
+    else if (client->state == RK_OPEN && client->watched)
+        event_del(client->limit);
+    client->watched = half;
+}
+
 static void readable(evutil_socket_t fd, short events, void *context)
 {
     struct rk_client *client = context;
@@ -91,6 +103,7 @@ static void readable(evutil_socket_t fd, short events, void *context)
     int code = rk_conn_read(client->conn);
     if (client->state >= RK_CLOSING)
         return;
+    watch_frame(client);
     if (code == RANKCALL_EAGAIN)
         event_active(client->readable, EV_READ, 0);
     else if (code == RANKCALL_ECLOSED)
@@ -112,12 +125,14 @@ static void out_of_time(evutil_socket_t fd, short events, void *context)
     struct rk_client *client = context;
     (void)fd, (void)events;
     client->frontend->activity++;
-    if (client->state == RK_GREETING) {
+    if (client->state == RK_GREETING)
         rk_error(RANKCALL_ETIMEOUT, "no HELLO came within %d s", RK_HELLO_LIMIT_S);
-        rk_client_refuse(client, 0);
-    } else {
+    else
+        rk_error(RANKCALL_ETIMEOUT, "a frame began, then nothing came for %d s", RK_STALL_LIMIT_S);
+    if (client->state == RK_CLOSING)
         bury(client);
-    }
+    else
+        rk_client_refuse(client, 0);
 }
 
 /* Only the job's own user and root may call it. */

@@ -20,6 +20,7 @@
 #define RK_QUEUED_LOW      (1u << 20)
 #define RK_WAITERS_MAX     64     /* questions of one client that wait for READY */
 #define RK_HELLO_LIMIT_S   10     /* how long a client may take to greet */
+#define RK_STALL_LIMIT_S   30     /* how long a client may stop in the middle of a frame */
 #define RK_CLOSING_LIMIT_S 2      /* how long a connection that ends may take to read its last frame */
 #define RK_QUEUE_PAYLOADS  4      /* payloads of the largest size that the queue may hold together */
 #define RK_STOP_GRACE_S    5      /* how long ranks may take to come back after a stop cancelled their call */
@@ -55,7 +56,7 @@ struct rk_client {
     struct rk_conn *conn;
     struct event *readable, *writable, *limit;
     enum rk_client_state state;
-    bool launcher, reading, doomed;
+    bool launcher, reading, doomed, watched;
     struct rk_job_call *arriving; /* its payload is being read */
     struct rk_job_call *calls;    /* outstanding */
     uint64_t waiters[RK_WAITERS_MAX];

@@ -17,7 +17,7 @@ bool rk_queue_reserve(struct rk_queue *queue, uint64_t bytes)
 {
     if (queue->length + queue->reserved >= queue->capacity)
         return false;
-    if (queue->bytes && (bytes > queue->bytes_cap || queue->bytes > queue->bytes_cap - bytes))
+    if (bytes > RK_QUEUE_SMALL && queue->bytes && (bytes > queue->bytes_cap || queue->bytes > queue->bytes_cap - bytes))
         return false;
     queue->reserved++;
     queue->bytes += bytes;

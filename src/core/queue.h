@@ -10,6 +10,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#define RK_QUEUE_SMALL (1u << 20)
+
 /* Embedded in what is queued. */
 struct rk_queue_node {
     struct rk_queue_node *next, *previous;
@@ -26,7 +28,8 @@ struct rk_queue {
 void rk_queue_init(struct rk_queue *queue, unsigned capacity, uint64_t bytes_cap);
 
 /* Reserves a place for a call of that payload size: false when the queue is full. An empty queue takes a call of any
- * size. */
+ * size, and a call of at most RK_QUEUE_SMALL bytes needs only a place: large ones that are slow to arrive must not keep
+ * small ones out. */
 bool rk_queue_reserve(struct rk_queue *queue, uint64_t bytes);
 void rk_queue_unreserve(struct rk_queue *queue, uint64_t bytes);
 

@@ -55,7 +55,7 @@ struct rk_debt {
     MPI_Request request;
 };
 
-#define RK_SLOTS      64          /* receives that wait for messages */
+#define RK_SLOTS      32          /* receives that wait for messages */
 #define RK_BULK_CHUNK (64u << 20) /* bytes of a piece of a bulk message at most */
 
 /* A posted receive of an inline message. */

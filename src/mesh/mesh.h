@@ -98,7 +98,7 @@ void rk_mesh_leave(struct rk_mesh *mesh, uint64_t number);
 
 #define RK_ENVELOPE_SIZE \
     48 /* bytes before the payload: exactly a frame header and an event head, written over them later */
-#define RK_INLINE_MAX 4000 /* envelope and payload of a message that goes in one piece */
+#define RK_INLINE_MAX 32768 /* envelope and payload of a message that goes in one piece */
 
 enum rk_message_kind { RK_MESSAGE_EVENT = 1, RK_MESSAGE_ERROR = 2 };
 
