@@ -23,6 +23,7 @@ AC_DEFUN([RK_SANITIZER], [
     SANITIZER_FLAGS="$SANITIZER_FLAGS -fno-sanitize-recover=all -fno-omit-frame-pointer"
     RK_SANITIZER_CHECK])
   AC_SUBST([SANITIZER_FLAGS])
+  AC_SUBST([FUZZ_ENGINE], [-fsanitize=fuzzer])
   AM_CONDITIONAL([SANITIZER], [test "$enable_sanitizer" != no])
   AM_CONDITIONAL([FUZZ], [test "$enable_fuzz" != no])
 ])
