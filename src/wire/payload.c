@@ -155,7 +155,8 @@ int rk_payload_make_view(const struct rankcall_payload *constant)
         return code;
     payload->view = cJSON_ParseWithLength(payload->text, payload->text_size);
     if (!payload->view)
-        return rk_error(RANKCALL_EINTERNAL, "payload: no memory to parse %zu bytes of JSON", payload->text_size);
+        return rk_error(RANKCALL_EINTERNAL, "payload: cJSON could not parse %zu bytes of JSON (is memory out?)",
+                        payload->text_size);
     return RANKCALL_OK;
 }
 

@@ -280,7 +280,7 @@ static void every_flipped_bit_is_refused_or_another_value(void **state)
 static void a_payload_of_many_attachments_comes_back(void **state)
 {
     struct rankcall_payload *payload = rankcall_payload_new(), *back;
-    char name[16], data[16];
+    char name[16], data[16] = {0};
     uint8_t *bytes;
 
     (void)state;
