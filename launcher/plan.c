@@ -125,6 +125,10 @@ static int set_environment(const struct rk_run_values *values, struct rk_plan *p
                            (code = set_variable(plan, "PRTE_ALLOW_RUN_AS_ROOT", "1")) ||
                            (code = set_variable(plan, "PRTE_ALLOW_RUN_AS_ROOT_CONFIRM", "1"))))
         return code;
+    /* When a rank has died, the others cannot go on: mpirun need not wait for them. */
+    if ((code = set_variable(plan, "OMPI_MCA_odls_base_sigkill_timeout", "0")) ||
+        (code = set_variable(plan, "PRTE_MCA_odls_base_sigkill_timeout", "0")))
+        return code;
     if (has_allocation() || values->ranks <= usable_cores())
         return RANKCALL_OK;
     /* By variables, which both lines of Open MPI take without a warning and an option of the user's overrides. */

@@ -88,7 +88,7 @@ static void print_status(const struct rk_report *report, const struct rankcall_p
 void rk_report_ready(const struct rk_report *report, const struct rankcall_payload *status, double seconds)
 {
     tell_supervisor_ready(report);
-    if (report->supervisor < 0)
+    if (!report->values->supervisor_fd)
         print_table(report, status, seconds);
     if (report->values->json)
         print_status(report, status);
@@ -111,7 +111,7 @@ void rk_report_failure(const struct rk_report *report, const struct rankcall_err
     if (report->supervisor >= 0 && begin(&text)) {
         print_failure(&text, error, last, was_ready);
         end_to_supervisor(report, &text);
-    } else if (report->supervisor < 0) {
+    } else if (!report->values->supervisor_fd) {
         /* On a terminal the lines stand right above. */
         if (last[0] && !(isatty(STDOUT_FILENO) && isatty(STDERR_FILENO)))
             rk_say("the last lines of its output were:\n%.*s", (int)strlen(last) - 1, last);
@@ -130,7 +130,7 @@ void rk_report_end(const struct rk_report *report)
     if (report->supervisor >= 0 && begin(&text)) {
         fputs("{\"state\": \"ended\"}\n", text.out);
         end_to_supervisor(report, &text);
-    } else if (report->supervisor < 0) {
+    } else if (!report->values->supervisor_fd) {
         rk_say("%s has stopped", report->plan->name[0] ? report->plan->name : report->plan->socket);
     }
 }

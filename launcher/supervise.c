@@ -137,7 +137,7 @@ static void interrupt(struct life *life, int signal)
     }
     life->interrupted = signal;
     if (life->stage < READY)
-        rk_say("ending the start");
+        rk_say("ending the start; once more to kill the job");
     stop_job(life, life->stage == READY ? DRAIN : 0);
 }
 
@@ -386,28 +386,45 @@ static int begin(struct life *life)
     return code;
 }
 
+/* mpirun's own account of the rank that ended it, among its last lines: more than a status tells. */
+static int blame_rank(const struct life *life, int code)
+{
+    char *last = rk_relay_last(&life->relay), host[128] = "", text[160];
+    const char *line = last ? strstr(last, "noticed that process rank ") : NULL;
+    int rank, number;
+    bool known = line && sscanf(line, "noticed that process rank %d with PID %*d on node %127s exited on signal %d",
+                                &rank, host, &number) == 3;
+    free(last);
+    if (!known) {
+        rk_processes_describe(&life->processes, text, sizeof(text));
+        return rk_error(code, "%s%s", life->was_ready ? "" : "the job ended before it was READY: ", text);
+    }
+    snprintf(text, sizeof(text), "%sthe rank was killed by signal %d (%s)",
+             life->was_ready ? "" : "the job ended before it was READY: ", number, strsignal(number));
+    const struct rankcall_error error = {code, rank, host, text, ""};
+    return rk_error_copy(&error);
+}
+
 /* mpirun has ended and nobody said why: its status tells. */
 static void judge(struct life *life)
 {
-    char text[160];
-    int status = life->processes.wait_status;
-    rk_processes_describe(&life->processes, text, sizeof(text));
-    if (WIFEXITED(status) && WEXITSTATUS(status) == 0 && life->was_ready)
+    int wait_status = life->processes.wait_status;
+    int status = WIFEXITED(wait_status) ? WEXITSTATUS(wait_status) : -1;
+    if (status == 0 && life->was_ready)
         return;
-    if (life->interrupted && !life->was_ready)
+    if (life->interrupted && !life->was_ready) {
         life->killed = life->interrupted;
-    else if (life->was_ready && WIFEXITED(status) && WEXITSTATUS(status) == rankcall_code_exit_status(RANKCALL_EWEDGED))
+        return;
+    }
+    if (status == rankcall_code_exit_status(RANKCALL_EWEDGED) && life->was_ready)
         rk_error(RANKCALL_EWEDGED, "ranks did not come back and were killed");
-    else if (life->was_ready)
-        rk_error(RANKCALL_EJOBDIED, "%s", text);
-    else if (WIFEXITED(status) && WEXITSTATUS(status) == rankcall_code_exit_status(RANKCALL_EEXIST))
+    else if (status == rankcall_code_exit_status(RANKCALL_EEXIST) && !life->was_ready)
         rk_error(RANKCALL_EEXIST, "a live job took %s meanwhile", life->plan->socket);
-    else if (WIFEXITED(status) && WEXITSTATUS(status) == 0)
+    else if (status == 0)
         rk_error(RANKCALL_ELAUNCH, "%s ended before it was READY: is it a rankcall worker?", life->values->program[0]);
     else
-        rk_error(RANKCALL_ELAUNCH, "the job ended before it was READY: %s", text);
-    if (!life->killed)
-        blame(life);
+        blame_rank(life, life->was_ready ? RANKCALL_EJOBDIED : RANKCALL_ELAUNCH);
+    blame(life);
 }
 
 static int report_end(struct life *life)

@@ -40,6 +40,7 @@ struct rk_child {
     int pidfd; /* -1 where the kernel has none */
     int fd;
     bool reaped;
+    int status; /* as waitpid gives it; 0 when somebody else has reaped */
     char *buffer;
     size_t size;
 };
@@ -254,6 +255,18 @@ int rk_child_start(const struct rankcall_start_options *options, struct rk_child
     return code;
 }
 
+/* The launcher closed its end and had said nothing: its command line was wrong, or it was killed. */
+static int silent_end(struct rk_child *child)
+{
+    rk_child_wait(child, rk_now_us() + KILL_US);
+    if (WIFSIGNALED(child->status))
+        return rk_error(RANKCALL_ELAUNCH, "the rankcall command was killed by signal %d", WTERMSIG(child->status));
+    if (WEXITSTATUS(child->status) == rankcall_code_exit_status(RANKCALL_EINVAL))
+        return rk_error(RANKCALL_EINVAL, "the rankcall command refused an option: it says which on standard error");
+    return rk_error(RANKCALL_ELAUNCH, "the rankcall command ended with status %d and did not say why",
+                    WEXITSTATUS(child->status));
+}
+
 static int receive(struct rk_child *child, int64_t deadline_us)
 {
     char *buffer = realloc(child->buffer, child->size + 4096);
@@ -266,7 +279,7 @@ static int receive(struct rk_child *child, int64_t deadline_us)
     if (size < 0 && (errno == EAGAIN || errno == EINTR))
         return RANKCALL_OK;
     if (size <= 0)
-        return rk_error(RANKCALL_ELAUNCH, "the rankcall command ended without saying why");
+        return silent_end(child);
     child->size += (size_t)size;
     if (child->size > LINE_CAP)
         return rk_error(RANKCALL_EPROTOCOL, "the launcher's answer is over %d bytes", LINE_CAP);
@@ -292,7 +305,7 @@ int rk_child_read(struct rk_child *child, int64_t deadline_us, struct rankcall_p
 static bool wait_by_looking(struct rk_child *child, int64_t deadline_us)
 {
     for (;;) {
-        pid_t pid = waitpid(child->pid, NULL, WNOHANG);
+        pid_t pid = waitpid(child->pid, &child->status, WNOHANG);
         if (pid > 0 || (pid < 0 && errno != EINTR))
             return true;
         if (deadline_us >= 0 && rk_now_us() >= deadline_us)
@@ -310,7 +323,7 @@ bool rk_child_wait(struct rk_child *child, int64_t deadline_us)
     if (!rk_fd_wait(child->pidfd, POLLIN, deadline_us))
         return false;
     /* ECHILD: this process ignores SIGCHLD, or somebody else has reaped. */
-    while (waitpid(child->pid, NULL, 0) < 0 && errno == EINTR)
+    while (waitpid(child->pid, &child->status, 0) < 0 && errno == EINTR)
         continue;
     return child->reaped = true;
 }

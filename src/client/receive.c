@@ -94,9 +94,8 @@ static enum rk_admission on_header(void *context, const struct rk_header *header
 {
     struct rankcall_runner *runner = context;
     (void)head;
-    if (header->type == RK_WELCOME || header->type == RK_ERROR)
-        return RK_ADMIT;
-    return addressee(runner, header->id) ? RK_ADMIT : RK_DISCARD;
+    bool addressed = header->type == RK_EVENT || header->type == RK_RESULT || header->type == RK_STATUS_REPLY;
+    return addressed && !addressee(runner, header->id) ? RK_DISCARD : RK_ADMIT;
 }
 
 static void on_frame(void *context, const struct rk_header *header, const uint8_t *head,
