@@ -302,6 +302,10 @@ void rk_clients_announce_state(struct rk_frontend *frontend)
 void rk_clients_close(struct rk_frontend *frontend)
 {
     int64_t deadline = rk_now_us() + FAREWELL_LIMIT_US;
+    /* A setup that fails at once may be over before the launcher has asked how it went. */
+    for (struct rk_client *client = frontend->clients; client && frontend->setup_error; client = client->next)
+        if (client->launcher && client->state < RK_CLOSING)
+            rk_client_error(client, 0, frontend->setup_error);
     for (struct rk_client *client = frontend->clients; client; client = client->next)
         while (client->state != RK_DEAD && rk_conn_queued(client->conn) && !rk_conn_flush(client->conn) &&
                rk_conn_queued(client->conn))
