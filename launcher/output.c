@@ -209,9 +209,13 @@ void rk_output_end(struct rk_output *output)
 
 void rk_output_prefix(int rank, const char *text, size_t size, char prefix[32])
 {
-    static const char debug[] = "[debug] ";
-    size_t skip = size >= sizeof(debug) - 1 && memcmp(text, debug, sizeof(debug) - 1) == 0 ? sizeof(debug) - 1 : 0;
-    int length = snprintf(prefix, 32, "[rank %d] ", rank);
-    if (rank < 0 || (size - skip >= (size_t)length && memcmp(text + skip, prefix, (size_t)length) == 0))
+    static const char *const leads[] = {"", "[debug] ", "rankcall: "};
+    size_t length = (size_t)snprintf(prefix, 32, "[rank %d] ", rank);
+    bool present = rank < 0;
+    for (size_t i = 0; i < sizeof(leads) / sizeof(leads[0]); i++) {
+        size_t lead = strlen(leads[i]);
+        present |= size >= lead + length && !memcmp(text, leads[i], lead) && !memcmp(text + lead, prefix, length);
+    }
+    if (present)
         prefix[0] = '\0';
 }
