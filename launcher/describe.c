@@ -45,8 +45,10 @@ void rk_describe_running(const struct rankcall_payload *status, char *text, size
         return;
     }
     rankcall_opt_double(status, "/running/age", &age);
+    bool ended = false; /* its outcome is told, but not all ranks have come back */
+    rankcall_opt_bool(status, "/running/ended", &ended);
     rk_describe_time(age, since, sizeof(since));
-    snprintf(text, size, "%s for %s", rk_describe_text(status, "/running/handler"), since);
+    snprintf(text, size, "%s for %s%s", rk_describe_text(status, "/running/handler"), since, ended ? " (ended)" : "");
 }
 
 void rk_describe_ranks(const struct rankcall_payload *status, FILE *out, const char *indent)
