@@ -37,7 +37,8 @@ static bool make_room(struct rk_sink *sink, size_t size)
 {
     if (sink->end + size <= sink->room)
         return true;
-    memmove(sink->data, sink->data + sink->begin, rk_sink_held(sink));
+    if (sink->begin > 0)
+        memmove(sink->data, sink->data + sink->begin, rk_sink_held(sink));
     sink->end -= sink->begin;
     sink->begin = 0;
     if (sink->end + size <= sink->room)
