@@ -79,8 +79,10 @@ static void lost(struct rk_client *client)
     struct rk_frontend *frontend = client->frontend;
     bool launcher = client->launcher;
     bury(client);
-    if (launcher && frontend->state != RK_JOB_STOPPING)
-        rk_stop_begin(frontend, 0, RK_ORPHAN_GRACE_US);
+    if (!launcher || frontend->state == RK_JOB_STOPPING)
+        return;
+    rk_listener_close(frontend); /* nobody may be left to remove the socket's name later */
+    rk_stop_begin(frontend, 0, RK_ORPHAN_GRACE_US);
 }
 
 /* Half a frame may not stay half for ever: it holds a place in the queue and memory. */

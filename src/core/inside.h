@@ -171,6 +171,8 @@ const char *rk_worker_name(const struct rankcall_context *context);
 /* stop.c */
 void rk_stop_begin(struct rk_frontend *frontend, uint64_t drain_us, int64_t grace_us);
 void rk_stop_check(struct rk_frontend *frontend); /* announces the stop when no call runs any more */
+void rk_stop_report_death(
+    struct rk_frontend *frontend); /* if a rank of this node is gone, the running call ends with that */
 void rk_stop_cleanup(struct rk_frontend *frontend);
 
 /* frontend.c */

@@ -3,6 +3,10 @@
 
 /* Stopping: no new calls, a time for the running one to finish, then a time for the ranks to come back, then force. */
 
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+
 #include "base/error.h"
 #include "base/log.h"
 #include "core/inside.h"
@@ -40,6 +44,31 @@ static void drain_over(evutil_socket_t fd, short events, void *context)
     }
     if (frontend->state == RK_JOB_DRAINING || frontend->state == RK_JOB_FAILED)
         arm(frontend->grace_timer, (uint64_t)frontend->grace_us);
+}
+
+/* mpirun tells the survivors of a death by SIGTERM: look who is missing. */
+static int find_dead(const struct rk_mesh *mesh)
+{
+    for (int rank = 1; rank < rk_mesh_size(mesh); rank++) {
+        const struct rk_rank_info *info = rk_mesh_info(mesh, rank);
+        if (info->node == 0 && kill(info->pid, 0) && errno == ESRCH)
+            return rank;
+    }
+    return -1;
+}
+
+void rk_stop_report_death(struct rk_frontend *frontend)
+{
+    int rank = find_dead(frontend->context->mesh);
+    if (rank < 0)
+        return;
+    const struct rk_rank_info *info = rk_mesh_info(frontend->context->mesh, rank);
+    char text[160];
+    snprintf(text, sizeof text, "rank %d (pid %d) on %s has died", rank, info->pid, info->host);
+    rk_log(RK_LOG_ERROR, "%s", text);
+    struct rankcall_error error = {RANKCALL_ERANKDIED, rank, info->host, text, ""};
+    if (frontend->running)
+        rk_call_end_error(frontend, frontend->running, &error);
 }
 
 void rk_stop_begin(struct rk_frontend *frontend, uint64_t drain_us, int64_t grace_us)
