@@ -15,14 +15,16 @@ static const struct rk_command *const commands[] = {
 
 #define COMMANDS (sizeof(commands) / sizeof(commands[0]))
 
-static void print_help(void)
+static void print_help(FILE *to)
 {
-    puts("Usage: rankcall COMMAND [OPTION…] …\n\n"
-         "Keeps an SPMD job resident under mpirun and calls it.\n\nCommands:");
+    fputs("Usage: rankcall COMMAND [OPTION…] …\n\n"
+          "Keeps an SPMD job resident under mpirun and calls it.\n\nCommands:\n",
+          to);
     for (size_t i = 0; i < COMMANDS; i++)
-        printf("  %-8s%.*s\n", commands[i]->name, (int)strcspn(commands[i]->help, "\n"), commands[i]->help);
-    puts("\n`rankcall COMMAND --help` tells more of each, `rankcall help exit-codes` lists the exit codes,\n"
-         "`rankcall --version` prints the version. RANKCALL_JOB names the job where -j does not.");
+        fprintf(to, "  %-8s%.*s\n", commands[i]->name, (int)strcspn(commands[i]->help, "\n"), commands[i]->help);
+    fputs("\n`rankcall COMMAND --help` tells more of each, `rankcall help exit-codes` lists the exit codes,\n"
+          "`rankcall --version` prints the version. RANKCALL_JOB names the job where -j does not.\n",
+          to);
 }
 
 static void print_exit_codes(void)
@@ -53,7 +55,7 @@ static int help(const char *topic)
     else if (topic && strcmp(topic, "exit-codes") == 0)
         print_exit_codes();
     else
-        print_help();
+        print_help(stdout);
     return rk_finish_stdout(0);
 }
 
@@ -72,6 +74,6 @@ int main(int argc, char **argv)
     if (name[0])
         rk_say("there is no command \"%s\"; `rankcall --help` lists them", name);
     else
-        print_help();
+        print_help(stderr);
     return rankcall_code_exit_status(RANKCALL_EINVAL);
 }

@@ -56,13 +56,13 @@ static int refuse(const char *name)
 {
     struct stat status;
     if (!strchr(name, '/'))
-        return rk_error(RANKCALL_EINVAL, "there is no program %s on PATH nor in %s (a path needs a /: ./%s)", name,
+        return rk_error(RANKCALL_ELAUNCH, "there is no program %s on PATH nor in %s (a path needs a /: ./%s)", name,
                         RANKCALL_EXAMPLES_DIR, name);
     if (stat(name, &status))
-        return rk_error(RANKCALL_EINVAL, "the program %s cannot be run: %s", name, strerror(errno));
+        return rk_error(RANKCALL_ELAUNCH, "the program %s cannot be run: %s", name, strerror(errno));
     if (S_ISDIR(status.st_mode))
-        return rk_error(RANKCALL_EINVAL, "the program %s is a folder", name);
-    return rk_error(RANKCALL_EINVAL, "the program %s may not be executed: chmod +x it", name);
+        return rk_error(RANKCALL_ELAUNCH, "the program %s is a folder", name);
+    return rk_error(RANKCALL_ELAUNCH, "the program %s may not be executed: chmod +x it", name);
 }
 
 int rk_program_find(const char *name, char path[PATH_MAX])

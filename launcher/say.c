@@ -27,6 +27,14 @@ void rk_say_through(void (*write)(void *context, const char *line, unsigned long
     through_context = context;
 }
 
+/* Texts come from workers and files too: none may reach a terminal's controls. */
+static void cleanse(char *text)
+{
+    for (unsigned char *at = (unsigned char *)text; *at; at++)
+        if ((*at < ' ' && *at != '\n' && *at != '\t') || *at == 0x7f)
+            *at = '?';
+}
+
 void rk_say(const char *format, ...)
 {
     va_list arguments;
@@ -34,6 +42,8 @@ void rk_say(const char *format, ...)
     va_start(arguments, format);
     int size = vasprintf(&text, format, arguments);
     va_end(arguments);
+    if (size >= 0)
+        cleanse(text);
     if (size >= 0 && (size = asprintf(&line, "rankcall: %s\n", text)) >= 0)
         through(through_context, line, (unsigned long)size);
     free(line);
