@@ -116,13 +116,19 @@ static short wanted(const struct rankcall_runner *runner)
     return rk_conn_queued(runner->conn) && !runner->unwritable ? POLLIN | POLLOUT : POLLIN;
 }
 
+/* Changes with every frame that comes and every byte that leaves: callers wait for both. */
+static uint64_t moved(const struct rankcall_runner *runner)
+{
+    return runner->frames + rk_runner_written(runner);
+}
+
 /* Looks for a moment without sleeping: an answer that is on its way is had sooner, and its sender need not wake us. */
 static int spin(struct rankcall_runner *runner, int64_t until_us)
 {
-    uint64_t frames = runner->frames;
+    uint64_t before = moved(runner);
     do {
         int code = rk_runner_pump(runner);
-        if (code == RANKCALL_EAGAIN || runner->frames != frames)
+        if (code == RANKCALL_EAGAIN || moved(runner) != before)
             return RANKCALL_OK;
         if (code)
             return code;
