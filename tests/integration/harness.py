@@ -70,7 +70,7 @@ class Job:
                  wrapper=(), launcher_wrapper=()):
         Job.count += 1
         self.sandbox, self.by, self.ranks = sandbox, by, ranks
-        self.name = name or "job%d" % Job.count
+        self.name = "job%d" % Job.count if name is None else name
         self.path = path or os.path.join(sandbox.runtime, self.name + ".sock")
         where = ["--socket", path] if path else ["--name", self.name]
         given = list(options) + (["--setup", setup] if setup is not None else [])
@@ -117,6 +117,12 @@ class Job:
             self.status = client.status(wait=True)
         self.pids = [rank["pid"] for rank in self.status["ranks"]]
         equal(self.status["state"], "ready", "state")
+        self.sandbox.note_shared_memory()
+
+    def wait_alone(self):
+        """Until there are no more connections than when the job was READY: one that asks, and the launcher's."""
+        with self.connect() as client:
+            wait_until(lambda: client.status()["connections"] <= self.status["connections"], "connections to be gone", 10)
 
     def output(self):
         parts = []
@@ -200,15 +206,22 @@ class Context:
             raise AssertionError("%s still runs after %g s\n%s\n%s" % (line, deadline, late.stdout, late.stderr)) from None
 
     def finish(self, failed):
-        if not failed:
+        """Stops the jobs in order unless the case failed, and looks for leftovers; True when all is well."""
+        try:
             for job in self.jobs:
-                if job.running():
+                if job.running() and not failed:
                     job.stop()
+            if not failed:
+                self.sandbox.check_empty()
+        except Exception:
+            traceback.print_exc(file=sys.stdout)
+            failed = True
         for job in self.jobs:
             if failed:
                 sys.stdout.write("---- %s\n%s\n" % (" ".join(job.line), job.output()[-8000:]))
             job.kill()
-        self.sandbox.close(check=not failed)
+        self.sandbox.remove()
+        return not failed
 
 
 class Case:
@@ -274,21 +287,10 @@ def attempt(context, one):
     return verdict
 
 
-def finish(context, failed):
-    try:
-        context.finish(failed)
-        return True
-    except Exception:
-        traceback.print_exc(file=sys.stdout)
-        if not failed:
-            context.finish(True)
-        return False
-
-
 def run_own(one, ranks, by):
     context = Context(ranks, by)
     verdict = attempt(context, one)
-    if not finish(context, verdict is False):
+    if not context.finish(verdict is False):
         verdict = False
     return [verdict]
 
@@ -306,7 +308,7 @@ def run_shared(cases, ranks, by):
     except Exception:
         traceback.print_exc(file=sys.stdout)
         verdicts.append(False)
-    if not finish(context, False in verdicts):
+    if not context.finish(False in verdicts):
         verdicts.append(False)
     return verdicts
 

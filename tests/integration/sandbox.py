@@ -45,13 +45,12 @@ def read_quietly(path):
         return b""
 
 
-def mapped_files():
-    """All shared-memory files that some process has mapped."""
+def shared_memory_of(pid):
+    """The files there that a process has mapped."""
     found = set()
-    for pid in numbered_processes():
-        for line in read_quietly("/proc/%d/maps" % pid).splitlines():
-            if b"/dev/shm/" in line and not line.endswith(b"(deleted)"):
-                found.add(os.fsdecode(line[line.index(b"/dev/shm/") + len(b"/dev/shm/"):]))
+    for line in read_quietly("/proc/%d/maps" % pid).splitlines():
+        if b"/dev/shm/" in line and not line.endswith(b"(deleted)"):
+            found.add(os.fsdecode(line[line.index(b"/dev/shm/") + len(b"/dev/shm/"):]))
     return found
 
 
@@ -63,7 +62,8 @@ class Sandbox:
         os.mkdir(self.temporary)
         os.mkdir(self.runtime, 0o700)
         self.token = "RANKCALL_TEST_TOKEN=" + uuid.uuid4().hex
-        self.shared_memory = listing(SHARED_MEMORY)
+        self.shared_memory_before = listing(SHARED_MEMORY)
+        self.shared_memory_seen = set()
         key, value = self.token.split("=")
         self.env = {**os.environ, key: value, "RANKCALL_RUNTIME_DIR": self.runtime, "TMPDIR": self.temporary,
                     "OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1",
@@ -98,10 +98,15 @@ class Sandbox:
         except FileNotFoundError:
             return False
 
+    def note_shared_memory(self):
+        """Remembers what this test's processes have mapped: others may run beside it and use that folder too."""
+        for pid in self.processes():
+            self.shared_memory_seen |= shared_memory_of(pid)
+
     def leftover_shared_memory(self):
-        """New files there that no process maps (those that one maps belong to a test beside this one)."""
-        new = listing(SHARED_MEMORY) - self.shared_memory
-        return [os.path.join(SHARED_MEMORY, name) for name in (new - mapped_files() if new else ())]
+        now = listing(SHARED_MEMORY)
+        ours = {name for name in now - self.shared_memory_before if name.startswith("rankcall")}
+        return [os.path.join(SHARED_MEMORY, name) for name in ours | now & self.shared_memory_seen]
 
     def leftovers(self):
         return self.describe_processes() + self.leftover_files() + self.leftover_shared_memory()
@@ -121,12 +126,8 @@ class Sandbox:
             except ProcessLookupError:
                 pass
 
-    def close(self, check=True):
-        try:
-            if check:
-                self.check_empty()
-        finally:
-            self.kill_processes()
-            shutil.rmtree(self.folder, ignore_errors=True)
-            if os.path.exists(self.folder):
-                sys.stdout.write("can't remove %s\n" % self.folder)
+    def remove(self):
+        self.kill_processes()
+        shutil.rmtree(self.folder, ignore_errors=True)
+        if os.path.exists(self.folder):
+            sys.stdout.write("can't remove %s\n" % self.folder)

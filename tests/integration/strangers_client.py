@@ -1,8 +1,11 @@
 # SPDX-License-Identifier: BSD-3-Clause
 # Copyright (c) 2026 The rankcall authors
 
-"""A client written from the byte tables of doc/protocol.md alone: nothing of the libraries is used."""
+"""A client written from doc/protocol.md alone: nothing of the libraries is used.
 
+It checks every byte that the job sends."""
+
+import contextlib
 import json
 import math
 import socket
@@ -145,7 +148,8 @@ class Client:
         self.kept = {}
         self.next_id = 0
         if greet:
-            self.socket.sendall(hello(payload=Payload({"client": "stranger"})))
+            with contextlib.suppress(BrokenPipeError):  # then an ERROR says why
+                self.send(hello(payload=Payload({"client": "stranger"})))
             self.greeting()
 
     def greeting(self):

@@ -22,7 +22,7 @@ def welcome(t):
         equal(client.payload_cap, 1 << 30, "payload cap")
         for key, wanted in (("job", t.job.name), ("worker", "test_worker"), ("socket", t.job.path)):
             equal(client.welcome[key], wanted, key)
-        check("echo" in client.welcome["handlers"], "handlers")
+        equal(client.welcome["handlers"][1], {"name": "echo", "help": "gives its arguments back"}, "the second handler")
         equal(client.welcome["pid"], t.job.pids[0], "rank 0's process")
 
 

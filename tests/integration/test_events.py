@@ -8,7 +8,7 @@ import subprocess
 import time
 
 from harness import FULL, SLOW, case, check, equal, main, memory, program, wait_until
-from strangers_client import STREAM, Client
+from strangers_client import STREAM
 
 MEBI = 1 << 20
 
@@ -114,8 +114,8 @@ def time_of_status(client, count=100):
 def slow_reader(t):
     t.job = t.start()
     ranks = ",".join(map(str, range(t.ranks)))
-    count = 200000 if SLOW == 1 else 10000
-    for attach, events in ((0, count), (100000, 2000 if SLOW == 1 else 300)):
+    count = (200000 if SLOW == 1 else 10000) // t.ranks
+    for attach, events in ((0, count), (100000, count // 200)):
         before = memory(t.job.pids[0])
         client = paused(t, ranks, attach, events)
         standing_still(t)
@@ -183,8 +183,9 @@ def cancelled_burst(t):
             equal(seeds, {1000 + seed}, "seeds under the next call")
 
 
-@case("events that must be refused are, and the good one between them arrives", job={"options": ("--payload-cap", "4M")})
+@case("events that must be refused are, and the good one between them arrives", own=True)
 def refused(t):
+    t.job = t.start(options=("--payload-cap", "4M"))
     with t.connect() as client:
         equal(client.payload_cap, 4 * MEBI, "payload cap")
         items = list(client.stream("emit_refused", {"mebibytes": 5}))
@@ -204,8 +205,7 @@ def kills(t):
     print("       %d clients killed" % done)
     check(done >= (kills if FULL else 50 / SLOW), "only %d kills" % done)
     expect_bounded(t.job, before)
-    with Client(t.job.path) as client:
-        wait_until(lambda: client.status()["connections"] == 1, "the dead connections to be gone")
+    t.job.wait_alone()
 
 
 main("events")

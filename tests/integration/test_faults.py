@@ -13,7 +13,7 @@ import stat
 import subprocess
 import time
 
-from harness import SLOW, Skip, case, check, equal, main, raises, wait_until
+from harness import COMMAND, SLOW, Skip, case, check, equal, main, raises, wait_until
 from strangers_client import STREAM, Client, JobError
 
 BOTH = ("launcher", "mpirun")
@@ -106,11 +106,9 @@ def long_path(t):
 
 @case("a bad name is refused", by=BOTH, own=True)
 def bad_name(t):
-    for name in ("a/../b", "", ".hidden", "-n", "sp ace", "x" * 65):
-        if "/" in name:
-            continue  # a path
-        job = t.start(name=name or "", ready=False, path=None)
-        check(job.wait() != 0, "%r was accepted" % name)
+    for name in ("", ".hidden", "sp ace", "x" * 65):
+        job = t.start(name=name, ready=False)
+        check(job.wait() != 0 and "name" in job.output(), "%r was accepted\n%s" % (name, job.output()))
 
 
 @contextlib.contextmanager
@@ -133,7 +131,7 @@ def full_disk(t):
         os.close(os.open(os.path.join(folder, "filler"), os.O_CREAT))
         job = t.start(path=os.path.join(folder, "s.sock"), ready=False)
         check(job.wait() != 0, "it started on a full disk")
-        check("No space left" in job.output(), job.output())
+        check("no space" in job.output().lower(), job.output())
         equal(os.listdir(folder), ["filler"], "what is on the disk")
 
 
@@ -142,7 +140,7 @@ def read_only(t):
     with tiny_disk(t, "size=1M,ro,mode=700") as folder:
         job = t.start(path=os.path.join(folder, "s.sock"), ready=False)
         check(job.wait() != 0, "it started on a read-only disk")
-        check("Read-only" in job.output(), job.output())
+        check("read-only" in job.output().lower(), job.output())
 
 
 @case("a missing folder under the socket ends the start with a clear error", by=BOTH, own=True)
@@ -166,6 +164,8 @@ def other_user(t):
         os._exit(ask_as_stranger(t.job.path))
     _, status = os.waitpid(child, 0)
     equal(os.waitstatus_to_exitcode(status), 0, "the other user's client")
+    result = t.run(COMMAND, "status", "-j", t.job.path, text=True, user=65534, group=65534)
+    equal(result.returncode, 13, "the other user's command\n" + result.stderr)
     with t.job.connect() as client:
         equal(client.invoke("empty").text, b"{}")
 
@@ -208,8 +208,16 @@ def file_limit(t):
         check(share < 0.3 * SLOW, "rank 0 uses %.0f %% of a core at the limit" % (100 * share))
         for one in extra:
             one.close()
-        with t.job.connect() as later:
-            equal(later.invoke("empty").text, b"{}", "a call after the limit has passed")
+        wait_until(lambda: is_served(t.job), "new clients to be served again")
+
+
+def is_served(job):
+    try:
+        with job.connect() as client:
+            return client.invoke("empty").text == b"{}"
+    except JobError as error:
+        equal(error.name, "busy", "how a client is refused at the limit")
+        return False
 
 
 def process_time(pid):
@@ -244,19 +252,19 @@ def control_c(t):
     equal(len([name for name in os.listdir(marks) if name.startswith("teardown")]), t.ranks, "teardowns")
 
 
-@case("SIGTERM or SIGINT to bare mpirun leaves nothing", ranks=(1, 3), by=("mpirun",), own=True)
+@case("SIGTERM or SIGINT to bare mpirun runs teardown and leaves nothing", ranks=(1, 3), by=("mpirun",), own=True)
 def mpirun_signals(t):
-    for number in (signal.SIGTERM, signal.SIGINT):
-        job = t.start()
-        with job.connect() as client:
-            items = client.items(client.submit("wait", kind=STREAM))
-            next(items)
-            os.kill(job.process.pid, number)
-            job.wait()
-        expect_gone(job, 5)
+    marks = t.folder("marks")
+    job = t.start(setup='{"marks": "%s"}' % marks)
+    with job.connect() as client:
+        next(client.items(client.submit("wait", kind=STREAM)))
+        os.kill(job.process.pid, signal.SIGTERM if t.ranks == 1 else signal.SIGINT)
+        check(job.wait() != 0, "mpirun says that all is well")
+    equal(len([name for name in os.listdir(marks) if name.startswith("teardown")]), t.ranks, "teardowns")
+    expect_gone(job, 5)
 
 
-@case("a signal in mid-call cancels it and ends the job", by=BOTH, own=True)
+@case("a signal in mid-call refuses what is queued and ends the job with what runs", by=BOTH, own=True)
 def signal_in_call(t):
     job = t.start()
     with job.connect() as client:
@@ -267,11 +275,10 @@ def signal_in_call(t):
         os.kill(job.pids[0] if t.by == "mpirun" else job.process.pid, signal.SIGTERM)
         with raises("shutting_down"):
             client.outcome(queued)
-        try:
+        if t.by == "launcher":  # it gives the running call time to finish
+            client.cancel(1)
+        with raises("cancelled"):
             next(items)
-            raise AssertionError("the running call did not end in an error")
-        except JobError as error:
-            check(error.name in ("cancelled", "shutting_down"), str(error))
     equal(job.wait(), 0, job.output())
 
 
@@ -321,6 +328,8 @@ def rank_dies(t):
                 pass  # rank 0 is gone
         check(job.wait() != 0, "exit status 0 after a death")
         expect_gone(job, 3)
+        if t.by == "mpirun" and rank == 0:  # nobody was left to remove it; the next job of that name does
+            t.start(name=job.name).stop()
 
 
 @case("a handler that calls exit ends the job", by=BOTH, own=True)

@@ -22,7 +22,7 @@ static void be_a_victim(const char *job, int number, int tell)
     struct rankcall_pending *pending;
     OK(rankcall_connect(job, &runner));
     struct burst burst =
-        burst_of(1000000u + (uint32_t)number, 20000, number % 3 ? 64 : 5000, rankcall_runner_world_size(runner));
+        burst_of(1000000u + (uint32_t)number, 5000, number % 3 ? 64 : 5000, rankcall_runner_world_size(runner));
     burst.check = number % 5 ? 50 : 0;
     burst_submit(&burst, runner, &pending);
     uint64_t seen = (uint64_t)(number * 7 % 400);

@@ -274,7 +274,7 @@ static void test_too_large(const char *job)
     OK(rankcall_attach_take(args, &attachment));
     CODE(rankcall_submit(runner, &options, args, &pending), RANKCALL_ETOOLARGE);
     expect_well(runner);
-    CODE(rankcall_invoke(runner, "make", json_payload("{\"size\": 2000000}"), &result), RANKCALL_ETOOLARGE);
+    CODE(rankcall_invoke(runner, "make", json_payload("{\"size\": 2000000}"), &result), RANKCALL_EWORKER);
     expect_well(runner);
     rankcall_runner_free(runner);
 }

@@ -121,7 +121,8 @@ static void test_dead_job(const char *job)
     CHECK(kill((pid_t)pid, SIGKILL) == 0);
     int code = rankcall_next(pending, 30, &item);
     CHECK(code == RANKCALL_EJOBDIED || code == RANKCALL_ERANKDIED || code == RANKCALL_ECLOSED);
-    CHECK(!rankcall_is_alive(runner));
+    for (int tries = 0; rankcall_is_alive(runner); tries++)
+        CHECK(tries < 100000); /* rank 0 may still answer while it ends */
     code = rankcall_status(runner, &status);
     CHECK(code == RANKCALL_EJOBDIED || code == RANKCALL_ECLOSED || code == RANKCALL_ENOJOB);
     code = rankcall_process(runner);

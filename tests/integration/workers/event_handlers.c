@@ -5,6 +5,7 @@
 
 #include <pthread.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "handlers.h"
 #include "pattern.h"
@@ -136,4 +137,44 @@ int handle_emit_refused(struct rankcall_call *call)
     return rankcall_result_json(call, "{\"null\": \"%s\", \"bad\": \"%s\", \"good\": \"%s\", \"large\": \"%s\"}",
                                 rankcall_code_name(null), rankcall_code_name(bad), rankcall_code_name(good),
                                 rankcall_code_name(large));
+}
+
+static int attach_text(struct rankcall_payload *payload, const char *name, int type, const char *text)
+{
+    struct rankcall_attachment attachment = {.name = name, .type = type, .data = text, .size = strlen(text)};
+    return rankcall_attach_copy(payload, &attachment);
+}
+
+/* {"steps", "attach"}: rank 0 emits that many events that tell the progress, with a preview when "attach" is true. The
+ * result has a picture, an array and bytes. */
+int handle_steps(struct rankcall_call *call)
+{
+    static const float values[6] = {0, 1, 2, 3, 4, 5};
+    struct rankcall_attachment array = {
+        .name = "values", .type = RANKCALL_NDARRAY, .dtype = RANKCALL_FLOAT32, .ndim = 2};
+    int64_t steps = 4;
+    bool attach = false;
+    if (rankcall_opt_int(rankcall_args(call), "steps", &steps) ||
+        rankcall_opt_bool(rankcall_args(call), "attach", &attach))
+        return -1;
+    for (int64_t step = 1; step <= steps && rankcall_call_rank(call) == 0; step++) {
+        struct rankcall_payload *event = rankcall_payload_new();
+        rankcall_set_double(event, "progress", (double)step / (double)steps);
+        rankcall_set_int(event, "step", step);
+        if ((attach && attach_text(event, "preview", RANKCALL_IMAGE_JPEG, "\xff\xd8\xff no real picture")) ||
+            rankcall_emit(call, event))
+            return -1;
+    }
+    struct rankcall_payload *result = rankcall_payload_new();
+    array.shape[0] = 2;
+    array.shape[1] = 3;
+    array.data = values;
+    array.size = sizeof values;
+    rankcall_set_int(result, "steps", steps);
+    if (attach_text(result, "picture", RANKCALL_IMAGE_PNG, "\x89PNG no real picture") ||
+        attach_text(result, "log", RANKCALL_BYTES, "some bytes") || rankcall_attach_copy(result, &array)) {
+        rankcall_payload_free(result);
+        return -1;
+    }
+    return rankcall_result(call, result);
 }

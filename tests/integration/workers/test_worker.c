@@ -29,6 +29,7 @@ static const struct rankcall_handler handlers[] = {
     {"burst", handle_burst, "emits many events"},
     {"threads", handle_threads, "emits events from threads"},
     {"emit_refused", handle_emit_refused, "tries events that must be refused"},
+    {"steps", handle_steps, "tells its progress, with previews"},
     {"fail", handle_fail, "fails"},
     {"fail_before_barrier", handle_fail_before_barrier, "fails while the others sit in a barrier"},
     {"fail_silently", handle_fail_silently, "fails without a message"},
