@@ -131,7 +131,8 @@ static int only_live_job(char path[RK_PATH_MAX])
 
 int rk_jobs_resolve(const char *job, char path[RK_PATH_MAX])
 {
-    if (!job)
-        job = getenv("RANKCALL_JOB");
-    return job && job[0] ? rk_path_socket(job, path) : only_live_job(path);
+    const char *chosen = getenv("RANKCALL_JOB");
+    if (!job && chosen && chosen[0])
+        job = chosen;
+    return job ? rk_path_socket(job, path) : only_live_job(path);
 }
