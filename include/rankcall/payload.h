@@ -64,7 +64,8 @@ const char *rankcall_dtype_name(int dtype);
 const char *rankcall_type_name(int type);
 
 /* One attachment. As given to rankcall_attach: the caller's memory. As got from rankcall_attachment: the payload's
- * memory, `data` aligned to 64 bytes, valid as long as the payload. */
+ * memory, valid as long as the payload; `data` is aligned to 64 bytes, unless it is the caller's own memory that
+ * rankcall_attach or rankcall_attach_take was given. */
 struct rankcall_attachment {
     const char *name;                  /* 1 to RANKCALL_MAX_NAME bytes of UTF-8, unique in the payload */
     int type;                          /* enum rankcall_type */
@@ -81,8 +82,8 @@ struct rankcall_payload;
  * Returns: NULL only when memory is out. Ownership: free with rankcall_payload_free. */
 struct rankcall_payload *rankcall_payload_new(void);
 
-/* A payload from JSON text, which must be one object of RFC 8259: no NaN, no duplicate key, valid UTF-8, nesting of
- * at most 64. The text is kept byte for byte. `size` is strlen(json) when SIZE_MAX is given.
+/* A payload from JSON text, which must be one object of RFC 8259: no NaN, no duplicate key, no \u0000 in a key, valid
+ * UTF-8, nesting of at most 64. The text is kept byte for byte. `size` is strlen(json) when SIZE_MAX is given.
  * Errors: RANKCALL_EPAYLOAD with the byte offset; RANKCALL_ETOOLARGE. Ownership: *out is the caller's. */
 int rankcall_payload_from_json(const char *json, size_t size, struct rankcall_payload **out);
 
@@ -119,7 +120,8 @@ int rankcall_attach_take(struct rankcall_payload *payload, const struct rankcall
 const char *rankcall_payload_json(const struct rankcall_payload *payload, size_t *size);
 
 /* Required look-ups: the key must be there with that type, else RANKCALL_ENOKEY, RANKCALL_ETYPE or RANKCALL_ERANGE and
- * *value is untouched. An integer is a number without fraction that both int64_t and a double hold exactly. */
+ * *value is untouched. An integer is a number without fraction that both int64_t and a double hold exactly. A string is
+ * the payload's memory, valid until it is changed or freed; one that holds \u0000 is RANKCALL_EPAYLOAD. */
 int rankcall_get_int(const struct rankcall_payload *payload, const char *key, int64_t *value);
 int rankcall_get_double(const struct rankcall_payload *payload, const char *key, double *value);
 int rankcall_get_bool(const struct rankcall_payload *payload, const char *key, bool *value);

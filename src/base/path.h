@@ -19,9 +19,10 @@
 /* A name: 1 to 64 of [A-Za-z0-9._-], not beginning with '.' or '-'. */
 bool rk_path_name_ok(const char *name);
 
-/* Writes the folder's path. `create`: makes it (mode 0700) when it is missing. It must be a real folder, ours (or, for
- * root, anyone's who asks) and closed to others, else RANKCALL_ESYSTEM naming what is wrong and the fix. A missing
- * folder with create false is RANKCALL_OK. */
+/* Writes the folder's path. `create`: makes it (mode 0700) when it is missing. It must be a real folder, ours (root may
+ * choose anyone's with RANKCALL_RUNTIME_DIR) and closed to others, else RANKCALL_ESYSTEM naming what is wrong and the
+ * fix. A missing folder with create false is RANKCALL_OK. Errors: also RANKCALL_EINVAL (RANKCALL_RUNTIME_DIR is
+ * relative or too long). */
 int rk_path_folder(bool create, char folder[RK_PATH_MAX]);
 
 /* The socket's path of a job given by name, or by path when it holds a '/'. Errors: RANKCALL_EINVAL (bad name; a path
@@ -38,7 +39,8 @@ int rk_path_address(const char *path, struct sockaddr_un *address, socklen_t *si
 int rk_path_listen(const char *path, int *fd);
 
 /* Connects to a socket at `path`, blocking connect on a then non-blocking, close-on-exec descriptor.
- * Errors: RANKCALL_ENOJOB (missing, refused), RANKCALL_EFORBIDDEN (EACCES), RANKCALL_ESYSTEM. */
+ * Errors: RANKCALL_ENOJOB (missing, refused), RANKCALL_EFORBIDDEN (EACCES), RANKCALL_ETIMEOUT (its backlog has been
+ * full for 10 s), RANKCALL_ESYSTEM. */
 int rk_path_connect(const char *path, int *fd);
 
 #endif

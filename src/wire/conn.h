@@ -20,6 +20,7 @@ enum rk_admission {
     RK_DISCARD, /* read the payload's bytes and throw them away: no memory, no further callback for this frame */
 };
 
+/* `head` is never NULL and has header->head_size bytes, valid during the callback. */
 struct rk_conn_callbacks {
     /* A header and its head have arrived and the header passed its checks; for frames with a payload, before memory for
      * it is taken. May be NULL: everything is admitted. */
@@ -32,8 +33,8 @@ struct rk_conn_callbacks {
     void (*bad_payload)(void *context, const struct rk_header *header, const uint8_t *head);
 };
 
-/* `fd` is taken, prepared with rk_fd_prepare. NULL when memory is out (fd is closed then). Callbacks must not free the
- * connection. */
+/* `fd` is taken, prepared with rk_fd_prepare. NULL when memory is out or fd is bad (fd is closed then).
+ * Callbacks must not free the connection. */
 struct rk_conn *rk_conn_new(int fd, const struct rk_conn_callbacks *callbacks, void *context);
 void rk_conn_free(struct rk_conn *conn); /* closes; takes NULL; keeps errno */
 int rk_conn_fd(const struct rk_conn *conn);
@@ -44,15 +45,16 @@ void rk_conn_set_payload_cap(struct rk_conn *conn, uint64_t cap);
 /* Reads what is there, at most about 1 MiB of data or 256 KiB of JSON checking, and makes callbacks.
  * Returns RANKCALL_OK: nothing more for now; RANKCALL_EAGAIN: there is more to do at once, call again soon without
  * waiting for the descriptor. RANKCALL_ECLOSED: the peer closed, between frames or within one (the message says which);
- * RANKCALL_EPROTOCOL, RANKCALL_ETOOLARGE: bad frame. After an error the connection reads no more, but still writes. */
+ * RANKCALL_EPROTOCOL, RANKCALL_ETOOLARGE: bad frame. After an error the connection reads no more, but still writes.
+ * A callback may read other connections, not this one. */
 int rk_conn_read(struct rk_conn *conn);
 
 /* Whether part of a frame has been read (a half-sent frame is pending). */
 bool rk_conn_mid_frame(const struct rk_conn *conn);
 
 /* Queues a frame: header, head, and the payload (may be NULL), which is frozen here and referenced until written; the
- * caller keeps its own reference. Small payloads are copied. Errors: RANKCALL_ETOOLARGE (freezing), RANKCALL_EINTERNAL.
- */
+ * caller keeps its own reference. Small payloads are copied. Errors: RANKCALL_ETOOLARGE (freezing), RANKCALL_EINTERNAL,
+ * RANKCALL_ECLOSED (here and below: writing has failed before; nothing is queued). */
 int rk_conn_send(struct rk_conn *conn, uint8_t type, uint64_t id, const uint8_t *head, size_t head_size,
                  struct rankcall_payload *payload);
 

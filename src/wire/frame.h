@@ -50,7 +50,8 @@ struct rk_header {
 void rk_header_encode(const struct rk_header *header, uint8_t bytes[RK_HEADER_SIZE]);
 
 /* Decodes and checks: magic, version, a known type, flags 0, reserved bytes 0, head_size <= RK_HEAD_CAP and at least
- * the type's minimum, payload_size <= payload_cap, no payload where the type has none. Errors: RANKCALL_EPROTOCOL or
+ * the type's minimum, payload_size <= payload_cap, no payload where the type has none, and an id other than 0 in CALL,
+ * CANCEL, EVENT and RESULT. Errors: RANKCALL_EPROTOCOL or
  * RANKCALL_ETOOLARGE, naming the field, its byte offset and the value found. */
 int rk_header_decode(const uint8_t bytes[RK_HEADER_SIZE], uint64_t payload_cap, struct rk_header *header);
 
