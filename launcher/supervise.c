@@ -339,12 +339,17 @@ static void watch(struct life *life)
 
 /* ---- Beginning and end ---- */
 
-/* A signal that was ignored when this process began stays so: nohup, and background jobs of scripts. */
+/* A signal that was ignored when this process began stays so: nohup. Not SIGINT, which shells ignore for what scripts
+ * start in the background: `kill -INT` and Ctrl-C on the script mean the job, too, which would be left over otherwise.
+ */
 static void watch_signals(struct life *life)
 {
     static const int wanted[] = {SIGINT, SIGTERM, SIGHUP, SIGUSR1, SIGUSR2, SIGCHLD};
     sigset_t set;
     sigemptyset(&set);
+    sigaddset(&set, SIGINT);
+    sigprocmask(SIG_BLOCK, &set, NULL);
+    signal(SIGINT, SIG_DFL);
     for (size_t i = 0; i < sizeof(wanted) / sizeof(wanted[0]); i++) {
         struct sigaction now;
         if (wanted[i] == SIGCHLD)
