@@ -3,6 +3,7 @@
 
 /* A call's life at the frontend: admitted, queued, running, ended for its client, back from the ranks. */
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -205,14 +206,23 @@ static int set_deadlines(struct rk_frontend *frontend, struct rk_job_call *call,
 
 /* ---- Beginnings ---- */
 
+static int no_handler(const struct rankcall_handler *handlers, const char *name)
+{
+    char known[256] = "";
+    size_t size = 0;
+    for (unsigned i = 0; handlers[i].name && size < sizeof known; i++)
+        size += (size_t)snprintf(known + size, sizeof known - size, "%s%s", i ? ", " : "", handlers[i].name);
+    return rk_error(RANKCALL_ENOHANDLER, "the job has no handler \"%s\"; it has: %s%s", name, known,
+                    size < sizeof known ? "" : "...");
+}
+
 static int find_handler(const struct rk_frontend *frontend, const char *name, unsigned *index)
 {
     const struct rankcall_handler *handlers = frontend->context->worker->handlers;
     for (*index = 0; handlers[*index].name; ++*index)
         if (!*name || !strcmp(handlers[*index].name, name))
             return RANKCALL_OK;
-    return rk_error(RANKCALL_ENOHANDLER, "the job has no handler \"%s\"; the first one it has is \"%s\"", name,
-                    handlers[0].name);
+    return no_handler(handlers, name);
 }
 
 static int check_admission(struct rk_frontend *frontend, const struct rk_header *header)
