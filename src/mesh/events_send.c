@@ -9,49 +9,10 @@
 
 #include "mesh/internal.h"
 
-#define WINDOW_MIN (64u << 10)
-#define WINDOW_MAX (1u << 20)
-#define WINDOW_ALL (64u << 20) /* of all ranks together */
-
-uint64_t rk_events_cost(uint64_t payload_size)
-{
-    return RK_ENVELOPE_SIZE + payload_size <= RK_INLINE_MAX ? RK_ENVELOPE_SIZE + payload_size : RK_ENVELOPE_SIZE;
-}
-
-static uint64_t window_of(int ranks)
-{
-    uint64_t window = WINDOW_ALL / (uint64_t)ranks;
-    return window > WINDOW_MAX ? WINDOW_MAX : window < WINDOW_MIN ? WINDOW_MIN : window;
-}
-
-uint64_t rk_events_window(const struct rk_mesh *mesh)
-{
-    return mesh->sender.window;
-}
-
-static void await_credit(struct rk_mesh *mesh)
+void rk_sender_await(struct rk_mesh *mesh)
 {
     MPI_Irecv(&mesh->sender.credit, sizeof mesh->sender.credit, MPI_BYTE, 0, RK_TAG_CREDIT, mesh->events,
               &mesh->sender.request);
-}
-
-int rk_events_open(struct rk_mesh *mesh)
-{
-    mesh->sender.window = window_of(mesh->size);
-    mesh->sender.request = mesh->receiver.request = MPI_REQUEST_NULL;
-    if (mesh->rank == 0)
-        return rk_receiver_open(mesh);
-    await_credit(mesh);
-    return RANKCALL_OK;
-}
-
-void rk_events_close(struct rk_mesh *mesh)
-{
-    if (mesh->sender.window && mesh->rank && mesh->sender.request != MPI_REQUEST_NULL) {
-        MPI_Cancel(&mesh->sender.request);
-        MPI_Wait(&mesh->sender.request, MPI_STATUS_IGNORE);
-    }
-    rk_receiver_close(mesh);
 }
 
 /* Takes what rank 0 has sent back, if anything. */
@@ -65,7 +26,7 @@ static void take_credit(struct rk_mesh *mesh)
     sender->used -= sender->credit.bytes;
     if (sender->credit.verdict != RK_VERDICT_NONE)
         sender->verdict = sender->credit.verdict;
-    await_credit(mesh);
+    rk_sender_await(mesh);
 }
 
 struct room {

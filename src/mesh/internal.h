@@ -103,9 +103,10 @@ int64_t rk_mesh_nap_us(const struct rk_mesh *mesh); /* how long a sleeper may sl
  * now and then, while MPI needs the receiver before it lets go of `bytes`. Main or handler's threads. */
 void rk_mesh_send(struct rk_mesh *mesh, int rank, enum rk_tag tag, const void *bytes, int size);
 
-/* events_send.c, events_receive.c */
+/* events.c: both ends; events_send.c: a rank's; events_receive.c: rank 0's */
 int rk_events_open(struct rk_mesh *mesh);
 void rk_events_close(struct rk_mesh *mesh);
+void rk_sender_await(struct rk_mesh *mesh); /* posts the receive of what rank 0 answers next */
 int rk_receiver_open(struct rk_mesh *mesh);
 void rk_receiver_close(struct rk_mesh *mesh);
 

@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright (c) 2026 The rankcall authors */
+
+/* The funnel's transport: opening and closing both ends, and what a message takes of its rank's window. */
+
+#include "mesh/internal.h"
+
+#define WINDOW_MIN (64u << 10)
+#define WINDOW_MAX (1u << 20)
+#define WINDOW_ALL (64u << 20) /* of all ranks together */
+
+uint64_t rk_events_cost(uint64_t payload_size)
+{
+    return RK_ENVELOPE_SIZE + payload_size <= RK_INLINE_MAX ? RK_ENVELOPE_SIZE + payload_size : RK_ENVELOPE_SIZE;
+}
+
+static uint64_t window_of(int ranks)
+{
+    uint64_t window = WINDOW_ALL / (uint64_t)ranks;
+    return window > WINDOW_MAX ? WINDOW_MAX : window < WINDOW_MIN ? WINDOW_MIN : window;
+}
+
+uint64_t rk_events_window(const struct rk_mesh *mesh)
+{
+    return mesh->sender.window;
+}
+
+int rk_events_open(struct rk_mesh *mesh)
+{
+    mesh->sender.window = window_of(mesh->size);
+    mesh->sender.request = mesh->receiver.request = MPI_REQUEST_NULL;
+    if (mesh->rank == 0)
+        return rk_receiver_open(mesh);
+    rk_sender_await(mesh);
+    return RANKCALL_OK;
+}
+
+void rk_events_close(struct rk_mesh *mesh)
+{
+    if (mesh->sender.window && mesh->rank && mesh->sender.request != MPI_REQUEST_NULL) {
+        MPI_Cancel(&mesh->sender.request);
+        MPI_Wait(&mesh->sender.request, MPI_STATUS_IGNORE);
+    }
+    rk_receiver_close(mesh);
+}
