@@ -214,8 +214,8 @@ static void *io_main(void *context)
             nap_us = nap_us * 2 < nap_max_us ? nap_us * 2 : nap_max_us;
         }
     }
+    rk_listener_close(frontend); /* first: who hears that the job is gone may start the next one of its name */
     rk_clients_close(frontend);
-    rk_listener_close(frontend);
     return NULL;
 }
 

@@ -70,7 +70,9 @@ static void take_error(struct rk_frontend *frontend, const struct rk_envelope *e
     struct rankcall_error *error = rk_error_clone(rankcall_last_error());
     if (error && envelope->number == 0 && !frontend->setup_error) {
         frontend->setup_error = error;
-        rk_clients_announce_state(frontend); /* at once: other ranks may sit in a collective of setup */
+        /* At once: other ranks may sit in a collective of setup, or load for minutes what nobody will use. */
+        rk_clients_announce_state(frontend);
+        rk_stop_begin(frontend, 0, RK_SETUP_GRACE_US);
         return;
     }
     if (error && envelope->number && audience(frontend))

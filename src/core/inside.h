@@ -18,13 +18,14 @@
 
 #define RK_QUEUED_HIGH     (4u << 20) /* bytes waiting for a client above which its producers and its requests are held */
 #define RK_QUEUED_LOW      (1u << 20)
-#define RK_WAITERS_MAX     64     /* questions of one client that wait for READY */
-#define RK_HELLO_LIMIT_S   10     /* how long a client may take to greet */
-#define RK_STALL_LIMIT_S   30     /* how long a client may stop in the middle of a frame */
-#define RK_CLOSING_LIMIT_S 2      /* how long a connection that ends may take to read its last frame */
-#define RK_QUEUE_PAYLOADS  4      /* payloads of the largest size that the queue may hold together */
-#define RK_STOP_GRACE_S    5      /* how long ranks may take to come back after a stop cancelled their call */
-#define RK_ORPHAN_GRACE_US 300000 /* the same when the launcher has died */
+#define RK_WAITERS_MAX     64      /* questions of one client that wait for READY */
+#define RK_HELLO_LIMIT_S   10      /* how long a client may take to greet */
+#define RK_STALL_LIMIT_S   30      /* how long a client may stop in the middle of a frame */
+#define RK_CLOSING_LIMIT_S 2       /* how long a connection that ends may take to read its last frame */
+#define RK_QUEUE_PAYLOADS  4       /* payloads of the largest size that the queue may hold together */
+#define RK_STOP_GRACE_S    5       /* how long ranks may take to come back after a stop cancelled their call */
+#define RK_SETUP_GRACE_US  1000000 /* how long ranks may stay in setup when it has failed on another */
+#define RK_ORPHAN_GRACE_US 300000  /* the same when the launcher has died */
 
 enum rk_state { RK_JOB_STARTING, RK_JOB_READY, RK_JOB_FAILED, RK_JOB_DRAINING, RK_JOB_STOPPING };
 

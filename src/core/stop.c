@@ -29,7 +29,8 @@ static void grace_over(evutil_socket_t fd, short events, void *context)
     else
         rk_log(RK_LOG_ERROR, "the ranks are still in setup: ending them");
     rk_listener_close(frontend);
-    rk_mesh_abort(frontend->context->mesh, rankcall_code_exit_status(RANKCALL_EWEDGED));
+    rk_mesh_abort(frontend->context->mesh,
+                  rankcall_code_exit_status(frontend->setup_error ? frontend->setup_error->code : RANKCALL_EWEDGED));
 }
 
 static void drain_over(evutil_socket_t fd, short events, void *context)

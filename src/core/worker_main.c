@@ -77,7 +77,7 @@ static void report_setup_failure(struct rankcall_context *context, int status)
     char text[128];
     snprintf(text, sizeof text, "setup returned %d without a message", status);
     const char *message = context->setup_failure ? context->setup_failure : last->code ? last->message : text;
-    rk_log(RK_LOG_ERROR, "[rank %d] setup failed on %s: %s", rankcall_rank(context), rankcall_host(context), message);
+    rk_log(RK_LOG_ERROR, "setup failed on rank %d (%s): %s", rankcall_rank(context), rankcall_host(context), message);
     struct rankcall_payload *error = rk_context_error(context, RANKCALL_EWORKER, message);
     if (error && !rk_payload_freeze(error))
         rk_context_send(context, RK_MESSAGE_ERROR, 0, 0, error);
