@@ -3,8 +3,10 @@
 
 /* The `rankcall` command: its table of subcommands, and the help that belongs to none of them. */
 
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "launcher/commands.h"
 #include "launcher/say.h"
@@ -59,8 +61,19 @@ static int help(const char *topic)
     return rk_finish_stdout(0);
 }
 
+/* Whoever started this process may have closed standard descriptors: nothing else must get their numbers. */
+static void hold_descriptors(void)
+{
+    int fd;
+    while ((fd = open("/dev/null", O_RDWR)) >= 0 && fd <= STDERR_FILENO)
+        continue;
+    if (fd >= 0)
+        close(fd);
+}
+
 int main(int argc, char **argv)
 {
+    hold_descriptors();
     const char *name = argc > 1 ? argv[1] : "";
     const struct rk_command *command = find(name);
     if (command)

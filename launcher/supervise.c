@@ -108,11 +108,11 @@ static void deadline_passed(struct life *life)
 {
     switch (life->stage) {
     case STARTING:
-        rk_error(RANKCALL_ETIMEOUT, "rank 0 has not reported within %.3g s: is %s a rankcall worker?",
+        rk_error(RANKCALL_ETIMEOUT, "rank 0 has not reported within %.6g s: is %s a rankcall worker?",
                  life->values->timeout, life->values->program[0]);
         break;
     case SETTING_UP:
-        rk_error(RANKCALL_ETIMEOUT, "not every rank was READY within %.3g s", life->values->timeout);
+        rk_error(RANKCALL_ETIMEOUT, "not every rank was READY within %.6g s", life->values->timeout);
         break;
     case STOPPING: rk_error(RANKCALL_EWEDGED, "the job did not end in time and was killed"); break;
     case KILLING:
@@ -278,11 +278,13 @@ static void on_job(struct life *life)
 
 static void say_hint(struct life *life)
 {
+    char limit[32];
     life->hinted = true;
+    rk_describe_time(life->values->timeout, limit, sizeof(limit));
     if (life->stage == STARTING)
-        rk_say("still waiting for rank 0 to report, %.3g s in all", life->values->timeout);
+        rk_say("still waiting for rank 0 to report, %s in all", limit);
     else if (life->stage == SETTING_UP)
-        rk_say("still waiting for setup on every rank, %.3g s in all", life->values->timeout);
+        rk_say("still waiting for setup on every rank, %s in all", limit);
 }
 
 static int patience_ms(const struct life *life)
@@ -359,6 +361,8 @@ static void watch_signals(struct life *life)
     }
     sigprocmask(SIG_BLOCK, &set, NULL);
     signal(SIGPIPE, SIG_IGN);
+    signal(SIGTTOU,
+           SIG_IGN); /* started in the background by the runner library, its output may still reach a terminal */
     life->signals = signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC);
 }
 

@@ -34,7 +34,8 @@ struct rankcall_pending; /* a call under way */
 
 /* Connects to a running job. `job` is a name ("demo"), or a path of a socket when it has a '/'. NULL: the environment's
  * RANKCALL_JOB, or else the only job that runs. Waits at most 10 s for the job's greeting.
- * Errors: RANKCALL_ENOJOB, RANKCALL_EFORBIDDEN, RANKCALL_EPROTOCOL, RANKCALL_ETIMEOUT. Blocking.
+ * Errors: RANKCALL_ENOJOB, RANKCALL_EINVAL (a bad name; several jobs run and none is named), RANKCALL_EFORBIDDEN,
+ * RANKCALL_EPROTOCOL, RANKCALL_ETIMEOUT. Blocking.
  * Ownership: *out is the caller's, free with rankcall_runner_free. */
 int rankcall_connect(const char *job, struct rankcall_runner **out);
 
@@ -119,7 +120,8 @@ int rankcall_cancel(struct rankcall_pending *pending);
 /* The call's id on its connection, as in the protocol. */
 uint64_t rankcall_pending_id(const struct rankcall_pending *pending);
 
-/* Forgets a call, cancelling it if it has not ended. NULL is allowed. */
+/* Forgets a call, cancelling it if it has not ended. NULL is allowed. Blocking: while the call's payload is still being
+ * written, which may lie in the caller's memory; at most 10 s, then the connection is given up. */
 void rankcall_pending_free(struct rankcall_pending *pending);
 
 /* Submit, then wait for the result without limit. `handler` NULL: the default. `args` is taken; *result is yours. */
@@ -137,7 +139,8 @@ int rankcall_runner_fd(const struct rankcall_runner *runner);
 short rankcall_runner_poll_events(const struct rankcall_runner *runner);
 
 /* Reads and writes what can be without blocking; items are then ready for rankcall_next(pending, 0, …).
- * Errors: RANKCALL_ECLOSED, RANKCALL_EPROTOCOL: the connection is over, every pending call ends with that. */
+ * Errors: RANKCALL_ECLOSED, RANKCALL_EJOBDIED (the job is gone), RANKCALL_ESHUTTINGDOWN (it has stopped),
+ * RANKCALL_EPROTOCOL: the connection is over, every pending call ends with that. */
 int rankcall_process(struct rankcall_runner *runner);
 
 #ifdef __cplusplus
