@@ -219,16 +219,3 @@ void rk_processes_sweep(struct rk_processes *processes)
     }
     rk_processes_reap(processes);
 }
-
-void rk_processes_describe(const struct rk_processes *processes, char *text, size_t size)
-{
-    int status = processes->wait_status;
-    int number = WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status) - 128;
-    if (WIFSIGNALED(status))
-        snprintf(text, size, "mpirun was killed by signal %d (%s)", number, strsignal(number));
-    else if (number > 0 && number < 32)
-        snprintf(text, size, "mpirun ended with status %d: a rank got signal %d (%s)", WEXITSTATUS(status), number,
-                 strsignal(number));
-    else
-        snprintf(text, size, "mpirun ended with status %d", WEXITSTATUS(status));
-}

@@ -39,7 +39,4 @@ size_t rk_processes_list(pid_t **pids);
 /* Kills and reaps everything that is left below this process. */
 void rk_processes_sweep(struct rk_processes *processes);
 
-/* "ended with status 3" or "was killed by signal 9 (Killed)". */
-void rk_processes_describe(const struct rk_processes *processes, char *text, size_t size);
-
 #endif

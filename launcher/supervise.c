@@ -14,7 +14,6 @@
 #include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/error.h"
@@ -26,6 +25,7 @@
 #include "launcher/relay.h"
 #include "launcher/report.h"
 #include "launcher/say.h"
+#include "launcher/verdict.h"
 
 #define DRAIN        10.0     /* seconds that a running call has after Ctrl-C */
 #define STOP_US      12000000 /* how long a job may take to end after its drain time */
@@ -395,45 +395,16 @@ static int begin(struct life *life)
     return code;
 }
 
-/* mpirun's own account of the rank that ended it, among its last lines: more than a status tells. */
-static int blame_rank(const struct life *life, int code)
-{
-    char *last = rk_relay_last(&life->relay), host[128] = "", text[160];
-    const char *line = last ? strstr(last, "noticed that process rank ") : NULL;
-    int rank, number;
-    bool known = line && sscanf(line, "noticed that process rank %d with PID %*d on node %127s exited on signal %d",
-                                &rank, host, &number) == 3;
-    free(last);
-    if (!known) {
-        rk_processes_describe(&life->processes, text, sizeof(text));
-        return rk_error(code, "%s%s", life->was_ready ? "" : "the job ended before it was READY: ", text);
-    }
-    snprintf(text, sizeof(text), "%sthe rank was killed by signal %d (%s)",
-             life->was_ready ? "" : "the job ended before it was READY: ", number, strsignal(number));
-    const struct rankcall_error error = {code, rank, host, text, ""};
-    return rk_error_copy(&error);
-}
-
-/* mpirun has ended and nobody said why: its status tells. */
+/* mpirun has ended and nobody said why. */
 static void judge(struct life *life)
 {
-    int wait_status = life->processes.wait_status;
-    int status = WIFEXITED(wait_status) ? WEXITSTATUS(wait_status) : -1;
-    if (status == 0 && life->was_ready)
-        return;
-    if (life->interrupted && !life->was_ready) {
+    char *last = rk_relay_last(&life->relay);
+    int code = rk_verdict(life->processes.wait_status, last ? last : "", life->was_ready);
+    if (code && life->interrupted && !life->was_ready)
         life->killed = life->interrupted;
-        return;
-    }
-    if (status == rankcall_code_exit_status(RANKCALL_EWEDGED) && life->was_ready)
-        rk_error(RANKCALL_EWEDGED, "ranks did not come back and were killed");
-    else if (status == rankcall_code_exit_status(RANKCALL_EEXIST) && !life->was_ready)
-        rk_error(RANKCALL_EEXIST, "a live job took %s meanwhile", life->plan->socket);
-    else if (status == 0)
-        rk_error(RANKCALL_ELAUNCH, "%s ended before it was READY: is it a rankcall worker?", life->values->program[0]);
-    else
-        blame_rank(life, life->was_ready ? RANKCALL_EJOBDIED : RANKCALL_ELAUNCH);
-    blame(life);
+    else if (code)
+        blame(life);
+    free(last);
 }
 
 static int report_end(struct life *life)

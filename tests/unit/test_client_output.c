@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  * Copyright (c) 2026 The rankcall authors */
 
-/* mpirun's tagged output, put together again into lines of ranks. */
+/* mpirun's tagged output, put together again into lines of ranks; and what its end means. */
 
 #include "unit.h"
 
 #include "launcher/output.h"
+#include "launcher/verdict.h"
 
 /* What came, one line each: "RANK|text". */
 static char seen[4096];
@@ -129,9 +130,56 @@ static void a_prefix_is_added_only_where_none_is(void **state)
     }
 }
 
+/* ---- mpirun's end ---- */
+
+#define EXITED(status) ((status) << 8)
+
+static void mpiruns_end_is_judged_by_its_status_and_its_account(void **state)
+{
+    static const char signal_4[] =
+        "mpirun noticed that process rank 2 with PID 0 on node n1 exited on signal 9 (Killed).";
+    static const char signal_5[] =
+        "prterun noticed that process rank 12 with PID 21771 on node n1.x exited on\nsignal 11 "
+        "(Segmentation fault).";
+    static const char status_4[] =
+        "The first process to do so was:\n\n  Process name: [[8081,1],3]\n  Exit code:    7\n--";
+    static const char status_5[] = "do so was:\n\n   Process name: [prterun-vm-26300@1,3]\n   Exit code:    7\n--";
+    static const struct {
+        int wait_status;
+        const char *last;
+        bool was_ready;
+        int code, rank;
+        const char *text;
+    } cases[] = {
+        {EXITED(0), "", true, RANKCALL_OK, -1, ""},
+        {EXITED(0), "", false, RANKCALL_ELAUNCH, -1, "rankcall worker?"},
+        {EXITED(137), signal_4, true, RANKCALL_EJOBDIED, 2, "killed by signal 9"},
+        {EXITED(139), signal_5, true, RANKCALL_EJOBDIED, 12, "killed by signal 11"},
+        {EXITED(137), signal_4, false, RANKCALL_ELAUNCH, 2, "before it was READY"},
+        {EXITED(7), status_4, true, RANKCALL_EJOBDIED, 3, "ended with status 7"},
+        {EXITED(7), status_5, true, RANKCALL_EJOBDIED, 3, "ended with status 7"},
+        {EXITED(17), status_4, true, RANKCALL_EWEDGED, -1, "did not come back"},
+        {EXITED(19), status_4, false, RANKCALL_EEXIST, -1, "another live job"},
+        {EXITED(137), "", true, RANKCALL_EJOBDIED, -1, "a rank got signal 9"},
+        {EXITED(1), "noticed that process rank x", true, RANKCALL_EJOBDIED, -1, "mpirun ended with status 1"},
+        {EXITED(1), "Process name: [[1", true, RANKCALL_EJOBDIED, -1, "mpirun ended with status 1"},
+        {9, "", true, RANKCALL_EJOBDIED, -1, "mpirun was killed by signal 9"},
+    };
+    (void)state;
+    for (size_t i = 0; i < COUNT(cases); i++) {
+        int code = rk_verdict(cases[i].wait_status, cases[i].last, cases[i].was_ready);
+        assert_int_equal(code, cases[i].code);
+        if (!code)
+            continue;
+        assert_int_equal(rankcall_last_error()->rank, cases[i].rank);
+        assert_non_null(strstr(rankcall_last_error()->message, cases[i].text));
+    }
+}
+
 UNIT_MAIN(cmocka_unit_test(tags_become_ranks), cmocka_unit_test(the_space_of_open_mpi_5_belongs_to_the_tag),
           cmocka_unit_test(pieces_of_one_line_are_put_together), cmocka_unit_test(lines_of_mpirun_have_no_rank),
           cmocka_unit_test(what_only_looks_like_a_tag_is_text),
           cmocka_unit_test(a_last_line_without_newline_comes_at_the_end), cmocka_unit_test(any_bytes_pass),
           cmocka_unit_test(a_line_without_end_is_given_in_parts),
-          cmocka_unit_test(a_prefix_is_added_only_where_none_is))
+          cmocka_unit_test(a_prefix_is_added_only_where_none_is),
+          cmocka_unit_test(mpiruns_end_is_judged_by_its_status_and_its_account))
