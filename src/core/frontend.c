@@ -244,7 +244,7 @@ static int make_events(struct rk_frontend *frontend)
 {
     struct event_config *config = event_config_new();
     if (config) {
-        event_config_set_flag(config, EVENT_BASE_FLAG_NOLOCK | EVENT_BASE_FLAG_PRECISE_TIMER);
+        event_config_set_flag(config, EVENT_BASE_FLAG_NOLOCK);
         frontend->base = event_base_new_with_config(config);
         event_config_free(config);
     }
