@@ -43,6 +43,7 @@ _Noreturn static void become(char *const argv[], char *const environment[], pid_
         _exit(1);
     for (int i = 1; i < 32; i++)
         signal(i, SIG_DFL);
+    signal(SIGPIPE, SIG_IGN); /* should this process be killed, mpirun cleans up rather than die of its output */
     sigprocmask(SIG_SETMASK, &none, NULL);
     for (int i = 0; i < 3; i++)
         dup2(fds[i], i);
