@@ -119,10 +119,9 @@ class Job:
         equal(self.status["state"], "ready", "state")
         self.sandbox.note_shared_memory()
 
-    def wait_alone(self):
-        """Until there are no more connections than when the job was READY: one that asks, and the launcher's."""
-        with self.connect() as client:
-            wait_until(lambda: client.status()["connections"] <= self.status["connections"], "connections to be gone", 10)
+    def wait_alone(self, client):
+        """Until there are no more connections than when the job was READY: this client's and the launcher's."""
+        wait_until(lambda: client.status()["connections"] <= self.status["connections"], "connections to be gone", 10)
 
     def output(self):
         parts = []

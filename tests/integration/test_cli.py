@@ -61,7 +61,7 @@ def exit_codes(t):
 def mistakes(t):
     for line in ((), ("nosuch",), ("invoke", "--nosuch"), ("run",), ("run", "-n", "0", "x"), ("run", "-n", "many", "x"),
                  ("run", "--name", "sp ace", program("test_worker")), ("invoke", "{}", "{}"), ("invoke", "-t", "soon"),
-                 ("stream", "-a", "nofile"), ("stop", "--drain", "-1"), ("status", "one", "two"), ("run", "-n"),
+                 ("invoke", "-a", "nofile"), ("stop", "--drain", "-1"), ("status", "one", "two"), ("run", "-n"),
                  ("run", "--payload-cap", "much", program("test_worker")), ("run", "--setup", "[]", program("test_worker")),
                  ("run", "--name", "a", "--socket", "/tmp/b", program("test_worker"))):
         done = t.run(COMMAND, *line)

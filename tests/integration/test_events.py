@@ -205,7 +205,8 @@ def kills(t):
     print("       %d clients killed" % done)
     check(done >= (kills if FULL else 50 / SLOW), "only %d kills" % done)
     expect_bounded(t.job, before)
-    t.job.wait_alone()
+    with t.connect() as client:
+        t.job.wait_alone(client)
 
 
 main("events")

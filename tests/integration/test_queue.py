@@ -52,7 +52,8 @@ def thousand(t):
                 equal(client.outcome(id).json, {"sum": t.ranks * (t.ranks + 1) / 2})
         for client in clients:
             client.ping()
-    t.job.wait_alone()
+    with t.connect() as client:
+        t.job.wait_alone(client)
 
 
 @case("calls run in the order in which they came")
