@@ -15,13 +15,6 @@
 
 #include "base/error.h"
 
-#ifndef RANKCALL_EXAMPLES_DIR
-#define RANKCALL_EXAMPLES_DIR "/usr/local/libexec/rankcall"
-#endif
-#ifndef RANKCALL_MPIRUN
-#define RANKCALL_MPIRUN "mpirun"
-#endif
-
 static bool is_program(const char *path)
 {
     struct stat status;

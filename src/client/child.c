@@ -25,10 +25,6 @@
 #include "base/fd.h"
 #include "client/internal.h"
 
-#ifndef RANKCALL_BINDIR
-#define RANKCALL_BINDIR "/usr/local/bin"
-#endif
-
 #define SUPERVISOR_FD 3         /* in the child */
 #define SETUP_FD      4         /* in the child, where setup's arguments are too long for a command line */
 #define SETUP_INLINE  32768     /* bytes of setup's arguments that go on the command line */
