@@ -7,7 +7,7 @@
 
 #include "core/options.h"
 
-#define ARGUMENTS_MAX 12
+#define ARGUMENTS_MAX 16
 
 static int run(struct rankcall_call *call)
 {
