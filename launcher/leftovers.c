@@ -66,10 +66,10 @@ static void note_process(struct rk_leftovers *leftovers, pid_t pid)
         fclose(maps);
 }
 
-void rk_leftovers_note(struct rk_leftovers *leftovers)
+void rk_leftovers_note(struct rk_leftovers *leftovers, pid_t root)
 {
     pid_t *pids;
-    size_t count = rk_processes_list(&pids);
+    size_t count = rk_processes_list(root, &pids);
     for (size_t i = 0; i < count; i++)
         note_process(leftovers, pids[i]);
     free(pids);

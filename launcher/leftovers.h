@@ -14,8 +14,8 @@ struct rk_leftovers {
     size_t count;
 };
 
-/* Notes the shared memory that the processes below this one have mapped, as far as Open MPI made it. */
-void rk_leftovers_note(struct rk_leftovers *leftovers);
+/* Notes the shared memory that the processes below `root` have mapped, as far as Open MPI made it. */
+void rk_leftovers_note(struct rk_leftovers *leftovers, pid_t root);
 
 /* Removes what is still there once all processes are gone: what was noted, the session folder of that mpirun, and the
  * socket when nobody listens there. Frees the notes. */

@@ -33,14 +33,11 @@ void rk_processes_adopt(void)
 }
 
 /* In the child: becomes mpirun, or tells why not through `report`. */
-_Noreturn static void become(char *const argv[], char *const environment[], pid_t parent, const int fds[3], int report)
+_Noreturn static void become(char *const argv[], char *const environment[], const int fds[3], int report)
 {
     sigset_t none;
     sigemptyset(&none);
     setpgid(0, 0);
-    prctl(PR_SET_PDEATHSIG, SIGTERM);
-    if (getppid() != parent)
-        _exit(1);
     for (int i = 1; i < 32; i++)
         signal(i, SIG_DFL);
     signal(SIGPIPE, SIG_IGN); /* should this process be killed, mpirun cleans up rather than die of its output */
@@ -70,12 +67,11 @@ static int await_exec(int report, const char *program)
 static int spawn(struct rk_processes *processes, char *const argv[], char *const environment[], const int fds[3])
 {
     int report[2];
-    pid_t self = getpid();
     if (pipe2(report, O_CLOEXEC))
         return rk_error_system("cannot make a pipe");
     pid_t pid = fork();
     if (pid == 0)
-        become(argv, environment, self, fds, report[1]);
+        become(argv, environment, fds, report[1]);
     rk_fd_close(&report[1]);
     int code = pid < 0 ? rk_error_system("cannot start a process") : await_exec(report[0], argv[0]);
     rk_fd_close(&report[0]);
@@ -148,7 +144,7 @@ static pid_t parent_of(const char *pid)
     return name_end && sscanf(name_end + 1, " %*c %d", &parent) == 1 ? parent : 0;
 }
 
-static size_t read_all(struct process **list)
+static size_t read_all(pid_t root, struct process **list)
 {
     size_t count = 0, room = 0;
     struct dirent *entry;
@@ -166,7 +162,7 @@ static size_t read_all(struct process **list)
                 break;
             *list = more;
         }
-        (*list)[count++] = (struct process){pid, parent, parent == getpid()};
+        (*list)[count++] = (struct process){pid, parent, parent == root};
     }
     if (proc)
         closedir(proc);
@@ -181,10 +177,10 @@ static bool is_below(const struct process *list, size_t count, pid_t parent)
     return false;
 }
 
-size_t rk_processes_list(pid_t **pids)
+size_t rk_processes_list(pid_t root, pid_t **pids)
 {
     struct process *list;
-    size_t count = read_all(&list), below = 0;
+    size_t count = read_all(root, &list), below = 0;
     bool more = count > 0;
     while (more) {
         more = false;
@@ -203,12 +199,14 @@ size_t rk_processes_list(pid_t **pids)
 size_t rk_processes_signal_all(const struct rk_processes *processes, int signal, bool spare_mpirun)
 {
     pid_t *pids;
-    size_t count = rk_processes_list(&pids);
+    size_t count = rk_processes_list(getpid(), &pids), signalled = 0;
     for (size_t i = 0; i < count; i++)
-        if (!spare_mpirun || pids[i] != processes->mpirun)
+        if (pids[i] != processes->spared && !(spare_mpirun && pids[i] == processes->mpirun)) {
             kill(pids[i], signal);
+            signalled++;
+        }
     free(pids);
-    return count;
+    return signalled;
 }
 
 void rk_processes_sweep(struct rk_processes *processes)

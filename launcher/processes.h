@@ -15,6 +15,7 @@ struct rk_processes {
     bool running;    /* not yet reaped */
     int wait_status; /* as waitpid gives it */
     int out, err;    /* what it prints; non-blocking */
+    pid_t spared;    /* a process below this one that gets no signal; 0 */
 };
 
 /* Makes this process the parent of orphans below it. */
@@ -33,8 +34,8 @@ void rk_processes_signal(const struct rk_processes *processes, int signal);
 /* Sends a signal to everything below this process; `spare_mpirun`: but not to mpirun. Returns how many there were. */
 size_t rk_processes_signal_all(const struct rk_processes *processes, int signal, bool spare_mpirun);
 
-/* The processes below this one. Ownership: *pids is the caller's, free(). Returns their number. */
-size_t rk_processes_list(pid_t **pids);
+/* The processes below `root`. Ownership: *pids is the caller's, free(). Returns their number. */
+size_t rk_processes_list(pid_t root, pid_t **pids);
 
 /* Kills and reaps everything that is left below this process. */
 void rk_processes_sweep(struct rk_processes *processes);

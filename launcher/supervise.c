@@ -26,6 +26,7 @@
 #include "launcher/report.h"
 #include "launcher/say.h"
 #include "launcher/verdict.h"
+#include "launcher/watcher.h"
 
 #define DRAIN        10.0     /* seconds that a running call has after Ctrl-C */
 #define STOP_US      12000000 /* how long a job may take to end after its drain time */
@@ -49,6 +50,7 @@ struct life {
     const struct rk_plan *plan;
     enum stage stage;
     bool was_ready, hinted;
+    bool asked;      /* to stop, by this process */
     int interrupted; /* the signal that asked for the end; 0 */
     int killed;      /* the signal that asked for the end at once; 0 */
     int64_t begun_us, deadline_us;
@@ -59,6 +61,7 @@ struct life {
     struct rk_processes processes;
     struct rk_relay relay;
     struct rk_leftovers leftovers;
+    struct rk_watcher watcher;
 };
 
 /* Remembers the thread's last error as the cause, unless there is an earlier one. */
@@ -79,7 +82,7 @@ static void enter(struct life *life, enum stage stage, int64_t patience_us)
 /* Lets mpirun end its ranks; what is still there later is killed. */
 static void terminate_job(struct life *life)
 {
-    rk_leftovers_note(&life->leftovers);
+    rk_leftovers_note(&life->leftovers, life->processes.mpirun);
     rk_processes_signal(&life->processes, SIGTERM);
     enter(life, KILLING, TERMINATE_US);
 }
@@ -87,7 +90,7 @@ static void terminate_job(struct life *life)
 /* Kills the ranks; mpirun then ends by itself, and cleans up better than anybody else could. */
 static void kill_job(struct life *life)
 {
-    rk_leftovers_note(&life->leftovers);
+    rk_leftovers_note(&life->leftovers, life->processes.mpirun);
     rk_processes_signal(&life->processes, SIGTERM);
     rk_processes_signal_all(&life->processes, SIGKILL, true);
     enter(life, KILLING, TERMINATE_US);
@@ -99,6 +102,7 @@ static void stop_job(struct life *life, double drain)
         terminate_job(life);
         return;
     }
+    life->asked = true;
     if (drain > 0 && life->stage == READY && !life->question)
         rk_runner_ask_status(life->runner, false, &life->question);
     enter(life, STOPPING, (int64_t)(drain * 1e6) + STOP_US);
@@ -114,7 +118,11 @@ static void deadline_passed(struct life *life)
     case SETTING_UP:
         rk_error(RANKCALL_ETIMEOUT, "not every rank was READY within %.6g s", life->values->timeout);
         break;
-    case STOPPING: rk_error(RANKCALL_EWEDGED, "the job did not end in time and was killed"); break;
+    case STOPPING:
+        rk_error(life->asked ? RANKCALL_EWEDGED : RANKCALL_EJOBDIED, life->asked
+                                                                         ? "the job did not end in time and was killed"
+                                                                         : "rank 0 is gone; what was left was killed");
+        break;
     case KILLING:
         rk_processes_signal_all(&life->processes, SIGKILL, false);
         enter(life, KILLING, TERMINATE_US);
@@ -195,6 +203,19 @@ static void stop_listening(struct life *life)
     rk_fd_close(&life->listener);
 }
 
+/* With the thread's last error. The job knows, and ends by itself; an end of the connection alone is no reason, mpirun
+ * will tell more. */
+static void setup_failed(struct life *life, int code)
+{
+    bool lost = code == RANKCALL_ECLOSED || code == RANKCALL_EJOBDIED || code == RANKCALL_ESHUTTINGDOWN;
+    if (life->interrupted)
+        return;
+    if (!lost)
+        blame(life);
+    if (life->stage < STOPPING)
+        enter(life, STOPPING, END_US);
+}
+
 static void on_connection(struct life *life)
 {
     int fd = accept4(life->listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
@@ -205,12 +226,12 @@ static void on_connection(struct life *life)
         return;
     }
     stop_listening(life);
-    if (rk_runner_attach(fd, &life->runner) || rk_runner_ask_status(life->runner, true, &life->ready)) {
-        blame(life);
-        terminate_job(life);
-        return;
-    }
-    if (life->stage == STARTING)
+    int code = rk_runner_attach(fd, &life->runner);
+    if (!code)
+        code = rk_runner_ask_status(life->runner, true, &life->ready);
+    if (code)
+        setup_failed(life, code);
+    else if (life->stage == STARTING)
         life->stage = SETTING_UP;
 }
 
@@ -227,16 +248,13 @@ static bool answered(struct rankcall_pending **pending, int *code, struct rankca
 static void on_ready(struct life *life, int code, const struct rankcall_payload *status)
 {
     const struct rk_report report = {life->values, life->plan, &life->relay, life->supervisor};
-    bool lost = code == RANKCALL_ECLOSED || code == RANKCALL_EJOBDIED || code == RANKCALL_ESHUTTINGDOWN;
-    if (!code && life->stage == SETTING_UP) {
+    if (code) {
+        setup_failed(life, code);
+    } else if (life->stage == SETTING_UP) {
         life->was_ready = true;
         enter(life, READY, -1);
         rk_report_ready(&report, status, (double)(rk_now_us() - life->begun_us) / 1e6);
-        rk_leftovers_note(&life->leftovers);
-    } else if (code && !lost && !life->interrupted) {
-        /* Setup failed: the job knows, and ends by itself. */
-        blame(life);
-        enter(life, STOPPING, END_US);
+        rk_leftovers_note(&life->leftovers, life->processes.mpirun);
     }
 }
 
@@ -389,6 +407,9 @@ static int begin(struct life *life)
         code = rk_processes_start(&life->processes, (char *const *)plan->argv.items,
                                   (char *const *)plan->environment.items);
     if (!code)
+        code = rk_watcher_start(&life->watcher, life->processes.mpirun, plan);
+    life->processes.spared = life->watcher.pid;
+    if (!code)
         code = rk_relay_attach(&life->relay, life->processes.out, life->processes.err, life->values->ranks,
                                plan->line >= 5, life->values->json);
     enter(life, STARTING, (int64_t)(life->values->timeout * 1e6));
@@ -442,6 +463,7 @@ int rk_supervise(const struct rk_run_values *values, const struct rk_plan *plan)
     stop_listening(&life);
     rankcall_runner_free(life.runner);
     rk_leftovers_remove(&life.leftovers, life.processes.mpirun, plan->socket);
+    rk_watcher_dismiss(&life.watcher);
     int status = report_end(&life);
     rk_relay_close(&life.relay);
     rk_fd_close(&life.signals);
