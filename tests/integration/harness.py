@@ -23,6 +23,7 @@ import strangers_client
 from sandbox import Sandbox, wait_until
 
 SLOW = float(os.environ.get("RANKCALL_TEST_SLOW", "1"))  # sanitizers and valgrind take this much longer
+ROOM = SLOW * (10 if os.environ.get("RANKCALL_TEST_SANITIZE") else 1)  # and so much more memory
 FULL = os.environ.get("RANKCALL_TEST_FULL", "0") != "0"  # the long counts
 COMMAND = os.environ.get("RANKCALL_COMMAND", "rankcall")
 PROGRAMS = os.environ.get("RANKCALL_TEST_PROGRAMS", os.path.join(os.path.dirname(os.path.abspath(__file__)), "build"))
@@ -117,6 +118,8 @@ class Job:
             self.status = client.status(wait=True)
         self.pids = [rank["pid"] for rank in self.status["ranks"]]
         equal(self.status["state"], "ready", "state")
+        if self.by == "launcher":  # it hears of it when everybody else does, and has to say so
+            wait_until(lambda: "READY" in self.output() or self.stdout().startswith("{"), "READY", 10 * SLOW)
         self.sandbox.note_shared_memory()
 
     def wait_alone(self, client):

@@ -295,23 +295,27 @@ def second_signal(t):
     expect_gone(job, 5)
 
 
-@case("SIGKILL of the launcher ends the ranks by themselves", ranks=(1, 4), own=True)
-def launcher_killed(t):
-    job = t.start()
+def expect_end_without_launcher(t, job):
+    """Ranks and mpirun end; a stale socket, if one was left, is no hindrance."""
     os.kill(job.process.pid, signal.SIGKILL)
     job.process.wait()
-    expect_gone(job, 3)
-    wait_until(lambda: not t.sandbox.processes(), "mpirun to end", 3 * SLOW)
+    expect_gone(job, 5)
+    wait_until(lambda: not t.sandbox.processes(), "mpirun to end", 5 * SLOW)
+    if os.path.exists(job.path):
+        t.start(name=job.name).stop()
 
 
-@case("SIGKILL of the launcher in mid-call ends the ranks by themselves", ranks=(2,), own=True)
+@case("SIGKILL of the launcher ends the ranks by themselves", ranks=(1, 4), own=True)
+def launcher_killed(t):
+    expect_end_without_launcher(t, t.start())
+
+
+@case("SIGKILL of the launcher in mid-call ends the ranks by themselves", own=True)
 def launcher_killed_in_call(t):
     job = t.start()
     with job.connect() as client:
         next(client.stream("wait"))
-        os.kill(job.process.pid, signal.SIGKILL)
-        job.process.wait()
-        expect_gone(job, 5)
+        expect_end_without_launcher(t, job)
 
 
 @case("a rank's death ends the call with an error and the job with a status", ranks=(1, 2, 4), by=BOTH, own=True)

@@ -9,7 +9,7 @@ import socket
 import struct
 
 import strangers_client as wire
-from harness import SLOW, case, check, descriptors, equal, main, memory, raises
+from harness import ROOM, SLOW, case, check, descriptors, equal, main, memory, raises
 from strangers_client import HEADER, MAGIC, Attachment, Client, JobError, Payload, call_head, frame, hello
 
 PROTOCOL = ("protocol_error",)
@@ -350,7 +350,7 @@ def growth(t):
         abuse(t.job)
     equal(open_descriptors(t.job), open_before, "open descriptors")
     grown = memory(pid) - before
-    check(grown < SLOW * (4 << 20), "rank 0 grew by %d bytes" % grown)
+    check(grown < ROOM * (4 << 20), "rank 0 grew by %d bytes" % grown)
 
 
 @case("promised bytes take no memory before they come", own=True)
@@ -364,7 +364,7 @@ def promises(t):
         clients.append(Client(t.job.path))
         clients[-1].send(header(head=28, payload=1 << 30) + call_head("echo"))
     good_call(t.job)
-    check(memory(pid) - before < SLOW * (64 << 20), "rank 0 took %d bytes for promises" % (memory(pid) - before))
+    check(memory(pid) - before < ROOM * (64 << 20), "rank 0 took %d bytes for promises" % (memory(pid) - before))
     for client in clients:
         client.close()
     good_call(t.job)

@@ -9,7 +9,7 @@ import os
 import zlib
 
 import strangers_client as wire
-from harness import FULL, SLOW, Skip, case, check, equal, main, memory, raises
+from harness import FULL, ROOM, SLOW, Skip, case, check, equal, main, memory, raises
 from strangers_client import Attachment, Payload
 
 MEBI, GIBI = 1 << 20, 1 << 30
@@ -142,7 +142,7 @@ def given_back(t):
         for _ in range(10):
             client.invoke("echo", data)
         for start, pid in zip(before, t.job.pids):
-            check(memory(pid) - start < SLOW * 48 * MEBI, "a rank grew by %d bytes" % (memory(pid) - start))
+            check(memory(pid) - start < ROOM * 48 * MEBI, "a rank grew by %d bytes" % (memory(pid) - start))
 
 
 # (what, how, arguments, code, value or None)

@@ -3,7 +3,7 @@
 
 """Eight clients that mix invokes and streams, every byte of every answer checked."""
 
-from harness import FULL, SLOW, case, check, equal, main, memory, program
+from harness import FULL, ROOM, SLOW, case, check, equal, main, memory, program
 
 CALLS = 100000 if FULL else int(1000 / SLOW) * 8
 
@@ -19,7 +19,7 @@ def stress(t):
         calls = client.status()["calls"]
     equal(calls, {"completed": CALLS, "failed": 0, "cancelled": 0, "refused": 0}, "the job's counters")
     for pid, start in zip(t.job.pids, before):
-        check(memory(pid) - start < SLOW * (48 << 20), "a rank grew by %d bytes" % (memory(pid) - start))
+        check(memory(pid) - start < ROOM * (48 << 20), "a rank grew by %d bytes" % (memory(pid) - start))
 
 
 main("stress")
