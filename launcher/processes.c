@@ -128,20 +128,27 @@ void rk_processes_signal(const struct rk_processes *processes, int signal)
         kill(processes->mpirun, signal);
 }
 
-/* The parent of a process by /proc; 0 when it is gone. */
-static pid_t parent_of(const char *pid)
+/* A process's state and parent by /proc; false when it is gone. */
+static bool look(const char *pid, char *state, pid_t *parent)
 {
     char path[64], text[512];
-    int parent = 0;
     snprintf(path, sizeof(path), "/proc/%.20s/stat", pid);
     int fd = open(path, O_RDONLY | O_CLOEXEC);
     ssize_t size = fd < 0 ? -1 : read(fd, text, sizeof(text) - 1);
     rk_fd_close(&fd);
     if (size <= 0)
-        return 0;
+        return false;
     text[size] = '\0';
     const char *name_end = strrchr(text, ')'); /* a name may hold spaces and brackets */
-    return name_end && sscanf(name_end + 1, " %*c %d", &parent) == 1 ? parent : 0;
+    return name_end && sscanf(name_end + 1, " %c %d", state, parent) == 2;
+}
+
+bool rk_processes_alive(pid_t pid)
+{
+    char text[24], state;
+    pid_t parent;
+    snprintf(text, sizeof(text), "%d", (int)pid);
+    return look(text, &state, &parent) && state != 'Z';
 }
 
 static size_t read_all(pid_t root, struct process **list)
@@ -152,8 +159,9 @@ static size_t read_all(pid_t root, struct process **list)
     *list = NULL;
     while (proc && (entry = readdir(proc))) {
         pid_t pid = atoi(entry->d_name);
-        pid_t parent = pid > 0 ? parent_of(entry->d_name) : 0;
-        if (!parent)
+        pid_t parent;
+        char state;
+        if (pid <= 0 || !look(entry->d_name, &state, &parent))
             continue;
         if (count == room) {
             room = room ? 2 * room : 256;

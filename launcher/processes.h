@@ -37,6 +37,9 @@ size_t rk_processes_signal_all(const struct rk_processes *processes, int signal,
 /* The processes below `root`. Ownership: *pids is the caller's, free(). Returns their number. */
 size_t rk_processes_list(pid_t root, pid_t **pids);
 
+/* Whether a process runs: it is there and no zombie. */
+bool rk_processes_alive(pid_t pid);
+
 /* Kills and reaps everything that is left below this process. */
 void rk_processes_sweep(struct rk_processes *processes);
 

@@ -8,12 +8,12 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <poll.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/error.h"
@@ -47,9 +47,16 @@ static void await_end(int pipe)
         continue;
 }
 
-static bool gone(int mpirun, int64_t patience_us)
+/* Looks now and then: nobody tells a process that is not the parent. */
+static bool gone(pid_t mpirun, int64_t patience_us)
 {
-    return mpirun < 0 || rk_fd_wait(mpirun, POLLIN, rk_now_us() + patience_us);
+    int64_t deadline = rk_now_us() + patience_us;
+    while (rk_processes_alive(mpirun)) {
+        if (rk_now_us() >= deadline)
+            return false;
+        nanosleep(&(struct timespec){.tv_nsec = 10000000}, NULL);
+    }
+    return true;
 }
 
 static void kill_below(pid_t mpirun)
@@ -66,14 +73,13 @@ _Noreturn static void watch(pid_t mpirun, const struct rk_plan *plan, int pipe)
 {
     struct rk_leftovers leftovers = {0};
     detach(pipe);
-    int handle = (int)syscall(SYS_pidfd_open, mpirun, 0);
     await_end(pipe);
     rk_leftovers_note(&leftovers, mpirun);
-    if (!gone(handle, ORDERLY_US)) {
+    if (!gone(mpirun, ORDERLY_US)) {
         kill(mpirun, SIGTERM);
-        if (!gone(handle, TERMINATE_US))
+        if (!gone(mpirun, TERMINATE_US))
             kill_below(mpirun);
-        gone(handle, TERMINATE_US);
+        gone(mpirun, TERMINATE_US);
     }
     rk_leftovers_remove(&leftovers, mpirun, plan->socket);
     unlink(plan->launcher);
