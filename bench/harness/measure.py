@@ -3,7 +3,10 @@
 """Rows: samples of ours and of the floor, taken in turns, and what is made of them."""
 
 import json
+import time
 
+SETTLE_S = 0.0005  # what a rank of ours may still spin after a call, and a stopped one take to stop
+PATIENCE_S = 0.2  # how long to wait for a quiet moment before a block
 
 class Series:
     """Samples of one thing."""
@@ -33,9 +36,10 @@ class Row:
     def __init__(self, key, text, unit, better="lower", target=None, floor=None):
         self.key, self.text, self.unit, self.better, self.target, self.floor_text = key, text, unit, better, target, floor
         self.ours, self.floor = Series(better), Series(better)
+        self.blocks = self.disturbed = 0  # what the samples come from, and how many of these others disturbed
 
     def ratio(self):
-        if not self.ours.values or not self.floor.values or not self.floor.at(0.5):
+        if not self.floor_text or not self.ours.values or not self.floor.values:
             return None
         return self.ours.at(0.5) / self.floor.at(0.5)
 
@@ -49,14 +53,52 @@ class Row:
     def record(self):
         return {"key": self.key, "row": self.text, "unit": self.unit, "better": self.better, "floor_is": self.floor_text,
                 "ours": self.ours.summary(), "floor": self.floor.summary(), "ratio": self.ratio(), "target": self.target,
-                "verdict": self.verdict()}
+                "verdict": self.verdict(), "blocks": self.blocks, "disturbed": self.disturbed}
 
 
-def in_turns(blocks, *steps):
-    """Runs the steps one after the other, again and again, so that whatever disturbs the machine disturbs all of them."""
-    for _ in range(blocks):
-        for step in steps:
-            step()
+def others_run():
+    """Whether another process than this one wants a CPU now."""
+    with open("/proc/loadavg") as file:
+        return int(file.read().split()[3].partition("/")[0]) > 1
+
+
+def quiet_before():
+    """Waits a while for a moment in which nothing else runs. Returns whether there was one."""
+    end = time.monotonic() + PATIENCE_S
+    while others_run():
+        if time.monotonic() > end:
+            return False
+        time.sleep(0.003)
+    return True
+
+
+def turn(steps):
+    """Runs every step once. Returns what they gave, and whether nothing else wanted the CPUs before and after each."""
+    given, quiet = [], True
+    for step in steps:
+        quiet &= quiet_before()
+        given.append(step())
+        time.sleep(SETTLE_S)
+        quiet &= not others_run()
+    return given, quiet
+
+
+def in_turns(row, ours, floor, blocks, effort, limit_s=4):
+    """Fills a row: a block of ours, a block of the floor, and so on, so that whatever changes on the machine changes for
+    both. Turns in which other processes ran are repeated; what is short of `blocks` at the time limit is made up from
+    those, and at least a quarter is done in any case. `floor` may be None. `effort` multiplies blocks and time."""
+    blocks *= effort
+    steps = [ours, floor] if floor else [ours]
+    kept, spare, end = [], [], time.monotonic() + limit_s * effort
+    while len(kept) < blocks and (time.monotonic() < end or len(kept) + len(spare) < blocks / 4):
+        given, quiet = turn(steps)
+        (kept if quiet else spare).append(given)
+    used = kept + spare[:blocks - len(kept)]
+    for given in used:
+        row.ours.add(given[0])
+        row.floor.add(given[1] if floor else [])
+    row.blocks, row.disturbed = len(used), len(used) - len(kept)
+    return row
 
 
 def save(path, settings, rows):

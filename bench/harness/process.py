@@ -13,6 +13,7 @@ import tempfile
 import time
 
 LIMIT_S = 60  # for an answer, for an end
+GRACE_S = 5  # for an end that was asked for
 
 
 class Failure(Exception):
@@ -52,7 +53,8 @@ class Bench:
         return ranks + 1 > self.cpus
 
     def mpirun_line(self, ranks, program, *arguments):
-        return [self.mpirun, "--oversubscribe", "-n", str(ranks), self.program(program), *arguments]
+        """As `rankcall run` does it, for ours and for the floor."""
+        return [self.mpirun, "--oversubscribe", "--bind-to", "none", "-n", str(ranks), self.program(program), *arguments]
 
     def floor_env(self, ranks):
         return {"OMPI_MCA_mpi_yield_when_idle": "1" if self.yields(ranks) else "0"}
@@ -69,7 +71,7 @@ class Process:
             pipes.setdefault("stdout", log)
             self.child = subprocess.Popen(line, env={**bench.env, **(env or {})}, stderr=log, cwd=bench.folder,
                                           start_new_session=True, **pipes)
-        bench.open.callback(self.kill)
+        bench.open.callback(self.end)
 
     def fail(self, what):
         with open(self.log, errors="replace") as log:
@@ -84,12 +86,18 @@ class Process:
         if status:
             self.fail("ended with status %d" % status)
 
+    def end(self):
+        """Asks it to end: mpirun then removes what its ranks left behind."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self.child.terminate()
+            self.child.wait(GRACE_S)
+        self.kill()
+
     def kill(self):
-        for pid in descendants(self.child.pid) if self.child.poll() is None else []:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
         if self.child.poll() is None:
-            self.child.kill()
+            for pid in descendants(self.child.pid) + [self.child.pid]:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
         self.child.wait()
 
 
@@ -115,7 +123,7 @@ class Driver(Process):
             answer += piece
         return json.loads(answer)
 
-    def end(self):
+    def finish(self):
         self.child.stdin.close()
         self.wait()
 
@@ -123,12 +131,17 @@ class Driver(Process):
 class Mpirun(Process):
     """A job under bare mpirun."""
 
-    def __init__(self, bench, ranks, program, *arguments, env=None):
-        super().__init__(bench, bench.mpirun_line(ranks, program, *arguments), env)
+    def __init__(self, bench, ranks, program, *arguments, env=None, **pipes):
+        super().__init__(bench, bench.mpirun_line(ranks, program, *arguments), env, **pipes)
 
     def ranks(self):
         """The ranks' process ids, without mpirun's own."""
         return descendants(self.child.pid)
+
+    def end(self):
+        if self.child.poll() is None:
+            self.hold(False)
+        super().end()
 
     def hold(self, held):
         """Stops all ranks, or lets them go on: spinning ranks would take the CPUs from what is measured next to them."""

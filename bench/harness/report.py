@@ -25,11 +25,16 @@ def target(record):
     return "%s %.3g%s" % (sign, record["target"], "x" if record["floor_is"] else "")
 
 
+def remark(record):
+    disturbed = "%d of %d blocks disturbed" % (record["disturbed"], record["blocks"]) if record["disturbed"] else ""
+    return ", ".join(filter(None, [record["verdict"], disturbed]))
+
+
 def row_line(record):
     ours, floor = record["ours"] or {}, record["floor"] or {}
     ratio = "" if record["ratio"] is None else "%.2f" % record["ratio"]
     return line(("%s (%s)" % (record["row"], record["unit"]), number(ours.get("median")), number(ours.get("p99")),
-                 number(floor.get("median")), number(floor.get("p99")), ratio, target(record), record["verdict"]))
+                 number(floor.get("median")), number(floor.get("p99")), ratio, target(record), remark(record)))
 
 
 def print_settings(settings):

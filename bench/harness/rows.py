@@ -4,6 +4,7 @@
 
 import contextlib
 import os
+import subprocess
 import time
 
 from .measure import Row, in_turns
@@ -22,7 +23,7 @@ def job_of_ours(bench, ranks, connect=True):
     client.ask("invoke", "empty", 0, 0, 1)  # READY
     yield job, client
     client.tell("stop")
-    client.end()
+    client.finish()
     job.wait()
 
 
@@ -35,7 +36,7 @@ def floor_of_calls(bench, ranks):
     job.hold(True)
     yield job, client
     job.hold(False)
-    client.end()
+    client.finish()
     job.wait()
 
 
@@ -43,15 +44,16 @@ def us(answer):
     return [ns / 1e3 for ns in answer["ns"]]
 
 
-def calls_between(ours, job, floor, row, size, blocks, warm_up=50, calls=250):
+def calls_between(ours, job, floor, row, size, effort, warm_up=50, calls=250):
     """One row of calls: the floor's ranks are stopped while ours is measured, and ours sleep of themselves."""
 
     def measure_floor():
         job.hold(False)
-        row.floor.add(us(floor.ask("invoke", "-", size, warm_up, calls)))
+        answer = floor.ask("invoke", "-", size, warm_up, calls)
         job.hold(True)
+        return us(answer)
 
-    in_turns(blocks, lambda: row.ours.add(us(ours.ask("invoke", "empty", size, warm_up, calls))), measure_floor)
+    return in_turns(row, lambda: us(ours.ask("invoke", "empty", size, warm_up, calls)), measure_floor, 20, effort)
 
 
 def invoke(bench, effort):
@@ -62,8 +64,7 @@ def invoke(bench, effort):
             for size, name in ((0, "empty"), (256, "256 B")):
                 row = Row("invoke-%d-%d" % (size, ranks), "invoke, %s, %d ranks" % (name, ranks), "us", target=2.0,
                           floor="socket + MPI_Bcast + MPI_Reduce")
-                calls_between(ours, job, floor, row, size, 16 * effort)
-                rows.append(row)
+                rows.append(calls_between(ours, job, floor, row, size, effort))
     return rows
 
 
@@ -74,26 +75,19 @@ def rate(answer):
 def events(bench, effort):
     """Bursts of events of 64 B to one client, from the first event to the result, against bare frames of that size."""
     ranks, burst = RANKS[-1], 40000
-    sources = (("0", 0, "from rank 0"), ("1", 1, "from rank 1"), ("all", -1, "from %d ranks" % ranks))
-    rows, steps = [], []
+    rows = []
     with job_of_ours(bench, ranks) as (_, ours):
         floor = Driver(bench, "bench/floor/events")
-
-        def measure(row, rank):
-            each = burst if rank >= 0 else burst // ranks
-            row.ours.add(rate(ours.ask("stream", "burst", rank, each)))
-            row.floor.add(rate(floor.ask("events", "-", EVENT_FRAME, burst, 1)))
-
-        for key, rank, text in sources:
-            row = Row("events-64-" + key, "events of 64 B %s" % text, "1000/s", better="higher",
+        for key, rank, text in (("0", 0, "rank 0"), ("1", 1, "rank 1"), ("all", -1, "%d ranks" % ranks)):
+            row = Row("events-64-" + key, "events of 64 B from %s" % text, "1000/s", better="higher",
                       floor="raw socket, a write per frame")
-            rows.append(row)
-            steps.append(lambda row=row, rank=rank: measure(row, rank))
-        in_turns(5 * effort, *steps)
+            each = burst if rank >= 0 else burst // ranks
+            rows.append(in_turns(row, lambda rank=rank, each=each: rate(ours.ask("stream", "burst", rank, each)),
+                                 lambda: rate(floor.ask("events", "-", EVENT_FRAME, burst, 1)), 7, effort, limit_s=5))
         batched = Row("socket-batched", "raw socket, 500 frames a write", "1000/s", better="higher")
-        in_turns(3, lambda: batched.ours.add(rate(floor.ask("events", "-", EVENT_FRAME, 10 * burst, 500))))
-        floor.end()
-    return rows + [batched]
+        rows.append(in_turns(batched, lambda: rate(floor.ask("events", "-", EVENT_FRAME, 10 * burst, 500)), None, 5, 1))
+        floor.finish()
+    return rows
 
 
 def cpu_ns(pid):
@@ -115,43 +109,62 @@ def shares(processes, seconds):
 
 
 def idle(bench, effort):
-    """An idle job, with an idle client connected, beside ranks that only pause(); 10 s for each sample of the table."""
-    rows = []
-    for ranks in RANKS:
-        with job_of_ours(bench, ranks) as (job, client):
+    """Idle jobs, each with an idle client connected, beside ranks that only pause()."""
+    rows, watched = [], []
+    with contextlib.ExitStack() as jobs:
+        for ranks in RANKS:
+            job, client = jobs.enter_context(job_of_ours(bench, ranks))
             client.ask("invoke", "empty", 0, 0, 100)
             floor = Mpirun(bench, ranks, "bench/floor/init", "--stay", env=bench.floor_env(ranks))
-            time.sleep(1)  # mpirun forwards the first output and settles
-            found = shares([job.ranks(), [job.child.pid], floor.ranks(), [floor.child.pid]], 10 * effort)
-            floor.kill()
+            jobs.callback(floor.end)
+            time.sleep(1)  # until mpirun has settled
+            watched += [job.ranks(), [job.child.pid], floor.ranks(), [floor.child.pid]]
+        found = shares(watched, 10 * effort)
+    for i, ranks in enumerate(RANKS):
+        ours, our_mpirun, floor, floor_mpirun = found[4 * i:4 * i + 4]
         worst = Row("idle-rank-%d" % ranks, "idle CPU, busiest of %d ranks" % ranks, "%", target=0.1)
-        worst.ours.add([max(found[0])])
-        worst.floor.add([max(found[2])])
+        worst.ours.add([max(ours)])
+        worst.floor.add([max(floor)])
         whole = Row("idle-job-%d" % ranks, "idle CPU, job with mpirun, per rank of %d" % ranks, "%", target=0.1)
-        whole.ours.add([sum(found[0] + found[1]) / ranks])
-        whole.floor.add([sum(found[2] + found[3]) / ranks])
+        whole.ours.add([sum(ours + our_mpirun) / ranks])
+        whole.floor.add([sum(floor + floor_mpirun) / ranks])
         rows += [worst, whole]
     return rows
+
+
+def start_of_floor(bench, ranks):
+    """Starts and ends bare MPI. Returns the milliseconds until MPI_Init is done, and until mpirun has ended."""
+    begin = time.monotonic()
+    job = Mpirun(bench, ranks, "bench/floor/init", env=bench.floor_env(ranks), stdout=subprocess.PIPE)
+    with job.child.stdout as output:
+        output.readline()
+        up = time.monotonic()
+    job.wait()
+    return 1e3 * (up - begin), 1e3 * (time.monotonic() - begin)
 
 
 def start(bench, effort):
     """From rankcall_start to READY, against mpirun of a program that initialises and finalises MPI."""
     rows = []
     driver = Driver(bench, "bench/start")
+    program = bench.program("bench/worker")
 
-    def run_floor(row, ranks):
-        begin = time.monotonic()
-        Mpirun(bench, ranks, "bench/floor/init", env=bench.floor_env(ranks)).wait()
-        row.floor.add([(time.monotonic() - begin) * 1e3])
+    def run_ours(ranks):
+        return [ns / 1e6 for ns in driver.ask("start", program, ranks)["ns"]]
+
+    def run_floor(ranks, until_up):
+        up, ended = start_of_floor(bench, ranks)
+        until_up.floor.add([up])
+        return [ended]
 
     for ranks in (1, 4):
-        row = Row("start-%d" % ranks, "start to READY, %d rank%s" % (ranks, "s"[ranks == 1:]), "ms",
-                  floor="mpirun of MPI_Init, MPI_Finalize")
-        in_turns(5 * effort,
-                 lambda: row.ours.add(ns / 1e6 for ns in driver.ask("start", bench.program("bench/worker"), ranks)["ns"]),
-                 lambda: run_floor(row, ranks))
-        rows.append(row)
-    driver.end()
+        text = "start to READY, %d rank%s" % (ranks, "s"[ranks == 1:])
+        whole = Row("start-%d" % ranks, text, "ms", floor="mpirun of MPI_Init and MPI_Finalize, to its end")
+        until_up = Row("start-up-%d" % ranks, text, "ms", floor="the same, until rank 0 has left MPI_Init")
+        in_turns(whole, lambda: run_ours(ranks), lambda: run_floor(ranks, until_up), 5, effort, limit_s=6)
+        until_up.ours = whole.ours
+        rows += [whole, until_up]
+    driver.finish()
     return rows
 
 

@@ -37,6 +37,7 @@ def describe(bench, source):
         "cpu": first_match("/proc/cpuinfo", r"^model name\s*: (.*)"),
         "cpus": bench.cpus,
         "kernel": platform.release(),
+        "mpirun": " ".join(bench.mpirun_line("N", "")[1:-1]),
         "mpi": (output(bench.mpirun, "--version").splitlines() or ["?"])[0],
         "load_before": round(os.getloadavg()[0], 2),
     }
