@@ -9,13 +9,14 @@ import os
 import pty
 import re
 import select
+import shutil
 import signal
 import struct
 import subprocess
 import termios
 import time
 
-from harness import COMMAND, SLOW, case, check, equal, main, program, wait_until
+from harness import COMMAND, SLOW, Skip, case, check, equal, main, program, wait_until
 from strangers_client import STREAM
 
 USAGE = 2
@@ -256,6 +257,31 @@ def stream_controls(t):
     check("\x1b]0;" not in got, "%r" % got)
 
 
+# ---- Completion ----
+
+COMPLETE = '''
+source "$1"; shift
+COMP_WORDS=("$@") COMP_CWORD=$(($# - 1)) COMP_LINE="$*" COMP_POINT=${#COMP_LINE}
+compopt() { :; }
+$(complete -p rankcall | sed -E 's/.* -F ([^ ]+).*/\\1/') rankcall "${@: -1}" "${@: -2:1}"
+printf '%s\\n' "${COMPREPLY[@]}"
+'''
+
+
+@case("bash completes subcommands, options and names of jobs")
+def completion(t):
+    path = os.path.join(os.path.dirname(COMMAND), "..", "share", "bash-completion", "completions", "rankcall.bash")
+    bash = shutil.which("bash")
+    if not bash or not os.path.exists(path):
+        raise Skip("bash or the completion is not installed")
+    env = {**t.sandbox.env, "PATH": os.path.dirname(COMMAND) + ":" + os.environ["PATH"]}
+    for words, wanted in ((("st",), {"stream", "status", "stop"}), (("stop", "-j", ""), {t.job.name}),
+                          (("status", ""), {t.job.name}), (("invoke", "--han"), {"--handler"})):
+        done = t.run(bash, "-c", COMPLETE, "bash", path, "rankcall", *words, text=True, env=env)
+        got = {word.strip() for word in done.stdout.split("\n")} - {""}
+        check(wanted <= got, "%s: completed to %s, not %s\n%s" % (words, got, wanted, done.stderr))
+
+
 # ---- ps, status, stop ----
 
 
@@ -337,6 +363,18 @@ def run_ready(t):
     wait_until(lambda: job.output().count("] a line") == 3, "the printed lines", 10)
     for rank in range(3):
         equal(job.output().count("[rank %d] a line" % rank), 1, "lines of rank %d" % rank)
+
+
+@case("run keeps the lines of ranks that print much whole and in order", own=True, ranks=(3,))
+def run_prints_much(t):
+    job = t.start()
+    with job.connect() as client:
+        client.invoke("print", {"text": "x" * 500, "lines": 3000})
+    wait_until(lambda: job.output().count("\n[rank") >= 9000 - 1, "all lines", 20 * SLOW)
+    lines = [line for line in job.output().splitlines() if line.startswith("[rank")]
+    for rank in range(3):
+        mine = [line for line in lines if line.startswith("[rank %d] " % rank)]
+        equal(mine, ["[rank %d] %s %d" % (rank, "x" * 500, number) for number in range(3000)], "lines of rank %d" % rank)
 
 
 @case("run shows debug lines when asked", own=True, by=("launcher", "mpirun"))

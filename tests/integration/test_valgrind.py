@@ -56,7 +56,7 @@ def worker(t):
 def clients(t):
     line = valgrind()
     t.job = t.start()
-    for name in ("invoke_errors", "stream", "cancel", "forget", "free_runner_in_mid_call", "release", "own_loop"):
+    for name in ("invoke_errors", "stream", "cancel", "free_runner_in_mid_call", "release"):
         result = t.run(*line, program("runner_api"), name, t.job.name, text=True, deadline=20)
         equal(result.returncode, 0, "%s\n%s" % (name, result.stderr))
     result = t.run(*line, harness.COMMAND, "status", "-j", t.job.name, text=True, deadline=20)

@@ -103,13 +103,20 @@ int handle_sum(struct rankcall_call *call)
     return rankcall_result_json(call, "{\"sum\": %.17g}", sum);
 }
 
-/* {"text"}: on standard output and, as a debug line, on standard error, from every rank. */
+/* {"text", "lines"}: on standard output and, as a debug line, on standard error, from every rank; more lines than one
+ * with their numbers. */
 int handle_print(struct rankcall_call *call)
 {
     const char *text;
-    if (rankcall_get_string(rankcall_args(call), "text", &text))
+    int64_t lines = 1;
+    if (rankcall_get_string(rankcall_args(call), "text", &text) ||
+        rankcall_opt_int(rankcall_args(call), "lines", &lines))
         return -1;
-    rankcall_print(rankcall_call_context(call), "%s", text);
-    rankcall_debug(rankcall_call_context(call), "%s", text);
+    const struct rankcall_context *context = rankcall_call_context(call);
+    rankcall_debug(context, "%s", text);
+    if (lines == 1)
+        rankcall_print(context, "%s", text);
+    for (int64_t line = 0; lines > 1 && line < lines; line++)
+        rankcall_print(context, "%s %lld", text, (long long)line);
     return 0;
 }
