@@ -30,11 +30,12 @@ class Series:
 
 
 class Row:
-    """One line of the table. Without a floor the target is a value, with one it is a ratio; without a target the row only
-    informs."""
+    """One line of the table. Without a floor the target is a value, with one it is a ratio; without a target the row
+    only informs."""
 
     def __init__(self, key, text, unit, better="lower", target=None, floor=None):
-        self.key, self.text, self.unit, self.better, self.target, self.floor_text = key, text, unit, better, target, floor
+        self.key, self.text, self.unit, self.better = key, text, unit, better
+        self.target, self.floor_text = target, floor
         self.ours, self.floor = Series(better), Series(better)
         self.blocks = self.disturbed = 0  # what the samples come from, and how many of these others disturbed
 
@@ -51,9 +52,10 @@ class Row:
         return "ok" if (value <= self.target if self.better == "lower" else value >= self.target) else "MISSED"
 
     def record(self):
-        return {"key": self.key, "row": self.text, "unit": self.unit, "better": self.better, "floor_is": self.floor_text,
-                "ours": self.ours.summary(), "floor": self.floor.summary(), "ratio": self.ratio(), "target": self.target,
-                "verdict": self.verdict(), "blocks": self.blocks, "disturbed": self.disturbed}
+        return {"key": self.key, "row": self.text, "unit": self.unit, "better": self.better,
+                "ours": self.ours.summary(), "floor": self.floor.summary(), "floor_is": self.floor_text,
+                "ratio": self.ratio(), "target": self.target, "verdict": self.verdict(),
+                "blocks": self.blocks, "disturbed": self.disturbed}
 
 
 def others_run():
@@ -84,7 +86,7 @@ def turn(steps):
 
 
 def in_turns(row, ours, floor, blocks, effort, limit_s=4):
-    """Fills a row: a block of ours, a block of the floor, and so on, so that whatever changes on the machine changes for
+    """Fills a row: a block of ours, a block of the floor, and so on, so that what changes on the machine changes for
     both. Turns in which other processes ran are repeated; what is short of `blocks` at the time limit is made up from
     those, and at least a quarter is done in any case. `floor` may be None. `effort` multiplies blocks and time."""
     blocks *= effort

@@ -54,7 +54,8 @@ class Bench:
 
     def mpirun_line(self, ranks, program, *arguments):
         """As `rankcall run` does it, for ours and for the floor."""
-        return [self.mpirun, "--oversubscribe", "--bind-to", "none", "-n", str(ranks), self.program(program), *arguments]
+        return [self.mpirun, "--oversubscribe", "--bind-to", "none", "-n", str(ranks), self.program(program),
+                *arguments]
 
     def floor_env(self, ranks):
         return {"OMPI_MCA_mpi_yield_when_idle": "1" if self.yields(ranks) else "0"}
@@ -144,7 +145,7 @@ class Mpirun(Process):
         super().end()
 
     def hold(self, held):
-        """Stops all ranks, or lets them go on: spinning ranks would take the CPUs from what is measured next to them."""
+        """Stops all ranks, or lets them go on: spinning ones would take the CPUs from what is measured beside them."""
         for pid in self.ranks():
             os.kill(pid, signal.SIGSTOP if held else signal.SIGCONT)
 

@@ -46,7 +46,8 @@ def print_table(records):
     print("\n" + line(HEADS))
     for record in records:
         print(row_line(record))
-    print("\nMedians. p99: 99 of 100 samples were not worse. Ratio: ours to the floor; above 1 is better only for rates.")
+    print("\nMedians. p99: 99 of 100 samples were not worse. Ratio: ours to the floor; for rates more is better.\n"
+          "Disturbed: other programs wanted the CPUs just before or after the block.")
     for text in dict.fromkeys(record["floor_is"] for record in records if record["floor_is"]):
         keys = ", ".join(record["key"] for record in records if record["floor_is"] == text)
         print("Floor of %s: %s." % (keys, text))
@@ -64,7 +65,7 @@ def print_comparison(names, left, right):
             cells += pair(record["ours"]["median"], other["ours"]["median"])
             cells += pair(record["ratio"], other["ratio"])
             print(line(cells, columns))
-    for key in {record["key"] for record in left} ^ set(others):
+    for key in sorted({record["key"] for record in left} ^ set(others)):
         print("only in one of the two: %s" % key)
 
 

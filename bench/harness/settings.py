@@ -38,7 +38,7 @@ def describe(bench, source):
         "cpus": bench.cpus,
         "kernel": platform.release(),
         "mpirun": " ".join(bench.mpirun_line("N", "")[1:-1]),
-        "mpi": (output(bench.mpirun, "--version").splitlines() or ["?"])[0],
+        "mpi": "Open MPI " + (re.findall(r"[0-9]+\.[0-9.]+", output(bench.mpirun, "--version")) or ["?"])[0],
         "load_before": round(os.getloadavg()[0], 2),
     }
 
