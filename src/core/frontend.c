@@ -156,15 +156,44 @@ static bool work(struct rk_frontend *frontend)
     return progress || frontend->activity != before;
 }
 
+/* As sched_setattr(2) gives it; the C library has none yet. */
+struct scheduling {
+    uint32_t size, policy;
+    uint64_t flags;
+    int32_t nice;
+    uint32_t priority;
+    uint64_t slice_ns, deadline, period;
+};
+
+/* Where ranks compute on all CPUs, an answer must not wait for their turns to end: a sleeping IO thread asks for
+ * precedence, which only the privileged get, and for short turns, which the scheduler grants soon (Linux 6.12 or later;
+ * earlier ones ignore it). A spinning one must have neither, or its yields return at once and starve the main thread.
+ */
+static void prefer_latency(struct rk_frontend *frontend, bool on)
+{
+    struct scheduling wish = {.size = sizeof wish, .policy = SCHED_OTHER, .nice = frontend->nice};
+    if (on && frontend->may_precede)
+        wish.nice = frontend->nice - 10;
+    if (on)
+        wish.slice_ns = 100000;
+    if (syscall(SYS_sched_setattr, 0, &wish, 0) == 0 || !frontend->may_precede)
+        return;
+    frontend->may_precede = false;
+    prefer_latency(frontend, on);
+}
+
 /* Sleeps until a descriptor or the bell calls, unless there is work after all. */
 static void doze(struct rk_frontend *frontend, int64_t nap_us)
 {
     struct timeval limit = {.tv_usec = (suseconds_t)nap_us};
     rk_io_doze(frontend->context->mesh);
+    rk_mesh_drive(frontend->context->mesh); /* what MPI keeps of our own answers must go before the sleep */
     if (!atomic_load(&frontend->desk.filled) && !rk_funnel_work(frontend)) {
         if (frontend->running) /* messages of ranks may need a look to come through, see mesh/bell.c */
             event_add(frontend->look, &limit);
+        prefer_latency(frontend, true);
         event_base_loop(frontend->base, EVLOOP_ONCE);
+        prefer_latency(frontend, false);
         event_del(frontend->look);
     }
     rk_io_wake(frontend->context->mesh);
@@ -175,39 +204,22 @@ static void looked(evutil_socket_t fd, short events, void *context)
     (void)fd, (void)events, (void)context;
 }
 
-/* As sched_setattr(2) gives it; the C library has none yet. */
-struct scheduling {
-    uint32_t size, policy;
-    uint64_t flags;
-    int32_t nice;
-    uint32_t priority;
-    uint64_t slice_ns, deadline, period;
-};
-
-/* Where ranks compute on all CPUs, answers must not wait for their turns to end: ask for short turns, which the
- * scheduler grants soon (Linux 6.12 or later; earlier ones ignore it), and for precedence, which only the privileged
- * get. */
-static void prefer_latency(void)
-{
-    struct scheduling wish = {.size = sizeof wish, .policy = SCHED_OTHER, .nice = -10, .slice_ns = 100000};
-    if (syscall(SYS_sched_setattr, 0, &wish, 0) == 0)
-        return;
-    wish.nice = getpriority(PRIO_PROCESS, 0);
-    syscall(SYS_sched_setattr, 0, &wish, 0);
-}
-
 static void *io_main(void *context)
 {
     struct rk_frontend *frontend = context;
     int64_t spin_until = 0, nap_us = RK_NAP_MIN_US;
+    int looks = 0;
     int64_t nap_max_us = rk_mesh_nodes(frontend->context->mesh) > 1 ? RK_REMOTE_POLL_US : RK_NAP_MAX_US;
     pthread_setname_np(pthread_self(), "rankcall-io");
-    prefer_latency();
+    frontend->nice = getpriority(PRIO_PROCESS, 0);
+    frontend->may_precede = true;
     while (!frontend->over) {
+        looks++;
         if (work(frontend)) {
             spin_until = rk_now_us() + RK_SPIN_US;
             nap_us = RK_NAP_MIN_US;
-        } else if (rk_funnel_moving(frontend) || rk_now_us() < spin_until) {
+            looks = 0;
+        } else if (rk_funnel_moving(frontend) || looks < RK_SPIN_LOOKS || rk_now_us() < spin_until) {
             sched_yield();
         } else {
             doze(frontend, nap_us);

@@ -100,6 +100,8 @@ struct rk_frontend {
     enum rk_state state;
     int64_t born_us;
     uint64_t activity;                  /* counts callbacks, so that the loop knows whether something happened */
+    int nice;                           /* of the IO thread when it spins */
+    bool may_precede;                   /* it may ask for less when it sleeps */
     bool over, main_serves;             /* the main thread is past setup and takes announcements */
     struct rk_note *notes, **notes_end; /* taken from the desk, not yet in the funnel */
 

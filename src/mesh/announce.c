@@ -14,7 +14,8 @@
 #define BLOCK_SIZE 1024
 #define BLOCK_ROOM (BLOCK_SIZE - sizeof(struct rk_announcement))
 
-#define CHUNK_SIZE (256u << 20) /* MPI counts are ints */
+#define RK_DRIVE_EVERY 16           /* looks */
+#define CHUNK_SIZE     (256u << 20) /* MPI counts are ints */
 
 static void ring_remote_nodes(struct rk_mesh *mesh)
 {
@@ -49,14 +50,24 @@ static bool rung(void *context)
     struct rk_mesh *mesh = context;
     if (atomic_load(&mesh->segment->all.rung) != mesh->rings_seen)
         return true;
-    look_for_remote_ring(mesh);
+    /* MPI is asked by few of the many looks of a spinning waiter, and by each of one that naps or has remote peers. */
+    if (mesh->nodes > 1 || mesh->looks++ >= RK_SPIN_LOOKS || mesh->looks % RK_DRIVE_EVERY == 0)
+        look_for_remote_ring(mesh);
     return false;
 }
 
 void rk_mesh_await_ring(struct rk_mesh *mesh)
 {
-    rk_bell_wait(&mesh->segment->all, rk_mesh_nap_us(mesh), rung, mesh);
+    struct rk_patience patience = rk_mesh_patience(mesh, false);
+    mesh->looks = 0;
+    rk_bell_wait(&mesh->segment->all, &patience, rung, mesh);
     mesh->rings_seen++;
+}
+
+void rk_mesh_drive(struct rk_mesh *mesh)
+{
+    int arrived = 0;
+    MPI_Iprobe(0, RK_TAG_RING, mesh->control, &arrived, MPI_STATUS_IGNORE);
 }
 
 static void broadcast_bytes(struct rk_mesh *mesh, uint8_t *bytes, uint64_t size)

@@ -40,36 +40,39 @@ void rk_bell_ring(struct rk_bell *bell)
         futex_wake_all(&bell->rung);
 }
 
-void rk_bell_wait(struct rk_bell *bell, int64_t nap_max_us, bool (*ready)(void *), void *context)
+void rk_bell_wait(struct rk_bell *bell, const struct rk_patience *patience, bool (*ready)(void *), void *context)
 {
     int64_t spin_until = 0, nap_us = RK_NAP_MIN_US;
-    for (;;) {
+    for (int looks = 1;; looks++) {
         uint32_t rung = atomic_load(&bell->rung);
         if (ready(context))
             return;
         int64_t now = rk_now_us();
         if (!spin_until)
             spin_until = now + RK_SPIN_US;
-        if (now < spin_until) {
-            sched_yield();
+        if (now < spin_until || looks < RK_SPIN_LOOKS) {
+            if (!patience->looks_yield)
+                sched_yield();
             continue;
         }
         atomic_fetch_add(&bell->sleepers, 1);
         if (atomic_load(&bell->rung) == rung)
             futex_wait(&bell->rung, rung, nap_us);
         atomic_fetch_sub(&bell->sleepers, 1);
-        nap_us = nap_us * 2 < nap_max_us ? nap_us * 2 : nap_max_us;
+        nap_us = nap_us * 2 < patience->nap_max_us ? nap_us * 2 : patience->nap_max_us;
     }
 }
 
-int64_t rk_mesh_nap_us(const struct rk_mesh *mesh)
+struct rk_patience rk_mesh_patience(const struct rk_mesh *mesh, bool looks_ask_mpi)
 {
-    return mesh->nodes > 1 ? RK_REMOTE_POLL_US : RK_NAP_MAX_US;
+    return (struct rk_patience){.nap_max_us = mesh->nodes > 1 ? RK_REMOTE_POLL_US : RK_NAP_MAX_US,
+                                .looks_yield = looks_ask_mpi && mesh->mpi_yields};
 }
 
 void rk_mesh_wait(struct rk_mesh *mesh, bool (*ready)(void *context), void *context)
 {
-    rk_bell_wait(&mesh->segment->rank[mesh->local_rank], rk_mesh_nap_us(mesh), ready, context);
+    struct rk_patience patience = rk_mesh_patience(mesh, true);
+    rk_bell_wait(&mesh->segment->rank[mesh->local_rank], &patience, ready, context);
 }
 
 void rk_mesh_ring(struct rk_mesh *mesh, int rank)
@@ -110,6 +113,8 @@ void rk_mesh_send(struct rk_mesh *mesh, int rank, enum rk_tag tag, const void *b
     struct sending sending = {.mesh = mesh, .rank = rank, .funnel = tag == RK_TAG_EVENT || tag == RK_TAG_BULK};
     MPI_Comm comm = sending.funnel ? mesh->events : mesh->control;
     MPI_Isend(bytes, size, MPI_BYTE, rank, tag, comm, &sending.request);
+    if (tag == RK_TAG_EVENT)
+        atomic_fetch_add(&mesh->segment->sent, 1);
     ring_receiver(&sending);
     if (sent(&sending))
         return;

@@ -23,6 +23,7 @@ struct rk_bell {
 /* The memory that the ranks of a node share. */
 struct rk_segment {
     struct rk_bell all;                      /* announcements: `rung` counts them */
+    _Alignas(64) _Atomic uint64_t sent;      /* messages given to MPI for the funnel by the ranks of this node */
     _Alignas(64) _Atomic uint32_t io_asleep; /* rank 0's IO thread waits for its descriptor */
     struct rk_bell rank[];                   /* by local rank */
 };
@@ -68,6 +69,7 @@ struct rk_slot {
 struct rk_receiver {
     struct rk_slot *slots; /* a ring */
     int oldest;
+    uint64_t taken;        /* messages */
     struct rk_debt *debts; /* by rank */
     bool unpaid;           /* an answer waits for an earlier one to leave */
     uint8_t *bulk;         /* being received: envelope and payload; NULL: none */
@@ -78,12 +80,12 @@ struct rk_receiver {
 
 struct rk_mesh {
     int rank, size, local_rank, local_size, nodes;
-    bool initialised_mpi;
+    bool initialised_mpi, mpi_yields;
     MPI_Comm control, events, user, local;
     struct rk_rank_info *ranks;
     struct rk_segment *segment;
     size_t segment_size;
-    uint32_t rings_seen;
+    uint32_t rings_seen, looks;
     int io_fifo;                /* rank 0: both ends; ranks of its node: the write end; else -1 */
     struct rk_checkpoint early; /* heard before the handler asked; number 0: none */
     struct rk_sender sender;
@@ -96,8 +98,13 @@ void rk_segment_close(struct rk_mesh *mesh);
 
 /* bell.c */
 void rk_bell_ring(struct rk_bell *bell);
-void rk_bell_wait(struct rk_bell *bell, int64_t nap_max_us, bool (*ready)(void *), void *context);
-int64_t rk_mesh_nap_us(const struct rk_mesh *mesh); /* how long a sleeper may sleep at most */
+/* How a waiter waits. */
+struct rk_patience {
+    int64_t nap_max_us; /* how long it may sleep at most before it looks by itself */
+    bool looks_yield;   /* a look gives the CPU away already, as MPI's do with mpi_yield_when_idle */
+};
+struct rk_patience rk_mesh_patience(const struct rk_mesh *mesh, bool looks_ask_mpi);
+void rk_bell_wait(struct rk_bell *bell, const struct rk_patience *patience, bool (*ready)(void *), void *context);
 
 /* Gives a message to MPI and rings its receiver: the rank, or for the funnel's tags rank 0's IO thread. Sleeps, ringing
  * now and then, while MPI needs the receiver before it lets go of `bytes`. Main or handler's threads. */

@@ -34,6 +34,12 @@ void rk_mesh_prepare_environment(int cpus)
         setenv("OMPI_MCA_mpi_yield_when_idle", "1", 0);
 }
 
+static bool is_set(const char *variable)
+{
+    const char *value = getenv(variable);
+    return value && strcmp(value, "0") && strcmp(value, "false");
+}
+
 static int initialise_mpi(struct rk_mesh *mesh)
 {
     int level = MPI_THREAD_SINGLE, initialised = 0;
@@ -47,6 +53,7 @@ static int initialise_mpi(struct rk_mesh *mesh)
     if (level < MPI_THREAD_MULTIPLE)
         return rk_error(RANKCALL_ELAUNCH, "MPI gives thread level %d, but rankcall needs MPI_THREAD_MULTIPLE (%d)",
                         level, MPI_THREAD_MULTIPLE);
+    mesh->mpi_yields = is_set("OMPI_MCA_mpi_yield_when_idle") || is_set("OMPI_MCA_mpi_oversubscribe");
     MPI_Comm_rank(MPI_COMM_WORLD, &mesh->rank);
     MPI_Comm_size(MPI_COMM_WORLD, &mesh->size);
     MPI_Comm_dup(MPI_COMM_WORLD, &mesh->control);

@@ -15,6 +15,7 @@
 
 #include "wire/payload.h"
 
+#define RK_SPIN_LOOKS     50  /* ... and looks at least: where CPUs are short, time alone passes without a look */
 #define RK_SPIN_US        50  /* how long a waiter spins before it sleeps */
 #define RK_NAP_MIN_US     200 /* how long a sleeper sleeps at first before it looks by itself; then twice as long ... */
 #define RK_NAP_MAX_US     100000 /* ... up to this: 10 looks a second cost 0.01 % of a core */
@@ -151,11 +152,14 @@ uint64_t rk_events_window(const struct rk_mesh *mesh);
 
 /* ---- Doorbells of single sleepers ---- */
 
-/* Waits in this rank until ready(context); spins, then sleeps until rung. Any thread. */
+/* Waits in this rank until ready(context), which asks MPI; spins, then sleeps until rung. Any thread. */
 void rk_mesh_wait(struct rk_mesh *mesh, bool (*ready)(void *context), void *context);
 
 /* Rings a rank of this node (no effect on remote ones, which look by themselves). Any thread. */
 void rk_mesh_ring(struct rk_mesh *mesh, int rank);
+
+/* Lets MPI move what it can. Any thread. */
+void rk_mesh_drive(struct rk_mesh *mesh);
 
 /* The IO thread's bell: a descriptor to wait on at rank 0, which becomes readable when rung while asleep.
  * Pattern: rk_io_doze(), look once more for work, wait for the descriptor, rk_io_wake(); rk_io_drain() when it was
