@@ -11,6 +11,7 @@
 #include "base/fd.h"
 #include "client/internal.h"
 
+#define SPIN_LOOKS 50      /* at least, where CPUs are short: time alone passes without a look */
 #define ROUNDS     64      /* of reading in one rankcall_process: about 64 MiB */
 #define VERDICT_US 2000000 /* how long a dead job's launcher has to say why */
 #define HANG_UP_US 100000  /* how long a dying job's socket may still accept */
@@ -126,6 +127,7 @@ static uint64_t moved(const struct rankcall_runner *runner)
 static int spin(struct rankcall_runner *runner, int64_t until_us)
 {
     uint64_t before = moved(runner);
+    int looks = 0;
     do {
         int code = rk_runner_pump(runner);
         if (code == RANKCALL_EAGAIN || moved(runner) != before)
@@ -133,7 +135,7 @@ static int spin(struct rankcall_runner *runner, int64_t until_us)
         if (code)
             return code;
         sched_yield();
-    } while (rk_now_us() < until_us);
+    } while (looks++ < SPIN_LOOKS || rk_now_us() < until_us);
     return RANKCALL_EAGAIN;
 }
 
