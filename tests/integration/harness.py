@@ -11,6 +11,7 @@ own. After each the sandbox must be empty: no process, socket, shared-memory fil
 
 import argparse
 import contextlib
+import ctypes
 import os
 import resource
 import signal
@@ -22,6 +23,8 @@ import traceback
 import strangers_client
 from sandbox import Sandbox, wait_until
 
+LIBC = ctypes.CDLL(None)
+PR_SET_PDEATHSIG = 1
 SLOW = float(os.environ.get("RANKCALL_TEST_SLOW", "1"))  # sanitizers and valgrind take this much longer
 ROOM = SLOW * (10 if os.environ.get("RANKCALL_TEST_SANITIZE") else 1)  # and so much more memory
 FULL = os.environ.get("RANKCALL_TEST_FULL", "0") != "0"  # the long counts
@@ -90,6 +93,7 @@ class Job:
 
     def spawn(self, line, env, limits):
         def prepare():
+            LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)  # should this test be killed at its deadline
             resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
             for which, value in limits:
                 resource.setrlimit(which, value)
@@ -179,11 +183,14 @@ def descriptors(pid):
 class Context:
     """What a case gets: the sandbox, the ranks and way of its configuration, and `job` where it is shared."""
 
+    unfinished = []
+
     def __init__(self, ranks, by):
         self.ranks, self.by = ranks, by
         self.sandbox = Sandbox()
         self.jobs = []
         self.job = None
+        Context.unfinished.append(self)
 
     def start(self, **options):
         options.setdefault("ranks", self.ranks)
@@ -223,6 +230,7 @@ class Context:
                 sys.stdout.write("---- %s\n%s\n" % (" ".join(job.line), job.output()[-8000:]))
             job.kill()
         self.sandbox.remove()
+        Context.unfinished.remove(self)
         return not failed
 
 
@@ -328,7 +336,12 @@ def chosen(arguments):
     return [(ranks, by, cases) for (ranks, by), cases in found.items()]
 
 
+def on_signal(number, _):
+    raise KeyboardInterrupt("signal %d" % number)  # what was started is ended on the way out
+
+
 def main(title):
+    signal.signal(signal.SIGTERM, on_signal)
     parser = argparse.ArgumentParser(description=title)
     parser.add_argument("--list", action="store_true")
     parser.add_argument("--ranks", type=int)
@@ -341,14 +354,18 @@ def main(title):
         list_tests(title)
         return
     verdicts = []
-    for ranks, by, cases in chosen(arguments):
-        print("-- " + way(ranks, by), flush=True)
-        shared = [one for one in cases if not one.own]
-        if shared:
-            verdicts += run_shared(shared, ranks, by)
-        for one in cases:
-            if one.own:
-                verdicts += run_own(one, ranks, by)
+    try:
+        for ranks, by, cases in chosen(arguments):
+            print("-- " + way(ranks, by), flush=True)
+            shared = [one for one in cases if not one.own]
+            if shared:
+                verdicts += run_shared(shared, ranks, by)
+            for one in cases:
+                if one.own:
+                    verdicts += run_own(one, ranks, by)
+    finally:
+        for context in Context.unfinished[:]:
+            context.finish(True)
     if not verdicts:
         sys.exit("no such case")
     sys.exit(1 if False in verdicts else 0 if True in verdicts else 77)
