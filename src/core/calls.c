@@ -315,13 +315,24 @@ void rk_call_unusable(struct rk_client *client)
     call_free(call);
 }
 
-void rk_calls_dispatch(struct rk_frontend *frontend)
+/* The oldest call whose client has read what it got before: answers must not pile up for one that doesn't read, and
+ * the others need not wait for it. */
+static struct rk_job_call *next_call(const struct rk_frontend *frontend)
 {
     struct rk_queue_node *node = rk_queue_oldest(&frontend->queue);
-    if (!node || frontend->running || frontend->state != RK_JOB_READY)
+    while (node && rk_conn_queued(of_node(node)->client->conn) > RK_QUEUED_HIGH)
+        node = rk_queue_behind(&frontend->queue, node);
+    return node ? of_node(node) : NULL;
+}
+
+void rk_calls_dispatch(struct rk_frontend *frontend)
+{
+    if (frontend->running || frontend->state != RK_JOB_READY)
         return;
-    struct rk_job_call *call = of_node(node);
-    rk_queue_remove(&frontend->queue, node);
+    struct rk_job_call *call = next_call(frontend);
+    if (!call)
+        return;
+    rk_queue_remove(&frontend->queue, &call->node);
     call->waiting = false;
     call->number = ++frontend->next_number;
     call->started_us = call->last_event_us = rk_now_us();

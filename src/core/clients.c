@@ -250,6 +250,8 @@ static void flush(struct rk_client *client)
     if (queued)
         event_add(client->writable, NULL);
     adjust_reading(client);
+    if (queued <= RK_QUEUED_HIGH)
+        rk_calls_dispatch(client->frontend); /* its calls may have waited for that */
 }
 
 void rk_clients_flush(struct rk_frontend *frontend)

@@ -45,6 +45,11 @@ struct rk_queue_node *rk_queue_oldest(const struct rk_queue *queue)
     return queue->head.next == &queue->head ? NULL : queue->head.next;
 }
 
+struct rk_queue_node *rk_queue_behind(const struct rk_queue *queue, const struct rk_queue_node *node)
+{
+    return node->next == &queue->head ? NULL : node->next;
+}
+
 void rk_queue_remove(struct rk_queue *queue, struct rk_queue_node *node)
 {
     node->previous->next = node->next;

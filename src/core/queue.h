@@ -36,8 +36,11 @@ void rk_queue_unreserve(struct rk_queue *queue, uint64_t bytes);
 /* Turns a reservation into the last place. */
 void rk_queue_push(struct rk_queue *queue, struct rk_queue_node *node);
 
-/* Takes the oldest out (NULL: none), or a given one. `bytes` go back by rk_queue_release when the payload is freed. */
+/* The oldest one that waits, and the one behind another; NULL: none. */
 struct rk_queue_node *rk_queue_oldest(const struct rk_queue *queue);
+struct rk_queue_node *rk_queue_behind(const struct rk_queue *queue, const struct rk_queue_node *node);
+
+/* Takes one out. Its payload's bytes go back by rk_queue_release when it is freed. */
 void rk_queue_remove(struct rk_queue *queue, struct rk_queue_node *node);
 void rk_queue_release(struct rk_queue *queue, uint64_t bytes);
 

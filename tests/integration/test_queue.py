@@ -8,9 +8,10 @@ import os
 import resource
 import statistics
 import time
+import zlib
 
-from harness import SLOW, Skip, case, check, equal, main, raises, wait_until
-from strangers_client import STREAM, Client, JobError
+from harness import ROOM, SLOW, Skip, case, check, equal, main, memory, raises, wait_until
+from strangers_client import STATUS, STREAM, Client, JobError, frame
 
 
 def need_descriptors(count):
@@ -182,6 +183,47 @@ def turns(t):
             items = list(client.items(id))
             equal(len(items), 10 * t.ranks + 1 if number % 2 else 1, "items")
             equal(items[-1][2].json["seed"], number, "whose result")
+
+
+@case("results that nobody reads take bounded memory, and hinder only their own client", own=True)
+def unread(t):
+    t.job = t.start()
+    size, calls = 8 << 20, 20
+    before = memory(t.job.pids[0])
+    with t.connect() as lazy, t.connect() as other:
+        ids = [lazy.submit("make", {"size": size, "seed": number}) for number in range(calls)]
+        last = [-1]
+
+        def settled():  # nothing runs, and nothing has for a while
+            time.sleep(0.2)
+            status = other.status()
+            now, last[0] = last[0], status["calls"]["completed"]
+            return now == last[0] and status["running"] is None
+
+        wait_until(settled, "the job to wait for its reader", 30 * SLOW)
+        grown = memory(t.job.pids[0]) - before
+        check(grown < ROOM * 6 * size, "rank 0 holds %.1f results" % (grown / size))
+        equal(other.invoke("sum", {"value": 1}).json, {"sum": 3}, "another client's call")
+        for number, id in enumerate(ids):
+            result = lazy.outcome(id)
+            equal(zlib.crc32(result.attachments[0].data), result.json["crc"], "result %d" % number)
+
+
+@case("questions that nobody reads the answers of take bounded memory", own=True)
+def unread_answers(t):
+    t.job = t.start()
+    before = memory(t.job.pids[0])
+    with t.connect() as lazy, t.connect() as other:
+        lazy.socket.setblocking(False)
+        question = b"".join(frame(STATUS, id, bytes(8)) for id in range(1, 1001))
+        sent = 0
+        with contextlib.suppress(BlockingIOError):
+            while sent < 1 << 26:
+                sent += lazy.socket.send(question[sent % len(question):])
+        check(sent < 1 << 26, "the job reads on though nobody reads its answers")
+        grown = memory(t.job.pids[0]) - before
+        check(grown < ROOM * (24 << 20), "rank 0 grew by %d bytes" % grown)
+        equal(other.invoke("sum", {"value": 1}).json, {"sum": 3}, "another client's call")
 
 
 @case("a call that fails in the queue of one client leaves the others alone")
