@@ -95,6 +95,41 @@ def waiting_client(t):
     check(job.wait() != 0, "exit status 0")
 
 
+@case("64 questions of one client may wait for READY, one more is refused", own=True)
+def many_wait(t):
+    _, go = start_held(t)
+    with t.jobs[0].connect() as client:
+        for id in range(1, 66):
+            client.send(wire.frame(wire.STATUS, id, b"\1" + bytes(7)))
+        equal(wire.JobError(client.receive_for(65)).name, "busy", "the 65th")
+        open(go, "w").close()
+        for id in range(1, 65):
+            equal(client.receive_for(id).payload.json["state"], "ready", "answer %d" % id)
+
+
+@case("a stop during setup ends the job, and calls that waited hear of it", own=True, by=BOTH)
+def stop_in_setup(t):
+    job, go = start_held(t)
+    with job.connect() as client, job.connect() as other:
+        id = other.submit("sum", {"value": 1})
+        other.ping()
+        client.ask(wire.STOP, wire.STOPPING, bytes(8))
+        with raises("shutting_down"):
+            other.outcome(id)
+        open(go, "w").close()
+        client.expect_close()
+    job.wait()
+
+
+@case("an endless drain time ends an idle job at once", own=True)
+def endless_drain(t):
+    job = t.start()
+    with job.connect() as client:
+        client.ask(wire.STOP, wire.STOPPING, b"\xff" * 8)
+        client.expect_close()
+    equal(job.wait(), 0, job.output())
+
+
 @case("a call that comes before READY runs then", by=BOTH, own=True)
 def early_call(t):
     job, go = start_held(t)
