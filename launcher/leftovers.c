@@ -133,6 +133,7 @@ void rk_leftovers_remove(struct rk_leftovers *leftovers, pid_t mpirun, const cha
     if (mpirun > 0)
         remove_session(mpirun);
     remove_socket(socket);
+    rk_path_tidy(socket);
 }
 
 void rk_leftovers_of_others(void)

@@ -199,3 +199,14 @@ out:
         *fd = made;
     return code;
 }
+
+void rk_path_tidy(const char *path)
+{
+    struct place place;
+
+    if (split(path, &place))
+        return;
+    if (lock_folder(&place) == RANKCALL_OK) /* whoever listens holds the lock: what is there now is a dead one's */
+        (void)unlinkat(place.folder_fd, place.temporary, 0);
+    rk_fd_close(&place.folder_fd);
+}

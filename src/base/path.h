@@ -38,6 +38,9 @@ int rk_path_address(const char *path, struct sockaddr_un *address, socklen_t *si
  * Errors: RANKCALL_EEXIST, RANKCALL_EINVAL, RANKCALL_ESYSTEM (disk full, read-only, no such folder: says so). */
 int rk_path_listen(const char *path, int *fd);
 
+/* Removes the temporary name that a listener at `path` leaves when it is killed in the middle of rk_path_listen. */
+void rk_path_tidy(const char *path);
+
 /* Connects to a socket at `path`, blocking connect on a then non-blocking, close-on-exec descriptor.
  * Errors: RANKCALL_ENOJOB (missing, refused), RANKCALL_EFORBIDDEN (EACCES), RANKCALL_ETIMEOUT (its backlog has been
  * full for 10 s), RANKCALL_ESYSTEM. */
