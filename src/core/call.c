@@ -213,7 +213,8 @@ void rk_call_run(struct rankcall_context *context, const struct rk_announcement 
     rk_mesh_begin(context->mesh, call.number);
     run_handler(&call);
     *tally = (struct rk_tally){.number = call.number, .messages = call.messages, .failed = call.failed};
-    rk_mesh_tally(context->mesh, tally);
+    if (rankcall_rank(context) != 0)
+        rk_mesh_report(context->mesh, tally);
     *result = call.result;
     pthread_mutex_destroy(&call.emit_lock);
 }

@@ -8,8 +8,8 @@
 
 #include "core/context.h"
 
-/* Runs one announced call: the handler, its events and its error, and this rank's part of the tally.
- * *result (rank 0) gets the result or NULL. Takes no ownership of `args`. Collective, main threads. */
+/* Runs one announced call: the handler, its events and its error. Ranks but 0 then report; rank 0 gets its tally and
+ * *result (NULL: none was set). Takes no ownership of `args`. Collective, main threads. */
 void rk_call_run(struct rankcall_context *context, const struct rk_announcement *announcement,
                  const struct rankcall_payload *args, struct rk_tally *tally, struct rankcall_payload **result);
 

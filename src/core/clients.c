@@ -97,11 +97,9 @@ static void watch_frame(struct rk_client *client)
     client->watched = half;
 }
 
-static void readable(evutil_socket_t fd, short events, void *context)
+static void read_client(struct rk_client *client)
 {
-    struct rk_client *client = context;
-    (void)fd, (void)events;
-    client->frontend->activity++;
+    client->frontend->recent = client;
     int code = rk_conn_read(client->conn);
     if (client->state >= RK_CLOSING)
         return;
@@ -112,6 +110,20 @@ static void readable(evutil_socket_t fd, short events, void *context)
         lost(client);
     else if (code)
         rk_client_refuse(client, 0);
+}
+
+static void readable(evutil_socket_t fd, short events, void *context)
+{
+    struct rk_client *client = context;
+    (void)fd, (void)events;
+    client->frontend->activity++;
+    read_client(client);
+}
+
+void rk_client_look(struct rk_client *client)
+{
+    if (client->state == RK_OPEN && client->reading)
+        read_client(client);
 }
 
 static void writable(evutil_socket_t fd, short events, void *context)
@@ -172,6 +184,8 @@ static void unlink_client(struct rk_client *client)
 
 static void client_free(struct rk_client *client)
 {
+    if (client->frontend->recent == client)
+        client->frontend->recent = NULL;
     if (client->readable)
         event_free(client->readable);
     if (client->writable)

@@ -89,6 +89,7 @@ static enum rk_admission admit(void *context, const struct rk_header *header, co
 static void frame(void *context, const struct rk_header *header, const uint8_t *head, struct rankcall_payload *payload)
 {
     struct rk_client *client = context;
+    client->frontend->activity++;
     if (client->state >= RK_CLOSING) {
         rankcall_payload_free(payload);
         return;

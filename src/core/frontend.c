@@ -35,13 +35,9 @@ void rk_frontend_set_up(struct rk_frontend *frontend, const struct rk_tally *tal
     rk_io_ring(frontend->context->mesh);
 }
 
-void rk_frontend_next(struct rk_frontend *frontend, struct rk_announcement *announcement,
-                      struct rankcall_payload **payload)
+struct rankcall_payload *rk_frontend_args(struct rk_frontend *frontend)
 {
-    pthread_mutex_lock(&frontend->desk.lock);
-    *announcement = frontend->desk.announcement;
-    *payload = frontend->desk.args;
-    pthread_mutex_unlock(&frontend->desk.lock);
+    return frontend->desk.args; /* the announcement's ring came after it */
 }
 
 bool rk_frontend_cancelled(struct rk_frontend *frontend)
@@ -89,14 +85,22 @@ void rk_frontend_done(struct rk_frontend *frontend, const struct rk_tally *tally
 
 /* ---- The IO thread's side ---- */
 
-void rk_frontend_announce(struct rk_frontend *frontend, const struct rk_announcement *announcement,
+void rk_frontend_announce(struct rk_frontend *frontend, struct rk_announcement *announcement,
                           struct rankcall_payload *args)
 {
-    pthread_mutex_lock(&frontend->desk.lock);
-    frontend->desk.announcement = *announcement;
+    frontend->awaited = RK_BOTH;
+    frontend->messages = 0;
     frontend->desk.args = args;
-    pthread_mutex_unlock(&frontend->desk.lock);
-    rk_mesh_ring_all(frontend->context->mesh);
+    rk_mesh_announce(frontend->context->mesh, announcement, args);
+}
+
+/* Rank 0's handler, or all the others', have returned and sent so many messages. */
+static void part_done(struct rk_frontend *frontend, enum rk_part part, uint64_t messages)
+{
+    frontend->messages += messages;
+    frontend->awaited &= ~(unsigned)part;
+    if (!frontend->awaited)
+        rk_ledger_expect(frontend->ledger, frontend->messages);
 }
 
 static void setup_returned(struct rk_frontend *frontend, const struct rk_tally *tally)
@@ -138,17 +142,37 @@ static bool clear_desk(struct rk_frontend *frontend)
         setup_returned(frontend, &tally);
     if (done) {
         frontend->result = result;
-        rk_ledger_expect(frontend->ledger, tally.messages);
+        part_done(frontend, RK_RANK_0, tally.messages);
     }
     frontend->over = finish;
     return true;
 }
 
+static bool take_reports(struct rk_frontend *frontend)
+{
+    struct rk_tally tally;
+    if (!frontend->running || !(frontend->awaited & RK_OTHERS) || !rk_mesh_reported(frontend->context->mesh, &tally))
+        return false;
+    part_done(frontend, RK_OTHERS, tally.messages);
+    return true;
+}
+
+/* A frontend that spins asks the kernel for all sockets only now and then; between, it looks at that of the client
+ * which called last: it will most likely be the next. */
+static void look_at_clients(struct rk_frontend *frontend)
+{
+    if (frontend->looks++ % RK_LOOK_EVERY == 0)
+        event_base_loop(frontend->base, EVLOOP_NONBLOCK);
+    else if (!frontend->running && frontend->recent)
+        rk_client_look(frontend->recent);
+}
+
 static bool work(struct rk_frontend *frontend)
 {
     uint64_t before = frontend->activity;
-    event_base_loop(frontend->base, EVLOOP_NONBLOCK);
+    look_at_clients(frontend);
     bool progress = clear_desk(frontend);
+    progress |= take_reports(frontend);
     progress |= rk_funnel_work(frontend);
     if (frontend->running && rk_ledger_complete(frontend->ledger))
         rk_call_returned(frontend);
@@ -188,7 +212,7 @@ static void doze(struct rk_frontend *frontend, int64_t nap_us)
     struct timeval limit = {.tv_usec = (suseconds_t)nap_us};
     rk_io_doze(frontend->context->mesh);
     rk_mesh_drive(frontend->context->mesh); /* what MPI keeps of our own answers must go before the sleep */
-    if (!atomic_load(&frontend->desk.filled) && !rk_funnel_work(frontend)) {
+    if (!atomic_load(&frontend->desk.filled) && !take_reports(frontend) && !rk_funnel_work(frontend)) {
         if (frontend->running) /* messages of ranks may need a look to come through, see mesh/bell.c */
             event_add(frontend->look, &limit);
         prefer_latency(frontend, true);

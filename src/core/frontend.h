@@ -17,9 +17,8 @@ int rk_frontend_start(struct rankcall_context *context, struct rk_frontend **out
 /* After setup's tally: READY, or failed (then the job only tells those who wait, and ends by rk_frontend_finish). */
 void rk_frontend_set_up(struct rk_frontend *frontend, const struct rk_tally *tally);
 
-/* The next thing to announce, after rk_mesh_await_ring. *payload is the frontend's (NULL for a stop). */
-void rk_frontend_next(struct rk_frontend *frontend, struct rk_announcement *announcement,
-                      struct rankcall_payload **payload);
+/* The payload of what rk_mesh_await has heard. Ownership: the frontend's; NULL for a stop. */
+struct rankcall_payload *rk_frontend_args(struct rk_frontend *frontend);
 
 /* Whether the running call is to be left at the next checkpoint. */
 bool rk_frontend_cancelled(struct rk_frontend *frontend);
@@ -28,7 +27,7 @@ bool rk_frontend_cancelled(struct rk_frontend *frontend);
 void rk_frontend_message(struct rk_frontend *frontend, enum rk_message_kind kind, uint64_t number, uint64_t sequence,
                          struct rankcall_payload *payload);
 
-/* The running call has come back on all ranks. Takes `result` (NULL: {}). */
+/* The handler of the running call has returned on rank 0. Takes `result` (NULL: {}). */
 void rk_frontend_done(struct rk_frontend *frontend, const struct rk_tally *tally, struct rankcall_payload *result);
 
 /* After teardown: tells the clients, removes the socket, ends the thread, frees. Takes NULL. */

@@ -225,11 +225,12 @@ static bool poll_once(struct rk_frontend *frontend)
 
 static bool poll_ranks(struct rk_frontend *frontend)
 {
+    const struct rk_mesh *mesh = frontend->context->mesh;
     int taken = 0;
     bool expecting = frontend->running || !frontend->main_serves; /* calls or setup */
-    if (!expecting || rk_mesh_size(frontend->context->mesh) == 1)
+    if (!expecting || rk_mesh_size(mesh) == 1)
         return false;
-    while (taken < BATCH && !frontend->offered && poll_once(frontend))
+    while (taken < BATCH && !frontend->offered && rk_events_expected(mesh) && poll_once(frontend))
         taken++;
     return taken;
 }

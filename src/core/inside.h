@@ -23,6 +23,7 @@
 #define RK_STALL_LIMIT_S   30      /* how long a client may stop in the middle of a frame */
 #define RK_CLOSING_LIMIT_S 2       /* how long a connection that ends may take to read its last frame */
 #define RK_QUEUE_PAYLOADS  4       /* payloads of the largest size that the queue may hold together */
+#define RK_LOOK_EVERY      16      /* of a spinning frontend's looks is one at all sockets */
 #define RK_STOP_GRACE_S    5       /* how long ranks may take to come back after a stop cancelled their call */
 #define RK_SETUP_GRACE_US  1000000 /* how long ranks may stay in setup when it has failed on another */
 #define RK_ORPHAN_GRACE_US 300000  /* the same when the launcher has died */
@@ -71,11 +72,13 @@ struct rk_note {
     struct rankcall_payload *payload;
 };
 
+/* Whom a running call awaits. */
+enum rk_part { RK_RANK_0 = 1, RK_OTHERS = 2, RK_BOTH = 3 };
+
 /* Where the two threads of rank 0 meet. */
 struct rk_desk {
     pthread_mutex_t lock;
-    struct rk_announcement announcement; /* IO thread to main thread: what to announce next */
-    struct rankcall_payload *args;
+    struct rankcall_payload *args;      /* IO thread to main thread: of what is announced next */
     struct rk_note *notes, **notes_end; /* the handler's threads to the IO thread */
     _Atomic uint64_t notes_bytes;
     bool set_up, done, finish; /* main thread to IO thread */
@@ -99,7 +102,8 @@ struct rk_frontend {
     struct rk_desk desk;
     enum rk_state state;
     int64_t born_us;
-    uint64_t activity;                  /* counts callbacks, so that the loop knows whether something happened */
+    uint64_t activity; /* counts callbacks, so that the loop knows whether something happened */
+    unsigned looks;
     int nice;                           /* of the IO thread when it spins */
     bool may_precede;                   /* it may ask for less when it sleeps */
     bool over, main_serves;             /* the main thread is past setup and takes announcements */
@@ -112,7 +116,7 @@ struct rk_frontend {
     uint64_t socket_device, socket_inode;
 
     /* clients.c */
-    struct rk_client *clients, *dirty;
+    struct rk_client *clients, *dirty, *recent; /* recent: called last, if it is still there */
     unsigned client_count;
 
     /* calls.c */
@@ -123,7 +127,9 @@ struct rk_frontend {
 
     /* funnel.c */
     struct rk_ledger *ledger;
-    struct rankcall_payload *result; /* came with the tally, waits for the last messages */
+    unsigned awaited;                /* enum rk_part */
+    uint64_t messages;               /* that those who are done have sent */
+    struct rankcall_payload *result; /* of rank 0, waits for the others and the last messages */
     struct rk_envelope offer;        /* a bulk message that waits for the same */
     bool offered;
     bool moving; /* a bulk message is on its way */
@@ -138,6 +144,7 @@ void rk_listener_close(struct rk_frontend *frontend); /* removes the socket's na
 /* clients.c: connections, greetings, questions. */
 void rk_client_new(struct rk_frontend *frontend, int fd, bool launcher);
 void rk_client_dirty(struct rk_client *client);
+void rk_client_look(struct rk_client *client); /* whether something has come from it */
 void rk_client_error(struct rk_client *client, uint64_t id, const struct rankcall_error *error);
 void rk_client_last_error(struct rk_client *client, uint64_t id);  /* the thread's */
 void rk_client_refuse(struct rk_client *client, uint64_t id);      /* the same, and the connection ends */
@@ -179,7 +186,7 @@ void rk_stop_report_death(
 void rk_stop_cleanup(struct rk_frontend *frontend);
 
 /* frontend.c */
-void rk_frontend_announce(struct rk_frontend *frontend, const struct rk_announcement *announcement,
+void rk_frontend_announce(struct rk_frontend *frontend, struct rk_announcement *announcement,
                           struct rankcall_payload *args);
 
 #endif

@@ -108,15 +108,15 @@ static void run_call(struct rankcall_context *context, const struct rk_announcem
         rankcall_payload_free(args);
 }
 
-/* Serves until a STOP is announced. At rank 0 the frontend says what comes next and owns the payloads. */
+/* Serves until a STOP is announced. At rank 0 the frontend owns the payloads. */
 static void serve(struct rankcall_context *context)
 {
     for (;;) {
         struct rk_announcement announcement = {0};
         struct rankcall_payload *args = NULL;
-        rk_mesh_await_ring(context->mesh);
+        rk_mesh_await(context->mesh, &announcement);
         if (context->frontend)
-            rk_frontend_next(context->frontend, &announcement, &args);
+            args = rk_frontend_args(context->frontend);
         rk_mesh_broadcast(context->mesh, &announcement, &args);
         if (announcement.operation == RK_OPERATION_STOP)
             return;

@@ -1,7 +1,11 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  * Copyright (c) 2026 The rankcall authors */
 
-/* Announcements: waking the ranks, and the broadcast of what they do next. */
+/* Announcements: waking the ranks and telling them what they do next.
+ *
+ * On a node the announcement lies in the shared memory and the doorbell says that it is there, so rank 0's IO thread
+ * needs neither MPI nor rank 0's main thread to spread it. Between nodes it goes by MPI down a binomial tree of their
+ * first ranks, each of which lays it down for its own node. */
 
 #include <stdatomic.h>
 #include <stdlib.h>
@@ -10,39 +14,53 @@
 #include "base/log.h"
 #include "mesh/internal.h"
 
-/* The announcement and a small payload go in one broadcast of this size. */
-#define BLOCK_SIZE 1024
-#define BLOCK_ROOM (BLOCK_SIZE - sizeof(struct rk_announcement))
-
 #define RK_DRIVE_EVERY 16           /* looks */
 #define CHUNK_SIZE     (256u << 20) /* MPI counts are ints */
 
-static void ring_remote_nodes(struct rk_mesh *mesh)
+static bool is_small(uint64_t size)
 {
-    int node = 0;
-    for (int rank = 1; rank < mesh->size; rank++)
-        if (mesh->ranks[rank].node > node) { /* its first rank: nodes are numbered by their lowest rank */
-            node = mesh->ranks[rank].node;
-            MPI_Send(NULL, 0, MPI_BYTE, rank, RK_TAG_RING, mesh->control);
-        }
+    return size <= RK_NOTICE_ROOM;
 }
 
-void rk_mesh_ring_all(struct rk_mesh *mesh)
+static int notice_size(const struct rk_notice *notice)
 {
+    uint64_t size = notice->announcement.payload_size;
+    return (int)(offsetof(struct rk_notice, room) + (is_small(size) ? size : 0));
+}
+
+/* ---- Rank 0's IO thread ---- */
+
+void rk_mesh_announce(struct rk_mesh *mesh, struct rk_announcement *announcement,
+                      const struct rankcall_payload *payload)
+{
+    struct rk_notice *notice = &mesh->segment->notice;
+    announcement->payload_size = payload ? rk_payload_size(payload) : 0;
+    notice->announcement = *announcement;
+    if (payload && is_small(announcement->payload_size))
+        rk_payload_copy(payload, notice->room);
+    rk_reports_await(mesh, announcement->operation);
     rk_bell_ring(&mesh->segment->all);
-    if (mesh->nodes > 1)
-        ring_remote_nodes(mesh);
 }
 
-/* Looking drives MPI's progress. On other nodes than rank 0's the first rank passes a ring on to its node. */
-static void look_for_remote_ring(struct rk_mesh *mesh)
+/* ---- Main threads ---- */
+
+/* The first rank of a node hears it from the node above, passes it on and lays it down for its own node. */
+static void look_for_notice(struct rk_mesh *mesh)
 {
+    struct rk_notice *notice = &mesh->segment->notice;
     int arrived = 0;
-    MPI_Iprobe(0, RK_TAG_RING, mesh->control, &arrived, MPI_STATUS_IGNORE);
-    if (!arrived || mesh->local_rank != 0)
+    if (mesh->local_rank != 0 || mesh->span.parent < 0) {
+        rk_mesh_drive(mesh);
         return;
-    MPI_Recv(NULL, 0, MPI_BYTE, 0, RK_TAG_RING, mesh->control, MPI_STATUS_IGNORE);
+    }
+    MPI_Iprobe(mesh->span.parent, RK_TAG_ANNOUNCE, mesh->control, &arrived, MPI_STATUS_IGNORE);
+    if (!arrived)
+        return;
+    MPI_Recv(notice, sizeof *notice, MPI_BYTE, mesh->span.parent, RK_TAG_ANNOUNCE, mesh->control, MPI_STATUS_IGNORE);
+    atomic_store(&mesh->segment->reported, 0);
     rk_bell_ring(&mesh->segment->all);
+    for (int i = mesh->span.child_count - 1; i >= 0; i--)
+        rk_mesh_send(mesh, mesh->span.children[i], RK_TAG_ANNOUNCE, notice, notice_size(notice));
 }
 
 static bool rung(void *context)
@@ -52,22 +70,23 @@ static bool rung(void *context)
         return true;
     /* MPI is asked by few of the many looks of a spinning waiter, and by each of one that naps or has remote peers. */
     if (mesh->nodes > 1 || mesh->looks++ >= RK_SPIN_LOOKS || mesh->looks % RK_DRIVE_EVERY == 0)
-        look_for_remote_ring(mesh);
+        look_for_notice(mesh);
     return false;
 }
 
-void rk_mesh_await_ring(struct rk_mesh *mesh)
+void rk_mesh_await(struct rk_mesh *mesh, struct rk_announcement *announcement)
 {
     struct rk_patience patience = rk_mesh_patience(mesh, false);
     mesh->looks = 0;
     rk_bell_wait(&mesh->segment->all, &patience, rung, mesh);
     mesh->rings_seen++;
+    *announcement = mesh->segment->notice.announcement;
 }
 
 void rk_mesh_drive(struct rk_mesh *mesh)
 {
     int arrived = 0;
-    MPI_Iprobe(0, RK_TAG_RING, mesh->control, &arrived, MPI_STATUS_IGNORE);
+    MPI_Iprobe(0, RK_TAG_ANNOUNCE, mesh->control, &arrived, MPI_STATUS_IGNORE);
 }
 
 static void broadcast_bytes(struct rk_mesh *mesh, uint8_t *bytes, uint64_t size)
@@ -80,26 +99,7 @@ static void broadcast_bytes(struct rk_mesh *mesh, uint8_t *bytes, uint64_t size)
     }
 }
 
-static void send_announcement(struct rk_mesh *mesh, struct rk_announcement *announcement,
-                              struct rankcall_payload *payload)
-{
-    uint8_t block[BLOCK_SIZE] = {0};
-    const uint8_t *bytes = NULL;
-    announcement->payload_size = 0;
-    if (payload) {
-        bytes = rk_payload_bytes(payload);
-        announcement->payload_size = rk_payload_size(payload);
-    }
-    bool small = announcement->payload_size <= BLOCK_ROOM;
-    memcpy(block, announcement, sizeof *announcement);
-    if (small && announcement->payload_size)
-        memcpy(block + sizeof *announcement, bytes, announcement->payload_size);
-    MPI_Bcast(block, BLOCK_SIZE, MPI_BYTE, 0, mesh->control);
-    if (!small)
-        broadcast_bytes(mesh, (uint8_t *)bytes, announcement->payload_size); /* MPI_Bcast's root only reads */
-}
-
-static struct rankcall_payload *receive_payload(struct rk_mesh *mesh, const uint8_t *room, uint64_t size)
+static struct rankcall_payload *receive_payload(struct rk_mesh *mesh, uint64_t size)
 {
     struct rankcall_payload *payload = NULL;
     uint8_t *bytes = size ? rk_payload_alloc(size) : NULL;
@@ -107,8 +107,8 @@ static struct rankcall_payload *receive_payload(struct rk_mesh *mesh, const uint
         rk_log(RK_LOG_ERROR, "rank %d: no memory for a payload of %llu bytes", mesh->rank, (unsigned long long)size);
         rk_mesh_abort(mesh, 1);
     }
-    if (size && size <= BLOCK_ROOM)
-        memcpy(bytes, room, size);
+    if (size && is_small(size))
+        memcpy(bytes, mesh->segment->notice.room, size);
     else
         broadcast_bytes(mesh, bytes, size);
     if (rk_payload_decode(bytes, size, &payload)) {
@@ -118,16 +118,14 @@ static struct rankcall_payload *receive_payload(struct rk_mesh *mesh, const uint
     return payload;
 }
 
-void rk_mesh_broadcast(struct rk_mesh *mesh, struct rk_announcement *announcement, struct rankcall_payload **payload)
+void rk_mesh_broadcast(struct rk_mesh *mesh, const struct rk_announcement *announcement,
+                       struct rankcall_payload **payload)
 {
-    if (mesh->rank == 0) {
-        send_announcement(mesh, announcement, *payload);
+    uint64_t size = announcement->payload_size;
+    if (announcement->operation != RK_OPERATION_CALL)
         return;
-    }
-    uint8_t block[BLOCK_SIZE];
-    MPI_Bcast(block, BLOCK_SIZE, MPI_BYTE, 0, mesh->control);
-    memcpy(announcement, block, sizeof *announcement);
-    *payload = NULL;
-    if (announcement->operation == RK_OPERATION_CALL)
-        *payload = receive_payload(mesh, block + sizeof *announcement, announcement->payload_size);
+    if (mesh->rank != 0)
+        *payload = receive_payload(mesh, size);
+    else if (!is_small(size))
+        broadcast_bytes(mesh, (uint8_t *)rk_payload_bytes(*payload), size); /* MPI_Bcast's root only reads */
 }

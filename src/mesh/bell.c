@@ -72,14 +72,14 @@ struct rk_patience rk_mesh_patience(const struct rk_mesh *mesh, bool looks_ask_m
 void rk_mesh_wait(struct rk_mesh *mesh, bool (*ready)(void *context), void *context)
 {
     struct rk_patience patience = rk_mesh_patience(mesh, true);
-    rk_bell_wait(&mesh->segment->rank[mesh->local_rank], &patience, ready, context);
+    rk_bell_wait(&mesh->segment->rank[mesh->local_rank].bell, &patience, ready, context);
 }
 
 void rk_mesh_ring(struct rk_mesh *mesh, int rank)
 {
     const struct rk_rank_info *info = &mesh->ranks[rank];
     if (info->node == mesh->ranks[mesh->rank].node)
-        rk_bell_ring(&mesh->segment->rank[info->local_rank]);
+        rk_bell_ring(&mesh->segment->rank[info->local_rank].bell);
 }
 
 struct sending {

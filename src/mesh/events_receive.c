@@ -114,6 +114,12 @@ static void await_message(struct rk_mesh *mesh, struct rk_slot *slot)
     MPI_Irecv(slot->bytes, sizeof slot->bytes, MPI_BYTE, MPI_ANY_SOURCE, RK_TAG_EVENT, mesh->events, &slot->request);
 }
 
+bool rk_events_expected(const struct rk_mesh *mesh)
+{
+    const struct rk_receiver *receiver = &mesh->receiver;
+    return mesh->nodes > 1 || receiver->bulk || atomic_load(&mesh->segment->sent) != receiver->taken;
+}
+
 enum rk_poll rk_events_poll(struct rk_mesh *mesh, uint8_t *buffer, struct rk_arrival *arrival)
 {
     struct rk_receiver *receiver = &mesh->receiver;
@@ -123,9 +129,6 @@ enum rk_poll rk_events_poll(struct rk_mesh *mesh, uint8_t *buffer, struct rk_arr
     /* Receives match in the order in which they were posted, so the oldest slot has the oldest message. */
     struct rk_slot *slot = &receiver->slots[receiver->oldest];
     int arrived = 0;
-    /* Asking MPI costs far more than looking whether there is something to ask for. */
-    if (mesh->nodes == 1 && atomic_load(&mesh->segment->sent) == receiver->taken)
-        return RK_POLL_NOTHING;
     MPI_Test(&slot->request, &arrived, MPI_STATUS_IGNORE);
     if (!arrived)
         return RK_POLL_NOTHING;

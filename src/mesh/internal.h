@@ -12,7 +12,15 @@
 
 #include "mesh/mesh.h"
 
-enum rk_tag { RK_TAG_TALLY = 1, RK_TAG_CHECKPOINT, RK_TAG_RING, RK_TAG_EVENT, RK_TAG_BULK, RK_TAG_CREDIT };
+enum rk_tag {
+    RK_TAG_TALLY = 1,
+    RK_TAG_CHECKPOINT,
+    RK_TAG_ANNOUNCE,
+    RK_TAG_REPORT,
+    RK_TAG_EVENT,
+    RK_TAG_BULK,
+    RK_TAG_CREDIT
+};
 
 /* A doorbell in the node's shared memory: `rung` counts, `sleepers` tells ringers whether a system call is worth it. */
 struct rk_bell {
@@ -20,12 +28,27 @@ struct rk_bell {
     _Atomic uint32_t sleepers;
 };
 
+/* An announcement as it is spread: with its payload, if that is small. */
+#define RK_NOTICE_ROOM 968
+struct rk_notice {
+    struct rk_announcement announcement;
+    uint8_t room[RK_NOTICE_ROOM];
+};
+
+/* A rank's place in the memory of its node. */
+struct rk_place {
+    struct rk_bell bell;
+    struct rk_tally tally; /* of the call that it reported last */
+};
+
 /* The memory that the ranks of a node share. */
 struct rk_segment {
     struct rk_bell all;                      /* announcements: `rung` counts them */
+    struct rk_notice notice;                 /* the last one; stays until all ranks have reported on it */
+    _Alignas(64) _Atomic uint32_t reported;  /* ranks of this node, but rank 0, that have */
     _Alignas(64) _Atomic uint64_t sent;      /* messages given to MPI for the funnel by the ranks of this node */
     _Alignas(64) _Atomic uint32_t io_asleep; /* rank 0's IO thread waits for its descriptor */
-    struct rk_bell rank[];                   /* by local rank */
+    struct rk_place rank[];                  /* by local rank */
 };
 
 /* A word that goes down the tree. */
@@ -78,6 +101,16 @@ struct rk_receiver {
     MPI_Request request;
 };
 
+/* What goes between nodes: down and up a binomial tree of nodes, from first rank to first rank. */
+struct rk_span {
+    int parent; /* rank; -1: this is rank 0 */
+    int children[32], child_count;
+    struct rk_notice notice;     /* rank 0's, on its way */
+    struct rk_tally tallies[32]; /* at rank 0: the children's, being received */
+    MPI_Request requests[64];    /* at rank 0: of both */
+    int request_count;
+};
+
 struct rk_mesh {
     int rank, size, local_rank, local_size, nodes;
     bool initialised_mpi, mpi_yields;
@@ -86,6 +119,7 @@ struct rk_mesh {
     struct rk_segment *segment;
     size_t segment_size;
     uint32_t rings_seen, looks;
+    struct rk_span span;
     int io_fifo;                /* rank 0: both ends; ranks of its node: the write end; else -1 */
     struct rk_checkpoint early; /* heard before the handler asked; number 0: none */
     struct rk_sender sender;
@@ -105,6 +139,15 @@ struct rk_patience {
 };
 struct rk_patience rk_mesh_patience(const struct rk_mesh *mesh, bool looks_ask_mpi);
 void rk_bell_wait(struct rk_bell *bell, const struct rk_patience *patience, bool (*ready)(void *), void *context);
+
+/* report.c: the tree of nodes; sending the segment's notice down and getting ready for the reports (rank 0's IO thread)
+ */
+void rk_span_open(struct rk_mesh *mesh);
+void rk_span_close(struct rk_mesh *mesh);
+void rk_reports_await(struct rk_mesh *mesh, uint32_t operation);
+
+/* tree.c: waits for a message. Main or handler's threads. */
+void rk_mesh_receive(struct rk_mesh *mesh, int rank, enum rk_tag tag, void *bytes, int size);
 
 /* Gives a message to MPI and rings its receiver: the rank, or for the funnel's tags rank 0's IO thread. Sleeps, ringing
  * now and then, while MPI needs the receiver before it lets go of `bytes`. Main or handler's threads. */

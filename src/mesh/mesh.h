@@ -4,8 +4,9 @@
 /* The mesh: the ranks of a job and what moves between them. The only code of the runtime that knows MPI.
  *
  * Control traffic (announcements, tallies, checkpoints), events and the worker's own traffic each have a communicator.
- * Whoever waits spins briefly with sched_yield and then sleeps on a doorbell in memory shared by the node; between
- * nodes, where no doorbell reaches yet, sleepers look again every RK_REMOTE_POLL_US. Data always goes by MPI. */
+ * Whoever waits spins briefly with sched_yield and then sleeps on a doorbell in memory shared by the node, which also
+ * holds what is said in a few words: the announcement, and that a rank is done. Between nodes, where no doorbell
+ * reaches yet, sleepers look again every RK_REMOTE_POLL_US. Data goes by MPI. */
 
 #ifndef RK_MESH_MESH_H
 #define RK_MESH_MESH_H
@@ -63,24 +64,36 @@ struct rk_announcement {
     uint64_t payload_size;
 };
 
-/* Tells every rank (rank 0's main thread too) that one more announcement is to be broadcast. Rank 0; any thread. */
-void rk_mesh_ring_all(struct rk_mesh *mesh);
+/* Announces to every rank, rank 0's main thread too; sets announcement->payload_size. A small payload goes with it, a
+ * larger one by rk_mesh_broadcast. Not before all ranks have reported on the announcement before. Rank 0's IO thread;
+ * never blocks. */
+void rk_mesh_announce(struct rk_mesh *mesh, struct rk_announcement *announcement,
+                      const struct rankcall_payload *payload);
 
-/* Sleeps until rk_mesh_ring_all was called once more than this function returned. Main thread. */
-void rk_mesh_await_ring(struct rk_mesh *mesh);
+/* Sleeps until the next announcement. Main thread. */
+void rk_mesh_await(struct rk_mesh *mesh, struct rk_announcement *announcement);
 
-/* Broadcasts an announcement and its payload from rank 0. There, both are given; on other ranks they are received,
- * *payload is new, the caller's (NULL for a STOP). Collective, main threads. Errors: memory is out on this rank: the
- * job is aborted. */
-void rk_mesh_broadcast(struct rk_mesh *mesh, struct rk_announcement *announcement, struct rankcall_payload **payload);
+/* Brings the announced payload from rank 0 to all. There it is given; on other ranks *payload is new, the caller's
+ * (NULL for a STOP). Collective, main threads. Errors: memory is out on this rank: the job is aborted. */
+void rk_mesh_broadcast(struct rk_mesh *mesh, const struct rk_announcement *announcement,
+                       struct rankcall_payload **payload);
 
-/* ---- Tallies and checkpoints: up and down a binomial tree, O(log N) messages deep ---- */
+/* ---- Tallies: what the ranks have to say when they are done ---- */
 
 struct rk_tally {
     uint64_t number;   /* of the call; 0: setup */
     uint64_t messages; /* sent to rank 0's funnel in this call */
     uint64_t failed;   /* ranks that failed */
 };
+
+/* This rank is done with the announced call. Every rank but 0; main thread. */
+void rk_mesh_report(struct rk_mesh *mesh, const struct rk_tally *tally);
+
+/* Whether every rank but 0 has reported; then *tally is their sum. Ends true once for an announcement. Rank 0's IO
+ * thread; never blocks. */
+bool rk_mesh_reported(struct rk_mesh *mesh, struct rk_tally *tally);
+
+/* ---- Up and down a binomial tree, O(log N) messages deep ---- */
 
 /* Sums the ranks' tallies into rank 0's. Collective, main threads; a rank returns as soon as its part is done. */
 void rk_mesh_tally(struct rk_mesh *mesh, struct rk_tally *tally);
@@ -133,6 +146,9 @@ enum rk_poll {
 
 /* What has arrived. `buffer` has RK_INLINE_MAX bytes. Rank 0's IO thread. Never blocks. */
 enum rk_poll rk_events_poll(struct rk_mesh *mesh, uint8_t *buffer, struct rk_arrival *arrival);
+
+/* Whether rk_events_poll could find something: cheap enough for every look. */
+bool rk_events_expected(const struct rk_mesh *mesh);
 
 /* Answers an offer. Accepting takes memory for it: false (and refused) when there is none. At most one accepted at a
  * time. */

@@ -61,7 +61,7 @@ static int map_segment(struct rk_mesh *mesh, const char *name)
 
 static int join_segment(struct rk_mesh *mesh, char name[NAME_SIZE])
 {
-    mesh->segment_size = sizeof(struct rk_segment) + (size_t)mesh->local_size * sizeof(struct rk_bell);
+    mesh->segment_size = sizeof(struct rk_segment) + (size_t)mesh->local_size * sizeof(struct rk_place);
     int code = RANKCALL_OK;
     if (mesh->local_rank == 0) {
         snprintf(name, NAME_SIZE, "/rankcall-%ld-%llx", (long)getpid(), (unsigned long long)rk_now_us());

@@ -24,7 +24,7 @@ static bool received(void *context)
     return done;
 }
 
-static void receive_from(struct rk_mesh *mesh, int rank, enum rk_tag tag, void *bytes, int size)
+void rk_mesh_receive(struct rk_mesh *mesh, int rank, enum rk_tag tag, void *bytes, int size)
 {
     struct receive receive = {.mesh = mesh};
     MPI_Irecv(bytes, size, MPI_BYTE, rank, tag, mesh->control, &receive.request);
@@ -49,7 +49,7 @@ void rk_mesh_tally(struct rk_mesh *mesh, struct rk_tally *tally)
     int from;
     for (int bit = 1; (from = child(mesh, bit)) > 0; bit <<= 1) {
         struct rk_tally part;
-        receive_from(mesh, from, RK_TAG_TALLY, &part, sizeof part);
+        rk_mesh_receive(mesh, from, RK_TAG_TALLY, &part, sizeof part);
         tally->messages += part.messages;
         tally->failed += part.failed;
     }
@@ -82,7 +82,7 @@ static struct rk_checkpoint hear(struct rk_mesh *mesh, uint64_t number)
     struct rk_checkpoint checkpoint = mesh->early;
     mesh->early.number = 0;
     while (checkpoint.number != number)
-        receive_from(mesh, parent(mesh->rank), RK_TAG_CHECKPOINT, &checkpoint, sizeof checkpoint);
+        rk_mesh_receive(mesh, parent(mesh->rank), RK_TAG_CHECKPOINT, &checkpoint, sizeof checkpoint);
     return checkpoint;
 }
 

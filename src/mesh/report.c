@@ -1,0 +1,124 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright (c) 2026 The rankcall authors */
+
+/* Reports: every rank's word that it is done with the announced call.
+ *
+ * On a node they lie in the shared memory, counted. Between nodes the sums go by MPI up the tree that the announcement
+ * came down, from first rank to first rank; at rank 0 the IO thread takes them. */
+
+#include <stdatomic.h>
+
+#include "mesh/internal.h"
+
+static void add(struct rk_tally *sum, const struct rk_tally *tally)
+{
+    sum->messages += tally->messages;
+    sum->failed += tally->failed;
+}
+
+/* All ranks of this node but `without` (a local rank). */
+static void add_node(const struct rk_mesh *mesh, int without, struct rk_tally *sum)
+{
+    for (int i = 0; i < mesh->local_size; i++)
+        if (i != without)
+            add(sum, &mesh->segment->rank[i].tally);
+}
+
+/* ---- The ranks ---- */
+
+static bool node_reported(void *context)
+{
+    struct rk_mesh *mesh = context;
+    return (int)atomic_load(&mesh->segment->reported) == mesh->local_size - 1;
+}
+
+/* The first rank of another node waits for its node and the nodes below it. */
+static void report_node(struct rk_mesh *mesh, const struct rk_tally *tally)
+{
+    struct rk_tally sum = *tally, part;
+    rk_mesh_wait(mesh, node_reported, mesh);
+    add_node(mesh, 0, &sum);
+    for (int i = 0; i < mesh->span.child_count; i++) {
+        rk_mesh_receive(mesh, mesh->span.children[i], RK_TAG_REPORT, &part, sizeof part);
+        add(&sum, &part);
+    }
+    rk_mesh_send(mesh, mesh->span.parent, RK_TAG_REPORT, &sum, sizeof sum);
+}
+
+void rk_mesh_report(struct rk_mesh *mesh, const struct rk_tally *tally)
+{
+    int node = mesh->ranks[mesh->rank].node;
+    if (node != 0 && mesh->local_rank == 0) {
+        report_node(mesh, tally);
+        return;
+    }
+    mesh->segment->rank[mesh->local_rank].tally = *tally;
+    atomic_fetch_add(&mesh->segment->reported, 1);
+    if (node == 0)
+        rk_io_ring(mesh);
+    else
+        rk_bell_ring(&mesh->segment->rank[0].bell);
+}
+
+/* ---- Rank 0's IO thread ---- */
+
+void rk_reports_await(struct rk_mesh *mesh, uint32_t operation)
+{
+    struct rk_span *span = &mesh->span;
+    atomic_store(&mesh->segment->reported, 0);
+    span->request_count = 0;
+    if (!span->child_count)
+        return;
+    span->notice = mesh->segment->notice;
+    for (int i = span->child_count - 1; i >= 0; i--)
+        MPI_Isend(&span->notice, sizeof span->notice, MPI_BYTE, span->children[i], RK_TAG_ANNOUNCE, mesh->control,
+                  &span->requests[span->request_count++]);
+    for (int i = 0; operation == RK_OPERATION_CALL && i < span->child_count; i++)
+        MPI_Irecv(&span->tallies[i], sizeof span->tallies[i], MPI_BYTE, span->children[i], RK_TAG_REPORT, mesh->control,
+                  &span->requests[span->request_count++]);
+}
+
+bool rk_mesh_reported(struct rk_mesh *mesh, struct rk_tally *tally)
+{
+    struct rk_span *span = &mesh->span;
+    int done = 1;
+    if (!node_reported(mesh))
+        return false;
+    if (span->request_count)
+        MPI_Testall(span->request_count, span->requests, &done, MPI_STATUSES_IGNORE);
+    if (!done)
+        return false;
+    span->request_count = 0;
+    *tally = (struct rk_tally){0};
+    add_node(mesh, mesh->local_rank, tally);
+    for (int i = 0; i < span->child_count; i++)
+        add(tally, &span->tallies[i]);
+    return true;
+}
+
+/* ---- The tree of nodes ---- */
+
+/* The lowest rank of a node. */
+static int first_rank(const struct rk_mesh *mesh, int node)
+{
+    int rank = 0;
+    while (mesh->ranks[rank].node != node)
+        rank++;
+    return rank;
+}
+
+void rk_span_open(struct rk_mesh *mesh)
+{
+    struct rk_span *span = &mesh->span;
+    int node = mesh->ranks[mesh->rank].node;
+    span->parent = node ? first_rank(mesh, node & (node - 1)) : -1;
+    for (int bit = 1; !(node & bit) && node + bit < mesh->nodes; bit <<= 1)
+        span->children[span->child_count++] = first_rank(mesh, node + bit);
+}
+
+void rk_span_close(struct rk_mesh *mesh)
+{
+    if (mesh->span.request_count)
+        MPI_Waitall(mesh->span.request_count, mesh->span.requests, MPI_STATUSES_IGNORE);
+    mesh->span.request_count = 0;
+}
