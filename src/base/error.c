@@ -162,7 +162,8 @@ void rk_error_free(struct rankcall_error *error)
 
 void rk_error_clear(void)
 {
-    set_last(RANKCALL_OK, -1, "", "", "");
+    if (last.error.code != RANKCALL_OK)
+        set_last(RANKCALL_OK, -1, "", "", "");
 }
 
 const struct rankcall_error *rankcall_last_error(void)

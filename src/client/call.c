@@ -154,6 +154,8 @@ uint64_t rankcall_pending_id(const struct rankcall_pending *pending)
 static void settle(struct rankcall_pending *pending)
 {
     struct rankcall_runner *runner = pending->runner;
+    if (rk_runner_written(runner) >= pending->written_at)
+        return;
     int64_t deadline = rk_now_us() + FORGET_US;
     while (!runner->code && !runner->unwritable && rk_runner_written(runner) < pending->written_at)
         if (rk_runner_wait(runner, deadline) == RANKCALL_EAGAIN) {

@@ -69,7 +69,7 @@ int rk_conn_send_take(struct rk_conn *conn, void *bytes, size_t size);
 uint8_t *rk_conn_reserve(struct rk_conn *conn, size_t size);
 void rk_conn_commit(struct rk_conn *conn, size_t size);
 
-/* Writes what the socket takes (writev, MSG_NOSIGNAL). RANKCALL_OK: rk_conn_queued() tells what is left.
+/* Writes what the socket takes (without SIGPIPE). RANKCALL_OK: rk_conn_queued() tells what is left.
  * RANKCALL_ECLOSED. */
 int rk_conn_flush(struct rk_conn *conn);
 

@@ -24,30 +24,42 @@
 #define READ_TURN    ((size_t)1 << 20)     /* bytes read in one turn */
 #define CHECK_TURN   ((size_t)256 << 10)   /* bytes of JSON checked in one turn */
 
-/* The thread's scratch. Whoever reads takes it out and puts it back, so that a callback may read another connection. */
+/* The thread's scratch. Whoever reads takes it out and puts it back, so that a callback may read another connection.
+ * The key's only use is its destructor, which frees the scratch of a thread that ends. */
+static _Thread_local uint8_t *spare_scratch;
 static pthread_once_t scratch_once = PTHREAD_ONCE_INIT;
 static pthread_key_t scratch_key;
 
+static void free_scratch(void *slot)
+{
+    uint8_t **ended = slot;
+
+    free(*ended);
+    *ended = NULL;
+}
+
 static void make_scratch_key(void)
 {
-    (void)pthread_key_create(&scratch_key, free);
+    (void)pthread_key_create(&scratch_key, free_scratch);
 }
 
 static uint8_t *take_scratch(void)
 {
-    uint8_t *scratch;
+    uint8_t *scratch = spare_scratch;
 
-    pthread_once(&scratch_once, make_scratch_key);
-    scratch = pthread_getspecific(scratch_key);
+    spare_scratch = NULL;
     if (scratch)
-        (void)pthread_setspecific(scratch_key, NULL);
-    return scratch ? scratch : malloc(SCRATCH_SIZE);
+        return scratch;
+    pthread_once(&scratch_once, make_scratch_key);
+    return pthread_setspecific(scratch_key, &spare_scratch) ? NULL : malloc(SCRATCH_SIZE);
 }
 
 static void put_scratch(uint8_t *scratch)
 {
-    if (pthread_getspecific(scratch_key) || pthread_setspecific(scratch_key, scratch))
+    if (spare_scratch)
         free(scratch);
+    else
+        spare_scratch = scratch;
 }
 
 static void free_head(struct rk_reading *reading)
@@ -70,7 +82,8 @@ void rk_reading_clear(struct rk_reading *reading)
 {
     free_head(reading);
     free(reading->bytes);
-    rk_json_check_free(reading->check);
+    if (reading->check)
+        rk_json_check_free(reading->check);
     rankcall_payload_free(reading->payload);
     reading->bytes = NULL;
     reading->check = NULL;
@@ -320,20 +333,30 @@ static size_t direct_size(const struct rk_reading *reading)
     return left < READ_TURN ? (size_t)left : READ_TURN;
 }
 
+/* One system call: `direct` bytes to the pending payload, then `behind` bytes to the scratch. Most often it is the
+ * scratch alone, which needs none of readv's lists. */
+static ssize_t receive(const struct rk_conn *conn, size_t direct, uint8_t *scratch, size_t behind)
+{
+    struct iovec pieces[2];
+
+    if (direct == 0)
+        return recv(conn->fd, scratch, behind, MSG_DONTWAIT);
+    pieces[0] = (struct iovec){conn->reading.bytes + conn->reading.done, direct};
+    pieces[1] = (struct iovec){scratch, behind};
+    return readv(conn->fd, pieces, 2);
+}
+
 /* Reads once. *drained: the socket had less than what was asked for. *got: how many bytes. */
 static int read_once(struct rk_conn *conn, uint8_t *scratch, size_t *got, bool *drained)
 {
     struct rk_reading *reading = &conn->reading;
     size_t direct = direct_size(reading), behind = 0;
-    struct iovec pieces[2];
     ssize_t result;
 
     if (direct == 0 || (reading->header.payload_size < LARGE && direct < READ_TURN))
         behind = SCRATCH_SIZE;
-    pieces[0] = (struct iovec){direct ? reading->bytes + reading->done : NULL, direct};
-    pieces[1] = (struct iovec){scratch, behind};
     do
-        result = readv(conn->fd, pieces, 2);
+        result = receive(conn, direct, scratch, behind);
     while (result < 0 && errno == EINTR);
     if (result == 0)
         return closed(conn, "closed");

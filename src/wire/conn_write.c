@@ -13,7 +13,8 @@
 #include "base/error.h"
 #include "wire/conn_internal.h"
 
-#define SMALL_BLOCK ((size_t)4 << 10)  /* the first of a queue: most answers are one small frame */
+#define TINY_BLOCK  ((size_t)944)      /* the first of a queue: most frames are alone and small */
+#define SMALL_BLOCK ((size_t)4 << 10)  /* the first of a queue whose frame is larger */
 #define BLOCK       ((size_t)64 << 10) /* the others */
 #define COPY_CAP    ((size_t)32 << 10) /* a payload up to this is copied */
 #define TURN        ((size_t)8 << 20)  /* bytes written in one turn, lest a fast reader holds the thread */
@@ -30,6 +31,9 @@ struct rk_block {
     size_t cap;                       /* of `bytes`; 0 where they are elsewhere */
     uint8_t bytes[];
 };
+
+/* glibc's malloc() keeps blocks up to about this size at hand for the thread. */
+_Static_assert(sizeof(struct rk_block) + TINY_BLOCK <= 1024, "a tiny block costs no search");
 
 static void free_block(struct rk_block *block)
 {
@@ -84,7 +88,7 @@ uint8_t *rk_conn_reserve(struct rk_conn *conn, size_t size)
 {
     struct rk_writing *writing = &conn->writing;
     struct rk_block *last = writing->last;
-    size_t cap = last || size > SMALL_BLOCK ? BLOCK : SMALL_BLOCK;
+    size_t cap = last || size > SMALL_BLOCK ? BLOCK : size > TINY_BLOCK ? SMALL_BLOCK : TINY_BLOCK;
 
     if (last && last->own.iov_len + size <= last->cap)
         return last->bytes + last->own.iov_len;
@@ -224,6 +228,15 @@ static size_t collect(const struct rk_writing *writing, struct iovec iov[PIECES]
     return count;
 }
 
+static ssize_t write_pieces(const struct rk_conn *conn, int flags)
+{
+    struct iovec iov[PIECES];
+    struct msghdr message = {.msg_iov = iov};
+
+    message.msg_iovlen = collect(&conn->writing, iov);
+    return sendmsg(conn->fd, &message, flags);
+}
+
 /* Marks bytes of the first block as written; returns those that were beyond it. */
 static size_t advance_block(struct rk_block *block, size_t written)
 {
@@ -266,19 +279,29 @@ static int write_failed(struct rk_conn *conn)
     return closed();
 }
 
+/* One system call. A piece that is alone, as the frame of most calls, needs none of sendmsg's lists. */
+static ssize_t write_once(const struct rk_conn *conn)
+{
+    const int flags = MSG_NOSIGNAL | MSG_DONTWAIT;
+    const struct rk_block *first = conn->writing.first;
+
+    if (!first->next && first->piece + 1 == first->piece_count) {
+        const struct iovec *piece = &first->pieces[first->piece];
+
+        return send(conn->fd, (uint8_t *)piece->iov_base + first->offset, piece->iov_len - first->offset, flags);
+    }
+    return write_pieces(conn, flags);
+}
+
 int rk_conn_flush(struct rk_conn *conn)
 {
-    struct iovec iov[PIECES];
-    struct msghdr message = {.msg_iov = iov};
     size_t total = 0;
 
     if (conn->writing.failed)
         return closed();
     while (conn->writing.queued > 0 && total < TURN) {
-        ssize_t written;
+        ssize_t written = write_once(conn);
 
-        message.msg_iovlen = collect(&conn->writing, iov);
-        written = sendmsg(conn->fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT);
         if (written < 0 && errno == EINTR)
             continue;
         if (written < 0)

@@ -78,7 +78,7 @@ static int on_value(struct rk_json_check *check, unsigned char byte)
     if (byte != '-' && !rk_json_is_digit(byte))
         return rk_json_expected(check, "a value");
     check->state = byte == '-' ? MINUS : byte == '0' ? ZERO : DIGITS;
-    return RANKCALL_OK;
+    return check->state == DIGITS ? rk_json_take_digits(check) : RANKCALL_OK;
 }
 
 static int on_top(struct rk_json_check *check, unsigned char byte)
@@ -152,7 +152,7 @@ static int on_literal(struct rk_json_check *check, unsigned char byte)
 }
 
 struct state_entry {
-    rk_json_take take; /* NULL: rk_json_in_string */
+    rk_json_take take;
     const char *where; /* for "the text ends ..." */
 };
 
@@ -165,7 +165,7 @@ static const struct state_entry states[STATES] = {
     [COLON] = {on_colon, "after a key"},
     [AFTER] = {on_after, "within an array or object"},
     [DONE] = {on_done, ""},
-    [STRING] = {NULL, "within a string"},
+    [STRING] = {rk_json_in_string, "within a string"},
     [ESCAPE] = {rk_json_on_escape, "within a string"},
     [HEX] = {rk_json_on_hex, "within a string"},
     [LOW_SLASH] = {rk_json_on_low_slash, "within a string"},
@@ -194,12 +194,9 @@ static int finish(struct rk_json_check *check)
 
 int rk_json_check_step(struct rk_json_check *check, size_t budget)
 {
-    size_t limit = check->size - check->at > budget ? check->at + budget : check->size;
-
-    for (; check->at < limit; check->at++) {
-        rk_json_take take = states[check->state].take;
-        unsigned char byte = (unsigned char)check->text[check->at];
-        int code = take ? take(check, byte) : rk_json_in_string(check, byte, limit);
+    check->limit = check->size - check->at > budget ? check->at + budget : check->size;
+    for (; check->at < check->limit; check->at++) {
+        int code = states[check->state].take(check, (unsigned char)check->text[check->at]);
 
         if (code)
             return code;

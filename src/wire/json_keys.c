@@ -30,7 +30,7 @@ static uint64_t rotate(uint64_t value, int bits)
     return value << bits | value >> (64 - bits);
 }
 
-static void mix(uint64_t v[4])
+static inline void mix(uint64_t v[4])
 {
     v[0] += v[1];
     v[1] = rotate(v[1], 13) ^ v[0];
@@ -62,12 +62,14 @@ void rk_key_begin(struct rk_key_hash *hash)
     hash->size = 0;
 }
 
-void rk_key_feed(struct rk_key_hash *hash, unsigned char byte)
+void rk_key_feed(struct rk_key_hash *hash, const char *bytes, size_t size)
 {
-    hash->word |= (uint64_t)byte << (8 * (hash->size & 7));
-    if ((++hash->size & 7) == 0) {
-        take_word(hash, hash->word);
-        hash->word = 0;
+    for (size_t i = 0; i < size; i++) {
+        hash->word |= (uint64_t)(unsigned char)bytes[i] << (8 * (hash->size & 7));
+        if ((++hash->size & 7) == 0) {
+            take_word(hash, hash->word);
+            hash->word = 0;
+        }
     }
 }
 
@@ -99,7 +101,8 @@ void rk_keys_begin(struct rk_keys *keys)
 
 void rk_keys_end(struct rk_keys *keys)
 {
-    free(keys->table);
+    if (keys->table)
+        free(keys->table);
     rk_keys_begin(keys);
 }
 

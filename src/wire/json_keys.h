@@ -31,7 +31,7 @@ struct rk_keys {
 
 /* Hashing the bytes of a key after unescaping. */
 void rk_key_begin(struct rk_key_hash *hash);
-void rk_key_feed(struct rk_key_hash *hash, unsigned char byte);
+void rk_key_feed(struct rk_key_hash *hash, const char *bytes, size_t size);
 struct rk_key rk_key_end(struct rk_key_hash *hash);
 
 enum rk_key_result { RK_KEY_NEW, RK_KEY_DUPLICATE, RK_KEY_NO_MEMORY };

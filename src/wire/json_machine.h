@@ -4,7 +4,8 @@
 /* The JSON check inside: a machine that takes one byte at a time and so can stop after any.
  *
  * Each state has a function that takes a byte which may stand there, or says what should. A number ends with the byte
- * behind it, which its functions hand on to rk_json_after_number. */
+ * behind it, which its functions hand on to rk_json_after_number. Functions that take long runs (plain text, digits)
+ * take all of one that lies before the limit, for speed. */
 
 #ifndef RK_WIRE_JSON_MACHINE_H
 #define RK_WIRE_JSON_MACHINE_H
@@ -46,6 +47,7 @@ enum rk_json_state {
 struct rk_json_check {
     const char *text;
     size_t size, at;
+    size_t limit;     /* of the bytes that this step looks at */
     bool object_only; /* the top-level value must be an object */
     unsigned depth, depth_cap;
     enum rk_json_state state;
@@ -77,8 +79,7 @@ int rk_json_after_number(struct rk_json_check *check, unsigned char byte);
 
 int rk_json_begin_string(struct rk_json_check *check, bool key);
 
-/* One byte, and all plain ones right behind it that lie before `limit`. */
-int rk_json_in_string(struct rk_json_check *check, unsigned char byte, size_t limit);
+int rk_json_in_string(struct rk_json_check *check, unsigned char byte);
 
 int rk_json_on_escape(struct rk_json_check *check, unsigned char byte);
 int rk_json_on_hex(struct rk_json_check *check, unsigned char byte);
@@ -86,6 +87,9 @@ int rk_json_on_low_slash(struct rk_json_check *check, unsigned char byte);
 int rk_json_on_low_u(struct rk_json_check *check, unsigned char byte);
 
 /* ---- Numbers: after '-', after a leading 0, within the whole part, and so on ---- */
+
+/* The digits behind this one: within a whole part not after a leading 0, within a fraction or an exponent. */
+int rk_json_take_digits(struct rk_json_check *check);
 
 int rk_json_on_minus(struct rk_json_check *check, unsigned char byte);
 int rk_json_on_zero(struct rk_json_check *check, unsigned char byte);

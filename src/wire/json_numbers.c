@@ -6,6 +6,13 @@
 #include "base/error.h"
 #include "wire/json_machine.h"
 
+int rk_json_take_digits(struct rk_json_check *check)
+{
+    while (check->at + 1 < check->limit && rk_json_is_digit((unsigned char)check->text[check->at + 1]))
+        check->at++;
+    return RANKCALL_OK;
+}
+
 int rk_json_on_minus(struct rk_json_check *check, unsigned char byte)
 {
     if (!rk_json_is_digit(byte))
@@ -28,19 +35,19 @@ int rk_json_on_zero(struct rk_json_check *check, unsigned char byte)
 
 int rk_json_on_digits(struct rk_json_check *check, unsigned char byte)
 {
-    return rk_json_is_digit(byte) ? RANKCALL_OK : rk_json_on_zero(check, byte);
+    return rk_json_is_digit(byte) ? rk_json_take_digits(check) : rk_json_on_zero(check, byte);
 }
 
 int rk_json_on_point(struct rk_json_check *check, unsigned char byte)
 {
     check->state = FRACTION;
-    return rk_json_is_digit(byte) ? RANKCALL_OK : rk_json_expected(check, "a digit after '.'");
+    return rk_json_is_digit(byte) ? rk_json_take_digits(check) : rk_json_expected(check, "a digit after '.'");
 }
 
 int rk_json_on_fraction(struct rk_json_check *check, unsigned char byte)
 {
     if (rk_json_is_digit(byte))
-        return RANKCALL_OK;
+        return rk_json_take_digits(check);
     if (byte != 'e' && byte != 'E')
         return rk_json_after_number(check, byte);
     check->state = EXPONENT;

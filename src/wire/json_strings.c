@@ -3,21 +3,11 @@
 
 /* The JSON check within strings: UTF-8, escapes, and keys that must not come twice. */
 
+#include <endian.h>
 #include <string.h>
 
 #include "base/error.h"
 #include "wire/json_machine.h"
-
-int rk_json_begin_string(struct rk_json_check *check, bool key)
-{
-    check->state = STRING;
-    check->in_key = key;
-    if (key) {
-        check->key_at = check->at + 1;
-        rk_key_begin(&check->hash);
-    }
-    return RANKCALL_OK;
-}
 
 static int duplicate(const struct rk_json_check *check)
 {
@@ -48,8 +38,67 @@ static bool is_plain(unsigned char byte)
     return byte >= ' ' && byte < 0x80 && byte != '"' && byte != '\\';
 }
 
-int rk_json_in_string(struct rk_json_check *check, unsigned char byte, size_t limit)
+#define EACH UINT64_C(0x0101010101010101)
+
+/* The highest bit of every byte that is below `value`, which is at most 0x80. Bits above the first such byte, counted
+ * from the lowest, may be wrong: it is where a subtraction borrows from the next. */
+static uint64_t below(uint64_t bytes, uint64_t value)
 {
+    return (bytes - value * EACH) & ~bytes & 0x80 * EACH;
+}
+
+/* The highest bit of the first of eight bytes that is not plain, and perhaps of later ones; 0 where all are. */
+static uint64_t special(uint64_t bytes)
+{
+    return (bytes & 0x80 * EACH) | below(bytes, ' ') | below(bytes ^ '"' * EACH, 1) | below(bytes ^ '\\' * EACH, 1);
+}
+
+/* How many plain bytes `text` begins with: eight at a time, the last ones one at a time. */
+static size_t plain_run(const char *text, size_t size)
+{
+    size_t run = 0;
+    uint64_t eight, found;
+
+    for (; size - run >= sizeof eight; run += sizeof eight) {
+        memcpy(&eight, text + run, sizeof eight);
+        if ((found = special(le64toh(eight))))
+            return run + (size_t)__builtin_ctzll(found) / 8;
+    }
+    while (run < size && is_plain((unsigned char)text[run]))
+        run++;
+    return run;
+}
+
+/* The plain bytes from here on, of which there is one at least. */
+static int take_run(struct rk_json_check *check)
+{
+    const char *text = check->text + check->at;
+    size_t size = plain_run(text, check->limit - check->at);
+
+    if (check->in_key)
+        rk_key_feed(&check->hash, text, size);
+    check->at += size - 1;
+    return RANKCALL_OK;
+}
+
+int rk_json_begin_string(struct rk_json_check *check, bool key)
+{
+    check->state = STRING;
+    check->in_key = key;
+    if (key) {
+        check->key_at = check->at + 1;
+        rk_key_begin(&check->hash);
+    }
+    if (check->at + 1 == check->limit || !is_plain((unsigned char)check->text[check->at + 1]))
+        return RANKCALL_OK;
+    check->at++;
+    return take_run(check);
+}
+
+int rk_json_in_string(struct rk_json_check *check, unsigned char byte)
+{
+    if (check->utf8.left == 0 && is_plain(byte))
+        return take_run(check);
     if (check->utf8.left == 0 && byte == '"')
         return end_string(check);
     if (check->utf8.left == 0 && byte == '\\') {
@@ -60,13 +109,8 @@ int rk_json_in_string(struct rk_json_check *check, unsigned char byte, size_t li
         return rk_json_expected(check, "control characters to be escaped");
     if (!rk_utf8_feed(&check->utf8, byte))
         return rk_json_expected(check, "valid UTF-8");
-    if (check->in_key) {
-        rk_key_feed(&check->hash, byte);
-        return RANKCALL_OK;
-    }
-    if (check->utf8.left == 0)
-        while (check->at + 1 < limit && is_plain((unsigned char)check->text[check->at + 1]))
-            check->at++;
+    if (check->in_key)
+        rk_key_feed(&check->hash, check->text + check->at, 1);
     return RANKCALL_OK;
 }
 
@@ -75,8 +119,8 @@ static void feed_point(struct rk_json_check *check, uint32_t point)
     unsigned char bytes[4];
     size_t size = rk_utf8_encode(point, bytes);
 
-    for (size_t i = 0; check->in_key && i < size; i++)
-        rk_key_feed(&check->hash, bytes[i]);
+    if (check->in_key)
+        rk_key_feed(&check->hash, (const char *)bytes, size);
     check->state = STRING;
 }
 

@@ -10,22 +10,35 @@
 #include "base/error.h"
 #include "wire/payload_internal.h"
 
+#define AT_HAND 1024 /* bytes up to which glibc's malloc() keeps memory at hand for the thread */
+
+/* aligned_alloc() always searches; malloc() gives what is at hand, which is the last small payload's memory more often
+ * than not, and so aligned. */
 void *rk_payload_alloc(uint64_t size)
 {
     uint64_t rounded = rk_align(size ? size : 1, RK_PAYLOAD_ALIGN);
 
-    return rounded < size || rounded > PTRDIFF_MAX ? NULL : aligned_alloc(RK_PAYLOAD_ALIGN, rounded);
+    if (rounded < size || rounded > PTRDIFF_MAX)
+        return NULL;
+    if (rounded <= AT_HAND) {
+        void *memory = malloc(rounded);
+
+        if ((uintptr_t)memory % RK_PAYLOAD_ALIGN == 0)
+            return memory;
+        free(memory);
+    }
+    return aligned_alloc(RK_PAYLOAD_ALIGN, rounded);
 }
 
 struct rankcall_payload *rankcall_payload_new(void)
 {
-    struct rankcall_payload *payload = calloc(1, sizeof *payload);
+    struct rankcall_payload *payload = malloc(sizeof *payload); /* faster than calloc(): see rk_calls_add */
 
     if (!payload) {
         rk_error(RANKCALL_EINTERNAL, "payload: memory is out");
         return NULL;
     }
-    atomic_init(&payload->references, 1);
+    *payload = (struct rankcall_payload){.references = 1};
     return payload;
 }
 
@@ -85,7 +98,8 @@ void rk_payload_drop_text(struct rankcall_payload *payload)
 
 void rk_payload_drop_view(struct rankcall_payload *payload)
 {
-    cJSON_Delete(payload->view);
+    if (payload->view)
+        cJSON_Delete(payload->view);
     payload->view = NULL;
     for (struct rk_doubles *one = payload->doubles; one; one = one->next)
         one->source = NULL;
@@ -112,12 +126,14 @@ void rankcall_payload_free(struct rankcall_payload *payload)
     free_attached(payload);
     rk_payload_drop_text(payload);
     rk_payload_drop_view(payload);
-    cJSON_Delete(payload->members);
+    if (payload->members)
+        cJSON_Delete(payload->members);
     for (struct rk_doubles *next, *one = payload->doubles; one; one = next) {
         next = one->next;
         free(one);
     }
-    free(payload->pieces);
+    if (payload->pieces != &payload->one_piece)
+        free(payload->pieces);
     free(payload->wire);
     free(payload);
     errno = kept;

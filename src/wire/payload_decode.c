@@ -163,14 +163,13 @@ int rk_payload_decode(uint8_t *bytes, uint64_t size, struct rankcall_payload **o
     }
     payload->wire = bytes;
     payload->wire_size = payload->size = size;
-    payload->pieces = malloc(sizeof *payload->pieces);
-    code = payload->pieces ? decode(payload) : rk_error(RANKCALL_EINTERNAL, "payload: memory is out");
-    if (code) {
+    if ((code = decode(payload))) {
         payload->wire = NULL; /* stays the caller's */
         rankcall_payload_free(payload);
         return code;
     }
-    payload->pieces[0] = (struct iovec){bytes, size};
+    payload->one_piece = (struct iovec){bytes, size};
+    payload->pieces = &payload->one_piece;
     payload->piece_count = 1;
     *out = payload;
     return RANKCALL_OK;

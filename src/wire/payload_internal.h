@@ -45,8 +45,9 @@ struct rankcall_payload {
 
     uint8_t *wire;            /* received: everything; frozen: all up to the first attachment's data; NULL: size 0 */
     uint64_t wire_size, size; /* of `wire`, of the whole wire form */
-    struct iovec *pieces;
+    struct iovec *pieces;     /* malloc()ed, or `one_piece`: all that a payload without attachments has */
     size_t piece_count;
+    struct iovec one_piece;
 };
 
 /* Sets `text`. Errors: RANKCALL_EINTERNAL (memory), RANKCALL_ETOOLARGE. */

@@ -71,7 +71,9 @@ static void add_piece(struct rankcall_payload *payload, const void *bytes, uint6
 
 static int make_pieces(struct rankcall_payload *payload)
 {
-    payload->pieces = calloc(1 + 2 * payload->attached_count, sizeof *payload->pieces);
+    payload->pieces = &payload->one_piece;
+    if (payload->attached_count > 0)
+        payload->pieces = calloc(1 + 2 * payload->attached_count, sizeof *payload->pieces);
     if (!payload->pieces)
         return rk_error(RANKCALL_EINTERNAL, "payload: memory is out");
     payload->piece_count = 0;

@@ -56,8 +56,11 @@ bool rk_utf8_ok(const char *text, size_t size)
 {
     struct rk_utf8 utf8 = {0};
 
-    for (size_t i = 0; i < size; i++)
+    for (size_t i = 0; i < size; i++) {
+        if (utf8.left == 0 && text[i] > '\0' && text[i] < 0x7f)
+            continue;
         if (text[i] == '\0' || !rk_utf8_feed(&utf8, (unsigned char)text[i]))
             return false;
+    }
     return utf8.left == 0;
 }

@@ -141,6 +141,50 @@ static void stopping_after_any_byte_changes_nothing(void **state)
     rk_json_check_free(NULL);
 }
 
+/* Whole and byte by byte, which takes no runs: the same code and message. */
+static void check_both_ways(const char *text, size_t size)
+{
+    char message[200] = "";
+    int code = rk_json_check(text, size);
+
+    if (code)
+        snprintf(message, sizeof message, "%s", rankcall_last_error()->message);
+    assert_int_equal(check_in_steps(text, size, 1), code);
+    if (code)
+        assert_string_equal(rankcall_last_error()->message, message);
+}
+
+static void runs_of_plain_text_end_where_single_bytes_do(void **state)
+{
+    static const unsigned char edges[] = {0x00, 0x1f, ' ', '!', '"', '#', '[', '\\', ']', 0x7f, 0x80, 0xa0, 0xff};
+    char text[] = "{\"k\":\"aaaaaaaaaaaaaaaaaaaaaaaa\"}";
+
+    (void)state;
+    for (size_t at = 6; at < 20; at++)
+        for (int byte = 0; byte < 256; byte++)
+            for (size_t i = 0; i < COUNT(edges); i++) {
+                text[at] = (char)byte;
+                text[at + 1] = (char)edges[i];
+                check_both_ways(text, sizeof text - 1);
+                text[at] = text[at + 1] = 'a';
+            }
+}
+
+static void a_key_is_the_same_in_one_run_and_in_several(void **state)
+{
+    char text[80];
+
+    (void)state;
+    for (int size = 1; size <= 20; size++)
+        for (int escaped = 0; escaped < size; escaped++) {
+            snprintf(text, sizeof text, "{\"%.*s\":1,\"%.*s\\u006b%.*s\":2}", size, "kkkkkkkkkkkkkkkkkkkk", escaped,
+                     "kkkkkkkkkkkkkkkkkkkk", size - escaped - 1, "kkkkkkkkkkkkkkkkkkkk");
+            assert_fails(rk_json_check(text, strlen(text)), RANKCALL_EPAYLOAD, "duplicate key");
+            text[2 + size / 2] = 'j';
+            assert_ok(rk_json_check(text, strlen(text)));
+        }
+}
+
 static void a_check_given_up_halfway_leaves_nothing_behind(void **state)
 {
     static const char text[] = "{\"a\":{\"0\":0,\"1\":0,\"2\":0,\"3\":0,\"4\":0,\"5\":0,\"6\":0,\"7\":{\"b\":[";
@@ -383,6 +427,8 @@ static void doubles_have_a_point_whatever_the_locale(void **state)
 
 UNIT_MAIN(cmocka_unit_test(what_rfc_8259_allows_is_taken), cmocka_unit_test(anything_else_is_refused_with_the_byte),
           cmocka_unit_test(stopping_after_any_byte_changes_nothing),
+          cmocka_unit_test(runs_of_plain_text_end_where_single_bytes_do),
+          cmocka_unit_test(a_key_is_the_same_in_one_run_and_in_several),
           cmocka_unit_test(a_check_given_up_halfway_leaves_nothing_behind),
           cmocka_unit_test(every_cut_of_a_good_text_is_refused), cmocka_unit_test(nesting_is_limited_to_64),
           cmocka_unit_test(duplicates_are_found_among_many_keys), cmocka_unit_test(a_value_alone_may_be_of_any_type),
