@@ -237,6 +237,8 @@ static int add_worker(const struct rk_run_values *values, const char *program, s
                    "--launcher", plan->launcher, NULL);
     if (!code && values->queue)
         code = add_option(plan, "--queue", own(plan, "%d", values->queue));
+    if (!code && values->restarts != RK_RESTARTS)
+        code = add_option(plan, "--restarts", own(plan, "%d", values->restarts));
     if (!code && values->payload_cap)
         code = add_option(plan, "--payload-cap", own(plan, "%llu", (unsigned long long)values->payload_cap));
     if (!code && values->setup)
@@ -250,10 +252,26 @@ static int add_worker(const struct rk_run_values *values, const char *program, s
     return code;
 }
 
+/* mpirun's arguments that may bring other machines in. */
+static bool names_hosts(const struct rk_list *arguments)
+{
+    for (size_t i = 0; i < arguments->count; i++)
+        if (strstr(arguments->items[i], "host"))
+            return true;
+    return false;
+}
+
+bool rk_plan_recovers(const struct rk_run_values *values)
+{
+    return values->restarts > 0 && values->ranks > 1 && !has_allocation() && !names_hosts(&values->launcher_arguments);
+}
+
 static int add_mpirun(const struct rk_run_values *values, const char *mpirun, struct rk_plan *plan)
 {
     const char *ranks = own(plan, "%d", values->ranks);
     int code = ranks ? add(plan, mpirun, "-n", ranks, "--bind-to", "none", "--tag-output", NULL) : RANKCALL_EINTERNAL;
+    if (!code && rk_plan_recovers(values)) /* then a rank's death is not the others' */
+        code = add(plan, "--enable-recovery", plan->line >= 5 ? "--with-ft" : NULL, "ulfm", NULL);
     for (size_t i = 0; !code && i < values->launcher_arguments.count; i++)
         code = add(plan, values->launcher_arguments.items[i], NULL);
     return code;

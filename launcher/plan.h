@@ -17,6 +17,7 @@ struct rk_run_values {
     int ranks;
     const char *name, *socket, *setup;
     int queue;            /* 0: the worker's default */
+    int restarts;         /* how often in an hour dead ranks are replaced */
     uint64_t payload_cap; /* 0: the worker's default */
     struct rk_list launcher_arguments;
     double timeout;
@@ -35,6 +36,12 @@ struct rk_plan {
     struct rk_list environment; /* NAME=VALUE, ended by NULL */
     struct rk_list owned;       /* what the lists point to */
 };
+
+#define RK_RESTARTS 10 /* unless chosen; the worker's default, too */
+
+/* Whether mpirun is asked to let the job live on without a rank that dies, so that the rest can have it replaced: on
+ * this machine alone. */
+bool rk_plan_recovers(const struct rk_run_values *values);
 
 /* Checks what can be checked before anything is started, and makes the line.
  * Errors: RANKCALL_EINVAL, RANKCALL_EPAYLOAD (setup), RANKCALL_EEXIST (a live job), RANKCALL_ELAUNCH, RANKCALL_ESYSTEM.

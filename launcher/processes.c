@@ -185,6 +185,16 @@ static bool is_below(const struct process *list, size_t count, pid_t parent)
     return false;
 }
 
+size_t rk_processes_children(const struct rk_processes *processes)
+{
+    struct process *list;
+    size_t count = read_all(processes->mpirun, &list), children = 0;
+    for (size_t i = 0; i < count; i++)
+        children += list[i].below;
+    free(list);
+    return children;
+}
+
 size_t rk_processes_list(pid_t root, pid_t **pids)
 {
     struct process *list;

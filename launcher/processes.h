@@ -25,6 +25,9 @@ void rk_processes_adopt(void);
  * process dies. Errors: RANKCALL_ELAUNCH. */
 int rk_processes_start(struct rk_processes *processes, char *const argv[], char *const environment[]);
 
+/* How many children mpirun has: the ranks, once it has started them all. */
+size_t rk_processes_children(const struct rk_processes *processes);
+
 /* Reaps what has ended. Returns true when mpirun is among it. */
 bool rk_processes_reap(struct rk_processes *processes);
 

@@ -58,7 +58,7 @@ static int start(struct rk_run_values *values)
 
 static int run(int argc, char **argv)
 {
-    struct rk_run_values values = {.ranks = 1, .timeout = START_TIMEOUT};
+    struct rk_run_values values = {.ranks = 1, .timeout = START_TIMEOUT, .restarts = RK_RESTARTS};
     int status, at = rk_options_parse(&rk_command_run, argc, argv, &values, &status);
     if (at >= 0) {
         values.program = argv + at;
@@ -80,6 +80,8 @@ static const struct rk_option options[] = {
      "calls that may wait; further ones are answered \"busy\""},
     {"payload-cap", 0, "SIZE", RK_OPTION_SIZE, offsetof(struct rk_run_values, payload_cap),
      "the largest payload, result or event (default: 1G)"},
+    {"restarts", 0, "N", RK_OPTION_NUMBER, offsetof(struct rk_run_values, restarts),
+     "how often in an hour ranks that died are replaced (default: 10);\n0: a rank's death ends the job"},
     {"launcher-arg", 0, "ARG", RK_OPTION_LIST, offsetof(struct rk_run_values, launcher_arguments),
      "a further argument for mpirun; may be repeated"},
     {"timeout", 't', "SECONDS", RK_OPTION_SECONDS, offsetof(struct rk_run_values, timeout),

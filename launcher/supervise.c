@@ -32,6 +32,8 @@
 #define STOP_US      12000000 /* how long a job may take to end after its drain time */
 #define END_US       10000000 /* how long mpirun may take to end after rank 0 has gone, or setup failed */
 #define TERMINATE_US 3000000  /* how long mpirun may take to end its ranks */
+#define REGROUP_US   60000000 /* how long the other ranks may take to replace rank 0 */
+#define CENSUS_US    250000   /* how often ranks are counted during the start */
 #define HINT_US      10000000 /* when to say what a start waits for */
 #define START        1800.0   /* seconds until READY, if not chosen */
 
@@ -39,7 +41,8 @@ enum stage {
     STARTING, /* rank 0 has not connected */
     SETTING_UP,
     READY,
-    STOPPING, /* it is on its way out: asked, or rank 0 has gone */
+    REGROUPING, /* rank 0 has gone, and the others may replace it */
+    STOPPING,   /* it is on its way out: asked, or rank 0 has gone */
     KILLING,
 };
 
@@ -53,7 +56,8 @@ struct life {
     bool asked;      /* to stop, by this process */
     int interrupted; /* the signal that asked for the end; 0 */
     int killed;      /* the signal that asked for the end at once; 0 */
-    int64_t begun_us, deadline_us;
+    int64_t begun_us, deadline_us, census_us;
+    size_t children;              /* of mpirun, most that were seen */
     struct rankcall_error *error; /* why the job failed, once that is known */
     int signals, listener, supervisor, parent;
     struct rankcall_runner *runner;
@@ -127,6 +131,7 @@ static void deadline_passed(struct life *life)
         rk_processes_signal_all(&life->processes, SIGKILL, false);
         enter(life, KILLING, TERMINATE_US);
         return;
+    case REGROUPING: rk_error(RANKCALL_EJOBDIED, "rank 0 is gone, and no other took its place"); break;
     case READY: return;
     }
     blame(life);
@@ -225,7 +230,12 @@ static void on_connection(struct life *life)
         rk_fd_close(&fd);
         return;
     }
-    stop_listening(life);
+    if (life->runner) {
+        rk_fd_close(&fd);
+        return;
+    }
+    if (!rk_plan_recovers(life->values))
+        stop_listening(life); /* else another process may become rank 0 */
     int code = rk_runner_attach(fd, &life->runner);
     if (!code)
         code = rk_runner_ask_status(life->runner, true, &life->ready);
@@ -233,6 +243,8 @@ static void on_connection(struct life *life)
         setup_failed(life, code);
     else if (life->stage == STARTING)
         life->stage = SETTING_UP;
+    else if (life->stage == REGROUPING)
+        enter(life, READY, -1);
 }
 
 /* Takes a question's answer; false while there is none. */
@@ -288,11 +300,29 @@ static void on_job(struct life *life)
         return;
     rankcall_runner_free(life->runner);
     life->runner = NULL;
-    if (life->stage < STOPPING)
+    if (life->stage == READY && rk_plan_recovers(life->values))
+        enter(life, REGROUPING, REGROUP_US);
+    else if (life->stage < STOPPING)
         enter(life, STOPPING, END_US);
 }
 
 /* ---- The loop ---- */
+
+/* A rank that dies before rank 0 knows of it: nobody else would notice, since mpirun lets the others live. */
+static void count_ranks(struct life *life)
+{
+    if (life->stage >= READY || !rk_plan_recovers(life->values) || rk_now_us() < life->census_us)
+        return;
+    size_t children = rk_processes_children(&life->processes);
+    life->census_us = rk_now_us() + CENSUS_US;
+    if (children < life->children && life->stage == STARTING) {
+        rk_error(RANKCALL_ELAUNCH, "a rank ended before the job was READY");
+        blame(life);
+        terminate_job(life);
+    }
+    if (children > life->children)
+        life->children = children;
+}
 
 static void say_hint(struct life *life)
 {
@@ -310,6 +340,8 @@ static int patience_ms(const struct life *life)
     int64_t until = life->deadline_us;
     if (!life->hinted && (until < 0 || life->begun_us + HINT_US < until))
         until = life->begun_us + HINT_US;
+    if (life->stage == STARTING && rk_plan_recovers(life->values) && (until < 0 || life->census_us < until))
+        until = life->census_us;
     if (until < 0)
         return -1;
     int64_t left = until - rk_now_us();
@@ -342,6 +374,7 @@ static void dispatch(struct life *life, const struct pollfd fds[SLOTS])
         supervisor_gone(life);
     if (life->deadline_us >= 0 && rk_now_us() >= life->deadline_us)
         deadline_passed(life);
+    count_ranks(life);
     if (!life->hinted && rk_now_us() >= life->begun_us + HINT_US)
         say_hint(life);
 }
@@ -420,7 +453,9 @@ static int begin(struct life *life)
 static void judge(struct life *life)
 {
     char *last = rk_relay_last(&life->relay);
-    int code = rk_verdict(life->processes.wait_status, last ? last : "", life->was_ready);
+    bool lost =
+        rk_plan_recovers(life->values) && !access(life->plan->launcher, F_OK); /* rank 0 removes it in the end */
+    int code = rk_verdict(life->processes.wait_status, last ? last : "", life->was_ready, lost);
     if (code && life->interrupted && !life->was_ready)
         life->killed = life->interrupted;
     else if (code)

@@ -41,6 +41,24 @@ static bool find_status(const char *last, struct account *account)
            sscanf(code, "Exit code: %d", &account->number) == 1;
 }
 
+/* "rank 2 (pid 123) on HOST was killed by signal 9 (Killed)", as the other ranks tell it */
+static bool find_death(const char *last, struct account *account)
+{
+    const char *line = strstr(last, "(pid ");
+    while (line && line > last && line[-1] != '\n')
+        line--;
+    line = line ? strstr(line, "rank ") : NULL;
+    account->signal = true;
+    if (!line)
+        return false;
+    if (sscanf(line, "rank %d (pid %*d) on %127s was killed by signal %d", &account->rank, account->host,
+               &account->number) == 3)
+        return true;
+    account->signal = false;
+    return sscanf(line, "rank %d (pid %*d) on %127s ended with exit status %d", &account->rank, account->host,
+                  &account->number) == 3;
+}
+
 static int blame_rank(int code, const struct account *account, const char *lead)
 {
     char text[160];
@@ -64,19 +82,21 @@ static int blame_mpirun(int code, int wait_status, const char *lead)
     return rk_error(code, "%smpirun ended with status %d", lead, status);
 }
 
-int rk_verdict(int wait_status, const char *last, bool was_ready)
+int rk_verdict(int wait_status, const char *last, bool was_ready, bool lost)
 {
     struct account account;
     int status = WIFEXITED(wait_status) ? WEXITSTATUS(wait_status) : -1;
     int code = was_ready ? RANKCALL_EJOBDIED : RANKCALL_ELAUNCH;
     const char *lead = was_ready ? "" : too_early;
-    if (status == 0)
+    if (status == 0 && !lost)
         return was_ready ? RANKCALL_OK : rk_error(code, "%sis the program a rankcall worker?", lead);
     if (was_ready && status == rankcall_code_exit_status(RANKCALL_EWEDGED))
         return rk_error(RANKCALL_EWEDGED, "ranks did not come back and were killed");
     if (!was_ready && status == rankcall_code_exit_status(RANKCALL_EEXIST))
         return rk_error(RANKCALL_EEXIST, "another live job has taken its place meanwhile");
-    if (find_signal(last, &account) || find_status(last, &account))
+    if (find_death(last, &account) || find_signal(last, &account) || find_status(last, &account))
         return blame_rank(code, &account, lead);
+    if (status == 0)
+        return rk_error(code, "%sall ranks have ended", lead);
     return blame_mpirun(code, wait_status, lead);
 }

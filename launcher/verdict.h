@@ -9,7 +9,8 @@
 #include <stdbool.h>
 
 /* Returns RANKCALL_OK for the orderly end of a job that was READY, else a code, with the rank and host that mpirun
- * names where it does. `wait_status`: mpirun's, as waitpid gives it; `last`: the last lines of its output. */
-int rk_verdict(int wait_status, const char *last, bool was_ready);
+ * names where it does. `wait_status`: mpirun's, as waitpid gives it; `last`: the last lines of its output. `lost`: the
+ * ranks did not say goodbye, whatever mpirun thinks of that. */
+int rk_verdict(int wait_status, const char *last, bool was_ready, bool lost);
 
 #endif

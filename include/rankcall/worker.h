@@ -59,6 +59,10 @@ struct rankcall_worker {
     int (*setup)(struct rankcall_context *context, const struct rankcall_payload *args);
     /* Called once on every rank whose setup succeeded, after the last call. May be NULL. */
     void (*teardown)(struct rankcall_context *context);
+    /* Called on the ranks that lived on when another has died and was replaced, while the replacement runs setup: the
+     * place to make anew what was bound to the old communicators; rankcall_comm gives the new one. May be NULL. Returns
+     * 0, or ends the job. */
+    int (*regroup)(struct rankcall_context *context);
 };
 
 /* Runs the SPMD program: initialises MPI with MPI_THREAD_MULTIPLE (unless that was done), runs setup, serves calls

@@ -97,17 +97,29 @@ static void send_result(struct rk_frontend *frontend, struct rk_job_call *call)
     rk_client_dirty(client);
 }
 
-void rk_call_returned(struct rk_frontend *frontend)
+/* The ranks are done with the call that ran. */
+static void finish(struct rk_frontend *frontend)
 {
     struct rk_job_call *call = frontend->running;
-    if (!call->ended)
-        send_result(frontend, call);
     frontend->running = NULL;
     rankcall_payload_free(frontend->result);
     frontend->result = NULL;
     forget_client(call);
     rk_queue_release(&frontend->queue, call->bytes);
     call_free(call);
+}
+
+void rk_call_lost(struct rk_frontend *frontend)
+{
+    if (frontend->running)
+        finish(frontend);
+}
+
+void rk_call_returned(struct rk_frontend *frontend)
+{
+    if (!frontend->running->ended)
+        send_result(frontend, frontend->running);
+    finish(frontend);
     rk_stop_check(frontend);
     rk_calls_dispatch(frontend);
 }

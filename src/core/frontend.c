@@ -10,6 +10,7 @@
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/error.h"
@@ -54,6 +55,8 @@ static bool notes_have_room(void *context)
 void rk_frontend_message(struct rk_frontend *frontend, enum rk_message_kind kind, uint64_t number, uint64_t sequence,
                          struct rankcall_payload *payload)
 {
+    if (rk_mesh_broken(frontend->context->mesh))
+        return;
     struct rk_note *note = calloc(1, sizeof *note);
     if (!note) {
         rk_log(RK_LOG_ERROR, "out of memory for an event");
@@ -62,7 +65,7 @@ void rk_frontend_message(struct rk_frontend *frontend, enum rk_message_kind kind
     note->envelope = (struct rk_envelope){.kind = kind, .number = number, .sequence = sequence};
     note->envelope.size = rk_payload_size(payload);
     note->payload = rk_payload_ref(payload);
-    rk_mesh_wait(frontend->context->mesh, notes_have_room, frontend);
+    rk_mesh_wait(frontend->context->mesh, notes_have_room, frontend); /* in a broken mesh it will be dropped */
     pthread_mutex_lock(&frontend->desk.lock);
     *frontend->desk.notes_end = note;
     frontend->desk.notes_end = &note->next;
@@ -81,6 +84,14 @@ void rk_frontend_done(struct rk_frontend *frontend, const struct rk_tally *tally
     fill(frontend);
     pthread_mutex_unlock(&frontend->desk.lock);
     rk_io_ring(frontend->context->mesh);
+}
+
+void rk_frontend_release_mesh(struct rk_frontend *frontend)
+{
+    const struct timespec nap = {.tv_nsec = RK_NAP_MIN_US * 1000};
+    while (!atomic_load(&frontend->desk.away))
+        nanosleep(&nap, NULL);
+    atomic_store(&frontend->desk.taken, true);
 }
 
 /* ---- The IO thread's side ---- */
@@ -106,7 +117,7 @@ static void part_done(struct rk_frontend *frontend, enum rk_part part, uint64_t 
 static void setup_returned(struct rk_frontend *frontend, const struct rk_tally *tally)
 {
     rk_ledger_expect(frontend->ledger, tally->messages);
-    while (!rk_ledger_complete(frontend->ledger)) /* the errors are on their way */
+    while (!rk_ledger_complete(frontend->ledger) && !rk_mesh_broken(frontend->context->mesh)) /* on their way */
         rk_funnel_work(frontend);
     if (frontend->state == RK_JOB_STARTING)
         frontend->state = tally->failed ? RK_JOB_FAILED : RK_JOB_READY;
@@ -117,6 +128,35 @@ static void setup_returned(struct rk_frontend *frontend, const struct rk_tally *
     frontend->main_serves = true;
     rk_stop_check(frontend);
     rk_calls_dispatch(frontend);
+}
+
+static void bell_rang(evutil_socket_t fd, short events, void *context)
+{
+    struct rk_frontend *frontend = context;
+    (void)fd, (void)events;
+    rk_io_drain(frontend->context->mesh);
+    frontend->activity++;
+}
+
+static int watch_bell(struct rk_frontend *frontend)
+{
+    frontend->bell =
+        event_new(frontend->base, rk_io_bell_fd(frontend->context->mesh), EV_READ | EV_PERSIST, bell_rang, frontend);
+    if (!frontend->bell || event_add(frontend->bell, NULL))
+        return rk_error(RANKCALL_EINTERNAL, "out of memory");
+    return RANKCALL_OK;
+}
+
+/* Rank 0's main thread has put the mesh together again. */
+static void return_to_mesh(struct rk_frontend *frontend)
+{
+    frontend->away = false;
+    atomic_store(&frontend->desk.away, false);
+    atomic_store(&frontend->desk.taken, false);
+    if (watch_bell(frontend)) {
+        rk_log(RK_LOG_ERROR, "%s", rankcall_last_error()->message);
+        rk_mesh_abort(frontend->context->mesh, 1);
+    }
 }
 
 /* Takes what the main thread has put on the desk. */
@@ -138,11 +178,15 @@ static bool clear_desk(struct rk_frontend *frontend)
     desk->notes = NULL;
     desk->notes_end = &desk->notes;
     pthread_mutex_unlock(&desk->lock);
+    if (set_up && frontend->away)
+        return_to_mesh(frontend);
     if (set_up)
         setup_returned(frontend, &tally);
-    if (done) {
+    if (done && frontend->running) {
         frontend->result = result;
         part_done(frontend, RK_RANK_0, tally.messages);
+    } else if (done) { /* lost with its call */
+        rankcall_payload_free(result);
     }
     frontend->over = finish;
     return true;
@@ -172,6 +216,13 @@ static bool work(struct rk_frontend *frontend)
     uint64_t before = frontend->activity;
     look_at_clients(frontend);
     bool progress = clear_desk(frontend);
+    if (!frontend->away && rk_mesh_broken(frontend->context->mesh))
+        rk_deaths_take(frontend);
+    if (frontend->away) {
+        rk_funnel_drop(frontend);
+        rk_clients_flush(frontend);
+        return progress || frontend->activity != before;
+    }
     progress |= take_reports(frontend);
     progress |= rk_funnel_work(frontend);
     if (frontend->running && rk_ledger_complete(frontend->ledger))
@@ -210,9 +261,16 @@ static void prefer_latency(struct rk_frontend *frontend, bool on)
 static void doze(struct rk_frontend *frontend, int64_t nap_us)
 {
     struct timeval limit = {.tv_usec = (suseconds_t)nap_us};
+    if (frontend->away) { /* the main thread cannot ring */
+        event_add(frontend->look, &limit);
+        event_base_loop(frontend->base, EVLOOP_ONCE);
+        event_del(frontend->look);
+        return;
+    }
     rk_io_doze(frontend->context->mesh);
     rk_mesh_drive(frontend->context->mesh); /* what MPI keeps of our own answers must go before the sleep */
-    if (!atomic_load(&frontend->desk.filled) && !take_reports(frontend) && !rk_funnel_work(frontend)) {
+    if (!atomic_load(&frontend->desk.filled) && !rk_mesh_broken(frontend->context->mesh) && !take_reports(frontend) &&
+        !rk_funnel_work(frontend)) {
         if (frontend->running) /* messages of ranks may need a look to come through, see mesh/bell.c */
             event_add(frontend->look, &limit);
         prefer_latency(frontend, true);
@@ -248,19 +306,13 @@ static void *io_main(void *context)
         } else {
             doze(frontend, nap_us);
             nap_us = nap_us * 2 < nap_max_us ? nap_us * 2 : nap_max_us;
+            if (frontend->away)
+                nap_us = RK_AWAY_POLL_US;
         }
     }
     rk_listener_close(frontend); /* first: who hears that the job is gone may start the next one of its name */
     rk_clients_close(frontend);
     return NULL;
-}
-
-static void bell_rang(evutil_socket_t fd, short events, void *context)
-{
-    struct rk_frontend *frontend = context;
-    (void)fd, (void)events;
-    rk_io_drain(frontend->context->mesh);
-    frontend->activity++;
 }
 
 static void signalled(evutil_socket_t number, short events, void *context)
@@ -272,7 +324,6 @@ static void signalled(evutil_socket_t number, short events, void *context)
      * goes first. */
     rk_listener_close(frontend);
     rk_log(RK_LOG_INFO, "%s: stopping", strsignal((int)number));
-    rk_stop_report_death(frontend);
     rk_stop_begin(frontend, 0, RK_STOP_GRACE_S * 1000000);
 }
 
@@ -286,17 +337,14 @@ static int make_events(struct rk_frontend *frontend)
     }
     if (!frontend->base)
         return rk_error(RANKCALL_EINTERNAL, "cannot make an event loop");
-    frontend->bell =
-        event_new(frontend->base, rk_io_bell_fd(frontend->context->mesh), EV_READ | EV_PERSIST, bell_rang, frontend);
     frontend->look = evtimer_new(frontend->base, looked, NULL);
     frontend->signals[0] = evsignal_new(frontend->base, SIGTERM, signalled, frontend);
     frontend->signals[1] = evsignal_new(frontend->base, SIGINT, signalled, frontend);
-    if (!frontend->bell || !frontend->look || !frontend->signals[0] || !frontend->signals[1])
+    if (!frontend->look || !frontend->signals[0] || !frontend->signals[1])
         return rk_error(RANKCALL_EINTERNAL, "out of memory");
-    event_add(frontend->bell, NULL);
     event_add(frontend->signals[0], NULL);
     event_add(frontend->signals[1], NULL);
-    return RANKCALL_OK;
+    return watch_bell(frontend);
 }
 
 static void free_event(struct event *event)
@@ -311,6 +359,7 @@ static void frontend_free(struct rk_frontend *frontend)
     rk_stop_cleanup(frontend);
     free_event(frontend->bell);
     free_event(frontend->look);
+    free_event(frontend->regroup_timer);
     free_event(frontend->signals[0]);
     free_event(frontend->signals[1]);
     if (frontend->base)

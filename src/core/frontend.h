@@ -14,11 +14,15 @@ struct rk_frontend;
 /* Listens and starts the thread; setup may still be under way. Errors: those of rk_path_listen. */
 int rk_frontend_start(struct rankcall_context *context, struct rk_frontend **out);
 
-/* After setup's tally: READY, or failed (then the job only tells those who wait, and ends by rk_frontend_finish). */
+/* After setup's tally, or that of a regroup: READY, or failed (then the job only tells those who wait, and ends by
+ * rk_frontend_finish). */
 void rk_frontend_set_up(struct rk_frontend *frontend, const struct rk_tally *tally);
 
 /* The payload of what rk_mesh_await has heard. Ownership: the frontend's; NULL for a stop. */
 struct rankcall_payload *rk_frontend_args(struct rk_frontend *frontend);
+
+/* Waits until the frontend keeps off the broken mesh, which it does until rk_frontend_set_up. */
+void rk_frontend_release_mesh(struct rk_frontend *frontend);
 
 /* Whether the running call is to be left at the next checkpoint. */
 bool rk_frontend_cancelled(struct rk_frontend *frontend);

@@ -110,18 +110,29 @@ static void send_note(struct rk_frontend *frontend, struct rk_note *note)
     }
 }
 
-static bool take_note(struct rk_frontend *frontend)
+static struct rk_note *next_note(struct rk_frontend *frontend)
 {
     struct rk_note *note = frontend->notes;
-    if (!note || client_is_slow(frontend))
-        return false;
     frontend->notes = note->next;
     if (!frontend->notes)
         frontend->notes_end = &frontend->notes;
-    send_note(frontend, note);
+    return note;
+}
+
+static void note_free(struct rk_frontend *frontend, struct rk_note *note)
+{
     atomic_fetch_sub(&frontend->desk.notes_bytes, note->envelope.size + sizeof *note);
     rankcall_payload_free(note->payload);
     free(note);
+}
+
+static bool take_note(struct rk_frontend *frontend)
+{
+    if (!frontend->notes || client_is_slow(frontend))
+        return false;
+    struct rk_note *note = next_note(frontend);
+    send_note(frontend, note);
+    note_free(frontend, note);
     return true;
 }
 
@@ -268,4 +279,11 @@ void rk_funnel_release(struct rk_frontend *frontend)
         return;
     frontend->held = false;
     rk_events_settle(frontend->context->mesh);
+}
+
+void rk_funnel_drop(struct rk_frontend *frontend)
+{
+    while (frontend->notes)
+        note_free(frontend, next_note(frontend));
+    frontend->offered = frontend->moving = frontend->held = false;
 }

@@ -26,6 +26,7 @@
 #define RK_LOOK_EVERY      16      /* of a spinning frontend's looks is one at all sockets */
 #define RK_STOP_GRACE_S    5       /* how long ranks may take to come back after a stop cancelled their call */
 #define RK_SETUP_GRACE_US  1000000 /* how long ranks may stay in setup when it has failed on another */
+#define RK_AWAY_POLL_US    1000    /* how often the IO thread looks whether the ranks have regrouped */
 #define RK_ORPHAN_GRACE_US 300000  /* the same when the launcher has died */
 
 enum rk_state { RK_JOB_STARTING, RK_JOB_READY, RK_JOB_FAILED, RK_JOB_DRAINING, RK_JOB_STOPPING };
@@ -85,6 +86,8 @@ struct rk_desk {
     struct rk_tally tally;
     struct rankcall_payload *result;
     _Atomic bool filled;    /* something of the above awaits the IO thread */
+    _Atomic bool away;      /* IO thread to main thread: it keeps off the broken mesh */
+    _Atomic bool taken;     /* main thread to IO thread: it has come back and puts the mesh together */
     _Atomic bool cancelled; /* the running call is to be left */
 };
 
@@ -98,15 +101,20 @@ struct rk_frontend {
     struct event_base *base;
     struct event *bell, *look, *signals[2];
     struct event *drain_timer, *grace_timer; /* stop.c */
+    struct event *regroup_timer;             /* deaths.c */
     int64_t grace_us;
     struct rk_desk desk;
     enum rk_state state;
     int64_t born_us;
     uint64_t activity; /* counts callbacks, so that the loop knows whether something happened */
     unsigned looks;
-    int nice;                           /* of the IO thread when it spins */
-    bool may_precede;                   /* it may ask for less when it sleeps */
-    bool over, main_serves;             /* the main thread is past setup and takes announcements */
+    int nice;                  /* of the IO thread when it spins */
+    bool may_precede;          /* it may ask for less when it sleeps */
+    bool over, main_serves;    /* the main thread is past setup and takes announcements */
+    bool away;                 /* the mesh is being regrouped: rank 0's main thread has it */
+    bool doomed;               /* ranks are dead and the job ends */
+    unsigned deaths, restarts; /* times that ranks were found dead; that they were replaced, in this hour */
+    int64_t hour_begun_us;
     struct rk_note *notes, **notes_end; /* taken from the desk, not yet in the funnel */
 
     /* listener.c */
@@ -168,10 +176,16 @@ void rk_calls_dispatch(struct rk_frontend *frontend);
 void rk_call_end_error(struct rk_frontend *frontend, struct rk_job_call *call, const struct rankcall_error *error);
 void rk_call_returned(struct rk_frontend *frontend); /* ranks and messages are all back */
 
+void rk_call_lost(struct rk_frontend *frontend); /* they never will be */
+
+/* deaths.c: ranks are dead: ends the running call, then has the job regrouped or ends it. */
+void rk_deaths_take(struct rk_frontend *frontend);
+
 /* funnel.c: messages of the ranks to the client. Returns whether there was something to do. */
 bool rk_funnel_work(struct rk_frontend *frontend);
 bool rk_funnel_moving(const struct rk_frontend *frontend); /* don't sleep */
 void rk_funnel_release(struct rk_frontend *frontend);      /* the client has read, or is gone */
+void rk_funnel_drop(struct rk_frontend *frontend);         /* whatever has come and was not passed on */
 
 /* status.c: payloads about the job. NULL when memory is out. */
 struct rankcall_payload *rk_status_payload(struct rk_frontend *frontend);
@@ -181,8 +195,6 @@ const char *rk_worker_name(const struct rankcall_context *context);
 /* stop.c */
 void rk_stop_begin(struct rk_frontend *frontend, uint64_t drain_us, int64_t grace_us);
 void rk_stop_check(struct rk_frontend *frontend); /* announces the stop when no call runs any more */
-void rk_stop_report_death(
-    struct rk_frontend *frontend); /* if a rank of this node is gone, the running call ends with that */
 void rk_stop_cleanup(struct rk_frontend *frontend);
 
 /* frontend.c */

@@ -21,6 +21,7 @@ enum {
     OPTION_SETUP = 'S',
     OPTION_QUEUE = 'q',
     OPTION_CAP = 'c',
+    OPTION_RESTARTS = 'r',
     OPTION_LAUNCHER = 'l',
     OPTION_DEBUG = 'd',
     OPTION_HELP = 'h',
@@ -28,11 +29,17 @@ enum {
 };
 
 static const struct option table[] = {
-    {"name", required_argument, NULL, OPTION_NAME},       {"socket", required_argument, NULL, OPTION_SOCKET},
-    {"setup", required_argument, NULL, OPTION_SETUP},     {"queue", required_argument, NULL, OPTION_QUEUE},
-    {"payload-cap", required_argument, NULL, OPTION_CAP}, {"launcher", required_argument, NULL, OPTION_LAUNCHER},
-    {"debug", no_argument, NULL, OPTION_DEBUG},           {"help", no_argument, NULL, OPTION_HELP},
-    {"version", no_argument, NULL, OPTION_VERSION},       {0},
+    {"name", required_argument, NULL, OPTION_NAME},
+    {"socket", required_argument, NULL, OPTION_SOCKET},
+    {"setup", required_argument, NULL, OPTION_SETUP},
+    {"queue", required_argument, NULL, OPTION_QUEUE},
+    {"payload-cap", required_argument, NULL, OPTION_CAP},
+    {"launcher", required_argument, NULL, OPTION_LAUNCHER},
+    {"restarts", required_argument, NULL, OPTION_RESTARTS},
+    {"debug", no_argument, NULL, OPTION_DEBUG},
+    {"help", no_argument, NULL, OPTION_HELP},
+    {"version", no_argument, NULL, OPTION_VERSION},
+    {0},
 };
 
 static const char help_text[] =
@@ -42,6 +49,7 @@ static const char help_text[] =
     "      --setup JSON|@FILE   arguments of every rank's setup (default: {})\n"
     "      --queue N            calls that may wait (default: 256); further ones are answered \"busy\"\n"
     "      --payload-cap SIZE   largest payload, result or event, with K, M or G (default: 1G)\n"
+    "      --restarts N         how often in an hour dead ranks are replaced, where mpirun allows it (default: 10)\n"
     "      --debug              print debug lines\n"
     "  -h, --help               this text\n"
     "  -V, --version            the version\n"
@@ -77,6 +85,17 @@ static int read_queue(const char *text, unsigned *out)
     uint64_t value = 0;
     if (read_size("--queue", text, &value) || value > 1000000)
         return rk_error(RANKCALL_EINVAL, "--queue: \"%s\" is not a number from 1 to 1000000", text);
+    *out = (unsigned)value;
+    return RANKCALL_OK;
+}
+
+static int read_restarts(const char *text, unsigned *out)
+{
+    char *end;
+    errno = 0;
+    unsigned long value = strtoul(text, &end, 10);
+    if (errno || end == text || *end || *text == '-' || value > 1000000)
+        return rk_error(RANKCALL_EINVAL, "--restarts: \"%s\" is not a number from 0 to 1000000", text);
     *out = (unsigned)value;
     return RANKCALL_OK;
 }
@@ -134,6 +153,7 @@ static int read_option(int option, struct rk_options *options)
     case OPTION_NAME: return set_name(optarg, options);
     case OPTION_SOCKET: return set_socket(optarg, options);
     case OPTION_SETUP: return read_setup(optarg, &options->setup);
+    case OPTION_RESTARTS: return read_restarts(optarg, &options->restarts);
     case OPTION_QUEUE: return read_queue(optarg, &options->queue);
     case OPTION_CAP: return read_size("--payload-cap", optarg, &options->payload_cap);
     case OPTION_LAUNCHER: options->launcher = optarg; return RANKCALL_OK;
@@ -179,7 +199,8 @@ enum rk_options_end rk_options_read(int argc, char **argv, const struct rankcall
                                     struct rk_options *options)
 {
     int code = RANKCALL_OK, option;
-    *options = (struct rk_options){.queue = RK_QUEUE_DEFAULT, .payload_cap = RK_PAYLOAD_CAP_DEFAULT};
+    *options = (struct rk_options){
+        .queue = RK_QUEUE_DEFAULT, .restarts = RK_RESTARTS_DEFAULT, .payload_cap = RK_PAYLOAD_CAP_DEFAULT};
     optind = 0; /* start anew, whoever used getopt before */
     opterr = chief;
     while (!code && (option = getopt_long(argc, argv, "+hV", table, NULL)) != -1) {

@@ -13,14 +13,16 @@
 
 #include "base/path.h"
 
-#define RK_QUEUE_DEFAULT 256
+#define RK_QUEUE_DEFAULT    256
+#define RK_RESTARTS_DEFAULT 10 /* the launcher's, too */
 
 struct rk_options {
     char name[65];            /* of the job */
     char socket[RK_PATH_MAX]; /* where it listens */
     const char *launcher;     /* socket of the launcher to report to, or NULL */
     struct rankcall_payload *setup;
-    unsigned queue; /* calls that may wait */
+    unsigned queue;    /* calls that may wait */
+    unsigned restarts; /* in an hour */
     uint64_t payload_cap;
     bool debug;
     int argc; /* what followed "--" */

@@ -3,10 +3,6 @@
 
 /* Stopping: no new calls, a time for the running one to finish, then a time for the ranks to come back, then force. */
 
-#include <errno.h>
-#include <signal.h>
-#include <stdio.h>
-
 #include "base/error.h"
 #include "base/log.h"
 #include "core/inside.h"
@@ -23,14 +19,18 @@ static void grace_over(evutil_socket_t fd, short events, void *context)
 {
     struct rk_frontend *frontend = context;
     (void)fd, (void)events;
-    if (frontend->running)
+    if (frontend->doomed)
+        rk_log(RK_LOG_ERROR, "ending the job");
+    else if (frontend->running)
         rk_log(RK_LOG_ERROR, "call %llu has not come back from all ranks: ending them",
                (unsigned long long)frontend->running->number);
     else
         rk_log(RK_LOG_ERROR, "the ranks are still in setup: ending them");
     rk_listener_close(frontend);
     rk_mesh_abort(frontend->context->mesh,
-                  rankcall_code_exit_status(frontend->setup_error ? frontend->setup_error->code : RANKCALL_EWEDGED));
+                  rankcall_code_exit_status(frontend->doomed        ? RANKCALL_ERANKDIED
+                                            : frontend->setup_error ? frontend->setup_error->code
+                                                                    : RANKCALL_EWEDGED));
 }
 
 static void drain_over(evutil_socket_t fd, short events, void *context)
@@ -45,31 +45,6 @@ static void drain_over(evutil_socket_t fd, short events, void *context)
     }
     if (frontend->state == RK_JOB_DRAINING || frontend->state == RK_JOB_FAILED)
         arm(frontend->grace_timer, (uint64_t)frontend->grace_us);
-}
-
-/* mpirun tells the survivors of a death by SIGTERM: look who is missing. */
-static int find_dead(const struct rk_mesh *mesh)
-{
-    for (int rank = 1; rank < rk_mesh_size(mesh); rank++) {
-        const struct rk_rank_info *info = rk_mesh_info(mesh, rank);
-        if (info->node == 0 && kill(info->pid, 0) && errno == ESRCH)
-            return rank;
-    }
-    return -1;
-}
-
-void rk_stop_report_death(struct rk_frontend *frontend)
-{
-    int rank = find_dead(frontend->context->mesh);
-    if (rank < 0)
-        return;
-    const struct rk_rank_info *info = rk_mesh_info(frontend->context->mesh, rank);
-    char text[160];
-    snprintf(text, sizeof text, "rank %d (pid %d) on %s has died", rank, info->pid, info->host);
-    rk_log(RK_LOG_ERROR, "%s", text);
-    struct rankcall_error error = {RANKCALL_ERANKDIED, rank, info->host, text, ""};
-    if (frontend->running)
-        rk_call_end_error(frontend, frontend->running, &error);
 }
 
 void rk_stop_begin(struct rk_frontend *frontend, uint64_t drain_us, int64_t grace_us)

@@ -7,6 +7,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
+#include <unistd.h>
 
 #include "base/error.h"
 #include "base/fd.h"
@@ -15,6 +17,8 @@
 #include "core/frontend.h"
 #include "device/device.h"
 #include "wire/frame.h"
+
+#define END_PATIENCE_MS 500
 
 /* Whether this process is the one that prints before MPI is up. */
 static bool is_chief(void)
@@ -71,28 +75,69 @@ static int join_mesh(struct rankcall_context *context)
     return code;
 }
 
-static void report_setup_failure(struct rankcall_context *context, int status)
+static void report_setup_failure(struct rankcall_context *context, const char *what, int status)
 {
     const struct rankcall_error *last = rankcall_last_error();
     char text[128];
-    snprintf(text, sizeof text, "setup returned %d without a message", status);
+    snprintf(text, sizeof text, "%s returned %d without a message", what, status);
     const char *message = context->setup_failure ? context->setup_failure : last->code ? last->message : text;
-    rk_log(RK_LOG_ERROR, "setup failed on rank %d (%s): %s", rankcall_rank(context), rankcall_host(context), message);
+    rk_log(RK_LOG_ERROR, "%s failed on rank %d (%s): %s", what, rankcall_rank(context), rankcall_host(context),
+           message);
     struct rankcall_payload *error = rk_context_error(context, RANKCALL_EWORKER, message);
     if (error && !rk_payload_freeze(error))
         rk_context_send(context, RK_MESSAGE_ERROR, 0, 0, error);
     rankcall_payload_free(error);
 }
 
-/* Runs setup on all ranks. Returns whether it succeeded here; *all tells about all ranks, at rank 0. */
-static bool set_up(struct rankcall_context *context, struct rk_tally *tally)
+/* Ranks have died and nobody will take their places: rank 0's frontend tells the clients and ends the job. If it is not
+ * there any more, somebody else must. */
+_Noreturn static void end_with_the_dead(struct rankcall_context *context)
 {
+    const struct timespec patience = {.tv_nsec = END_PATIENCE_MS * 1000000};
+    char text[256];
+    if (rk_mesh_death(context->mesh, -1, text, sizeof text) == 0)
+        rk_log(RK_LOG_ERROR, "%s", text);
+    nanosleep(&patience, NULL);
+    rk_mesh_abort(context->mesh, rankcall_code_exit_status(RANKCALL_ERANKDIED));
+}
+
+/* The living start replacements for the dead, who run setup meanwhile. */
+static void regroup(struct rankcall_context *context)
+{
+    struct rk_tally tally;
+    if (!rk_mesh_can_regroup(context->mesh) || !context->options->restarts)
+        end_with_the_dead(context);
+    do {
+        if (context->frontend)
+            rk_frontend_release_mesh(context->frontend);
+        rk_mesh_regroup(context->mesh, RK_REGROUP_GRACE_S * INT64_C(1000000));
+        rk_error_clear();
+        int status = context->worker->regroup ? context->worker->regroup(context) : 0;
+        tally = (struct rk_tally){.failed = status != 0, .messages = status != 0};
+        if (status)
+            report_setup_failure(context, "regroup", status);
+    } while (!rk_mesh_tally(context->mesh, &tally));
+    if (context->frontend)
+        rk_frontend_set_up(context->frontend, &tally);
+}
+
+/* Runs setup on all ranks, or as a replacement on this one. Returns whether it succeeded here; at rank 0 the frontend
+ * hears how it went on all. */
+static bool set_up(struct rankcall_context *context)
+{
+    struct rk_tally tally;
     rk_error_clear();
     int status = context->worker->setup ? context->worker->setup(context, context->options->setup) : 0;
-    *tally = (struct rk_tally){.failed = status != 0, .messages = status != 0};
+    tally = (struct rk_tally){.failed = status != 0, .messages = status != 0};
     if (status)
-        report_setup_failure(context, status);
-    rk_mesh_tally(context->mesh, tally);
+        report_setup_failure(context, "setup", status);
+    if (!rk_mesh_tally(context->mesh, &tally)) {
+        if (!rk_mesh_is_replacement(context->mesh))
+            end_with_the_dead(context);
+        regroup(context);
+    } else if (context->frontend) {
+        rk_frontend_set_up(context->frontend, &tally);
+    }
     return status == 0;
 }
 
@@ -120,18 +165,18 @@ static void serve(struct rankcall_context *context)
         rk_mesh_broadcast(context->mesh, &announcement, &args);
         if (announcement.operation == RK_OPERATION_STOP)
             return;
-        run_call(context, &announcement, args);
+        if (announcement.operation == RK_OPERATION_CALL)
+            run_call(context, &announcement, args);
+        else
+            regroup(context);
     }
 }
 
 static int live(struct rankcall_context *context)
 {
-    struct rk_tally tally;
     if (rankcall_rank(context) == 0 && rk_frontend_start(context, &context->frontend))
         return rankcall_last_error()->code;
-    bool ready = set_up(context, &tally);
-    if (context->frontend)
-        rk_frontend_set_up(context->frontend, &tally);
+    bool ready = set_up(context);
     serve(context); /* a job whose setup failed is announced its STOP at once */
     if (ready && context->worker->teardown)
         context->worker->teardown(context);
@@ -143,9 +188,12 @@ static int leave(struct rankcall_context *context, int code)
 {
     struct rk_tally tally = {.failed = code != RANKCALL_OK};
     int worst = code;
-    rk_mesh_tally(context->mesh, &tally); /* rank 0 tells the clients only when every rank's teardown is done */
+    if (!rk_mesh_tally(context->mesh, &tally)) /* rank 0 tells the clients only when every rank's teardown is done */
+        end_with_the_dead(context);
     if (!code && tally.failed)
         worst = RANKCALL_EWORKER;
+    if (context->frontend && context->options->launcher)
+        unlink(context->options->launcher); /* so it knows that this was the end, and not one more death */
     rk_frontend_finish(context->frontend);
     rk_mesh_close(context->mesh);
     free(context->setup_failure);

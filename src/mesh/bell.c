@@ -40,13 +40,15 @@ void rk_bell_ring(struct rk_bell *bell)
         futex_wake_all(&bell->rung);
 }
 
-void rk_bell_wait(struct rk_bell *bell, const struct rk_patience *patience, bool (*ready)(void *), void *context)
+bool rk_bell_wait(struct rk_bell *bell, const struct rk_patience *patience, bool (*ready)(void *), void *context)
 {
     int64_t spin_until = 0, nap_us = RK_NAP_MIN_US;
     for (int looks = 1;; looks++) {
         uint32_t rung = atomic_load(&bell->rung);
         if (ready(context))
-            return;
+            return true;
+        if (patience->broken && atomic_load_explicit(patience->broken, memory_order_relaxed))
+            return false;
         int64_t now = rk_now_us();
         if (!spin_until)
             spin_until = now + RK_SPIN_US;
@@ -66,13 +68,14 @@ void rk_bell_wait(struct rk_bell *bell, const struct rk_patience *patience, bool
 struct rk_patience rk_mesh_patience(const struct rk_mesh *mesh, bool looks_ask_mpi)
 {
     return (struct rk_patience){.nap_max_us = mesh->nodes > 1 ? RK_REMOTE_POLL_US : RK_NAP_MAX_US,
-                                .looks_yield = looks_ask_mpi && mesh->mpi_yields};
+                                .looks_yield = looks_ask_mpi && mesh->mpi_yields,
+                                .broken = &mesh->segment->deaths};
 }
 
-void rk_mesh_wait(struct rk_mesh *mesh, bool (*ready)(void *context), void *context)
+bool rk_mesh_wait(struct rk_mesh *mesh, bool (*ready)(void *context), void *context)
 {
     struct rk_patience patience = rk_mesh_patience(mesh, true);
-    rk_bell_wait(&mesh->segment->rank[mesh->local_rank].bell, &patience, ready, context);
+    return rk_bell_wait(&mesh->segment->rank[mesh->local_rank].bell, &patience, ready, context);
 }
 
 void rk_mesh_ring(struct rk_mesh *mesh, int rank)
@@ -108,7 +111,7 @@ static bool sent(void *context)
     return done;
 }
 
-void rk_mesh_send(struct rk_mesh *mesh, int rank, enum rk_tag tag, const void *bytes, int size)
+bool rk_mesh_send(struct rk_mesh *mesh, int rank, enum rk_tag tag, const void *bytes, int size)
 {
     struct sending sending = {.mesh = mesh, .rank = rank, .funnel = tag == RK_TAG_EVENT || tag == RK_TAG_BULK};
     MPI_Comm comm = sending.funnel ? mesh->events : mesh->control;
@@ -117,7 +120,11 @@ void rk_mesh_send(struct rk_mesh *mesh, int rank, enum rk_tag tag, const void *b
         atomic_fetch_add(&mesh->segment->sent, 1);
     ring_receiver(&sending);
     if (sent(&sending))
-        return;
-    rk_mesh_wait(mesh, sent, &sending);
+        return true;
+    if (!rk_mesh_wait(mesh, sent, &sending)) {
+        MPI_Request_free(&sending.request);
+        return false;
+    }
     ring_receiver(&sending); /* only now it is surely there to be found */
+    return true;
 }

@@ -27,7 +27,8 @@ uint64_t rk_events_window(const struct rk_mesh *mesh)
 
 int rk_events_open(struct rk_mesh *mesh)
 {
-    mesh->sender.window = window_of(mesh->size);
+    mesh->sender = (struct rk_sender){.window = window_of(mesh->size)};
+    mesh->receiver = (struct rk_receiver){0};
     mesh->sender.request = mesh->receiver.request = MPI_REQUEST_NULL;
     if (mesh->rank == 0)
         return rk_receiver_open(mesh);

@@ -61,8 +61,7 @@ static void send_piece(struct rk_mesh *mesh, const uint8_t *bytes, uint64_t size
 static bool send_bulk(struct rk_mesh *mesh, const struct rankcall_payload *payload)
 {
     const struct iovec *pieces;
-    rk_mesh_wait(mesh, has_verdict, mesh);
-    bool wanted = mesh->sender.verdict == RK_VERDICT_GO;
+    bool wanted = rk_mesh_wait(mesh, has_verdict, mesh) && mesh->sender.verdict == RK_VERDICT_GO;
     mesh->sender.verdict = RK_VERDICT_NONE;
     size_t count = wanted ? rk_payload_pieces(payload, &pieces) : 0;
     for (size_t i = 0; i < count; i++)
@@ -74,12 +73,14 @@ bool rk_events_send(struct rk_mesh *mesh, enum rk_message_kind kind, uint64_t nu
                     const struct rankcall_payload *payload)
 {
     uint8_t message[RK_INLINE_MAX];
+    if (rk_mesh_broken(mesh))
+        return false;
     struct rk_envelope envelope = {.kind = kind, .rank = (uint32_t)mesh->rank, .number = number, .sequence = sequence};
     envelope.size = rk_payload_size(payload);
     envelope.bulk = RK_ENVELOPE_SIZE + envelope.size > RK_INLINE_MAX;
     struct room room = {mesh, rk_events_cost(envelope.size)};
-    if (!has_room(&room))
-        rk_mesh_wait(mesh, has_room, &room);
+    if (!has_room(&room) && !rk_mesh_wait(mesh, has_room, &room))
+        return false;
     mesh->sender.used += room.cost;
     memcpy(message, &envelope, sizeof envelope);
     if (!envelope.bulk)

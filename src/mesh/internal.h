@@ -39,6 +39,10 @@ struct rk_notice {
 struct rk_place {
     struct rk_bell bell;
     struct rk_tally tally; /* of the call that it reported last */
+    pthread_mutex_t alive; /* the rank holds it as long as it lives */
+    _Atomic int pid;
+    _Atomic int dead, arrived; /* arrived: where it waits for the others to regroup */
+    _Atomic int wait_status;   /* of a dead one, as for waitpid(2); -1: not known */
 };
 
 /* The memory that the ranks of a node share. */
@@ -46,6 +50,8 @@ struct rk_segment {
     struct rk_bell all;                      /* announcements: `rung` counts them */
     struct rk_notice notice;                 /* the last one; stays until all ranks have reported on it */
     _Alignas(64) _Atomic uint32_t reported;  /* ranks of this node, but rank 0, that have */
+    _Atomic uint32_t deaths;                 /* ranks of this node that are dead */
+    _Atomic uint32_t ordered;                /* the living have gathered: regroup without the dead */
     _Alignas(64) _Atomic uint64_t sent;      /* messages given to MPI for the funnel by the ranks of this node */
     _Alignas(64) _Atomic uint32_t io_asleep; /* rank 0's IO thread waits for its descriptor */
     struct rk_place rank[];                  /* by local rank */
@@ -111,14 +117,21 @@ struct rk_span {
     int request_count;
 };
 
+#define RK_LEFT 5
+
 struct rk_mesh {
     int rank, size, local_rank, local_size, nodes;
-    bool initialised_mpi, mpi_yields;
+    bool initialised_mpi, mpi_yields, replacement, regrouped;
+    struct rk_rank_info info; /* what this rank tells of itself */
+    MPI_Comm world;           /* the ranks by number; the others are copies and a part of it */
     MPI_Comm control, events, user, local;
+    MPI_Comm left[RK_LEFT]; /* those of before the last regroup, see regroup.c */
     struct rk_rank_info *ranks;
     struct rk_segment *segment;
     size_t segment_size;
     uint32_t rings_seen, looks;
+    pthread_t watcher;
+    bool watching;
     struct rk_span span;
     int io_fifo;                /* rank 0: both ends; ranks of its node: the write end; else -1 */
     struct rk_checkpoint early; /* heard before the handler asked; number 0: none */
@@ -126,19 +139,35 @@ struct rk_mesh {
     struct rk_receiver receiver;
 };
 
+/* mesh.c: connecting the ranks of mesh->world, and undoing that but for the communicators. Collective. */
+int rk_mesh_attach(struct rk_mesh *mesh);
+void rk_mesh_detach(struct rk_mesh *mesh);
+void rk_comm_free(MPI_Comm *comm); /* takes one that was never made */
+
+/* regroup.c: this process was started to take a dead rank's place: gives the world that it belongs to. Collective with
+ * the survivors' rk_mesh_regroup. False: it was not. */
+bool rk_mesh_join_survivors(MPI_Comm *world);
+
 /* segment.c: the node's shared memory and the IO thread's bell. Collective over mesh->local. */
 int rk_segment_open(struct rk_mesh *mesh);
 void rk_segment_close(struct rk_mesh *mesh);
 
+/* liveness.c: the mutexes, made by one rank; this rank is alive; its watching of the next; the end of both */
+int rk_liveness_prepare(struct rk_segment *segment, int ranks);
+void rk_liveness_begin(struct rk_mesh *mesh);
+int rk_liveness_watch(struct rk_mesh *mesh);
+void rk_liveness_end(struct rk_mesh *mesh);
+
 /* bell.c */
 void rk_bell_ring(struct rk_bell *bell);
-/* How a waiter waits. */
+/* How a waiter waits: until true, when it is ready, or false, when it gave up. */
 struct rk_patience {
-    int64_t nap_max_us; /* how long it may sleep at most before it looks by itself */
-    bool looks_yield;   /* a look gives the CPU away already, as MPI's do with mpi_yield_when_idle */
+    int64_t nap_max_us;             /* how long it may sleep at most before it looks by itself */
+    bool looks_yield;               /* a look gives the CPU away already, as MPI's do with mpi_yield_when_idle */
+    const _Atomic uint32_t *broken; /* gives up when this is not 0 */
 };
 struct rk_patience rk_mesh_patience(const struct rk_mesh *mesh, bool looks_ask_mpi);
-void rk_bell_wait(struct rk_bell *bell, const struct rk_patience *patience, bool (*ready)(void *), void *context);
+bool rk_bell_wait(struct rk_bell *bell, const struct rk_patience *patience, bool (*ready)(void *), void *context);
 
 /* report.c: the tree of nodes; sending the segment's notice down and getting ready for the reports (rank 0's IO thread)
  */
@@ -146,12 +175,13 @@ void rk_span_open(struct rk_mesh *mesh);
 void rk_span_close(struct rk_mesh *mesh);
 void rk_reports_await(struct rk_mesh *mesh, uint32_t operation);
 
-/* tree.c: waits for a message. Main or handler's threads. */
-void rk_mesh_receive(struct rk_mesh *mesh, int rank, enum rk_tag tag, void *bytes, int size);
+/* tree.c: waits for a message. False: the mesh broke meanwhile. Main or handler's threads. */
+bool rk_mesh_receive(struct rk_mesh *mesh, int rank, enum rk_tag tag, void *bytes, int size);
 
 /* Gives a message to MPI and rings its receiver: the rank, or for the funnel's tags rank 0's IO thread. Sleeps, ringing
- * now and then, while MPI needs the receiver before it lets go of `bytes`. Main or handler's threads. */
-void rk_mesh_send(struct rk_mesh *mesh, int rank, enum rk_tag tag, const void *bytes, int size);
+ * now and then, while MPI needs the receiver before it lets go of `bytes`. False: the mesh broke meanwhile. Main or
+ * handler's threads. */
+bool rk_mesh_send(struct rk_mesh *mesh, int rank, enum rk_tag tag, const void *bytes, int size);
 
 /* events.c: both ends; events_send.c: a rank's; events_receive.c: rank 0's */
 int rk_events_open(struct rk_mesh *mesh);

@@ -5,6 +5,7 @@
 
 #include "mesh/mesh.h"
 
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -54,12 +55,22 @@ static int initialise_mpi(struct rk_mesh *mesh)
         return rk_error(RANKCALL_ELAUNCH, "MPI gives thread level %d, but rankcall needs MPI_THREAD_MULTIPLE (%d)",
                         level, MPI_THREAD_MULTIPLE);
     mesh->mpi_yields = is_set("OMPI_MCA_mpi_yield_when_idle") || is_set("OMPI_MCA_mpi_oversubscribe");
-    MPI_Comm_rank(MPI_COMM_WORLD, &mesh->rank);
-    MPI_Comm_size(MPI_COMM_WORLD, &mesh->size);
-    MPI_Comm_dup(MPI_COMM_WORLD, &mesh->control);
-    MPI_Comm_dup(MPI_COMM_WORLD, &mesh->events);
-    MPI_Comm_dup(MPI_COMM_WORLD, &mesh->user);
+    /* A rank that dies must not take the others with it: they are told by other means. */
+    MPI_Comm_set_errhandler(MPI_COMM_WORLD, MPI_ERRORS_RETURN);
+    MPI_Comm_set_errhandler(MPI_COMM_SELF, MPI_ERRORS_RETURN);
+    mesh->replacement = rk_mesh_join_survivors(&mesh->world);
+    if (!mesh->replacement)
+        mesh->world = MPI_COMM_WORLD;
+    MPI_Comm_rank(mesh->world, &mesh->rank);
+    MPI_Comm_size(mesh->world, &mesh->size);
     return RANKCALL_OK;
+}
+
+static void copy_world(struct rk_mesh *mesh)
+{
+    MPI_Comm_dup(mesh->world, &mesh->control);
+    MPI_Comm_dup(mesh->world, &mesh->events);
+    MPI_Comm_dup(mesh->world, &mesh->user);
 }
 
 /* For tests: treats one node as RANKCALL_TEST_NODES of them. */
@@ -78,7 +89,7 @@ static void pretend_nodes(struct rk_mesh *mesh)
 static void find_nodes(struct rk_mesh *mesh)
 {
     int leader = mesh->rank, is_leader, before = 0;
-    MPI_Comm_split_type(MPI_COMM_WORLD, MPI_COMM_TYPE_SHARED, mesh->rank, MPI_INFO_NULL, &mesh->local);
+    MPI_Comm_split_type(mesh->world, MPI_COMM_TYPE_SHARED, mesh->rank, MPI_INFO_NULL, &mesh->local);
     pretend_nodes(mesh);
     MPI_Comm_rank(mesh->local, &mesh->local_rank);
     MPI_Comm_size(mesh->local, &mesh->local_size);
@@ -92,13 +103,14 @@ static void find_nodes(struct rk_mesh *mesh)
     mesh->ranks[mesh->rank].node = leader;
 }
 
-static int exchange_infos(struct rk_mesh *mesh, const struct rk_rank_info *info)
+static int exchange_infos(struct rk_mesh *mesh)
 {
-    mesh->ranks = calloc((size_t)mesh->size, sizeof *mesh->ranks);
+    if (!mesh->ranks)
+        mesh->ranks = calloc((size_t)mesh->size, sizeof *mesh->ranks);
     if (!mesh->ranks)
         return rk_error(RANKCALL_EINTERNAL, "out of memory");
     find_nodes(mesh);
-    struct rk_rank_info mine = *info;
+    struct rk_rank_info mine = mesh->info;
     mine.rank = mesh->rank;
     mine.local_rank = mesh->local_rank;
     mine.node = mesh->ranks[mesh->rank].node;
@@ -108,21 +120,44 @@ static int exchange_infos(struct rk_mesh *mesh, const struct rk_rank_info *info)
     return RANKCALL_OK;
 }
 
+int rk_mesh_attach(struct rk_mesh *mesh)
+{
+    copy_world(mesh);
+    int code = exchange_infos(mesh);
+    if (!code)
+        code = rk_segment_open(mesh);
+    if (code)
+        return code;
+    rk_span_open(mesh);
+    code = rk_events_open(mesh);
+    return code ? code : rk_liveness_watch(mesh);
+}
+
+void rk_comm_free(MPI_Comm *comm)
+{
+    if (*comm != MPI_COMM_NULL && *comm && *comm != MPI_COMM_WORLD)
+        MPI_Comm_free(comm);
+}
+
+void rk_mesh_detach(struct rk_mesh *mesh)
+{
+    rk_span_close(mesh);
+    rk_events_close(mesh);
+    rk_liveness_end(mesh);
+    rk_segment_close(mesh);
+    mesh->rings_seen = 0;
+}
+
 int rk_mesh_open(const struct rk_rank_info *info, struct rk_mesh **out)
 {
     struct rk_mesh *mesh = calloc(1, sizeof *mesh);
     if (!mesh)
         return rk_error(RANKCALL_EINTERNAL, "out of memory");
     mesh->io_fifo = -1;
+    mesh->info = *info;
     int code = initialise_mpi(mesh);
     if (!code)
-        code = exchange_infos(mesh, info);
-    if (!code)
-        code = rk_segment_open(mesh);
-    if (!code) {
-        rk_span_open(mesh);
-        code = rk_events_open(mesh);
-    }
+        code = rk_mesh_attach(mesh);
     if (code) {
         rk_mesh_close(mesh);
         return code;
@@ -131,32 +166,37 @@ int rk_mesh_open(const struct rk_rank_info *info, struct rk_mesh **out)
     return RANKCALL_OK;
 }
 
-static void free_comm(MPI_Comm *comm)
+static void finalise(struct rk_mesh *mesh)
 {
-    if (*comm != MPI_COMM_NULL && *comm)
-        MPI_Comm_free(comm);
+    rk_comm_free(&mesh->control);
+    rk_comm_free(&mesh->events);
+    rk_comm_free(&mesh->user);
+    rk_comm_free(&mesh->local);
+    if (mesh->initialised_mpi)
+        MPI_Finalize();
 }
 
 void rk_mesh_close(struct rk_mesh *mesh)
 {
     if (!mesh)
         return;
-    rk_span_close(mesh);
-    rk_events_close(mesh);
-    rk_segment_close(mesh);
-    free_comm(&mesh->control);
-    free_comm(&mesh->events);
-    free_comm(&mesh->user);
-    free_comm(&mesh->local);
-    if (mesh->initialised_mpi)
-        MPI_Finalize();
+    rk_mesh_detach(mesh);
+    /* MPI_Finalize waits for all processes that have begun together, the dead among them. Who has regrouped leaves
+     * without it, which a launch method that lets jobs live on without a rank takes for an end like any other. */
+    if (!mesh->replacement && !mesh->regrouped)
+        finalise(mesh);
     free(mesh->ranks);
     free(mesh);
 }
 
 void rk_mesh_abort(struct rk_mesh *mesh, int status)
 {
-    (void)mesh;
+    /* Where a job may live on without a rank, MPI_Abort ends this one alone. */
+    for (int i = 0; mesh->segment && rk_mesh_can_regroup(mesh) && i < mesh->local_size; i++) {
+        const struct rk_place *place = &mesh->segment->rank[i];
+        if (i != mesh->local_rank && !atomic_load(&place->dead) && atomic_load(&place->pid) > 0)
+            kill(atomic_load(&place->pid), SIGKILL);
+    }
     MPI_Abort(MPI_COMM_WORLD, status);
     abort(); /* MPI_Abort does not return */
 }

@@ -16,11 +16,12 @@
 
 #include "wire/payload.h"
 
-#define RK_SPIN_LOOKS     50  /* ... and looks at least: where CPUs are short, time alone passes without a look */
-#define RK_SPIN_US        50  /* how long a waiter spins before it sleeps */
-#define RK_NAP_MIN_US     200 /* how long a sleeper sleeps at first before it looks by itself; then twice as long ... */
-#define RK_NAP_MAX_US     100000 /* ... up to this: 10 looks a second cost 0.01 % of a core */
-#define RK_REMOTE_POLL_US 500    /* how often a waiter looks when its peers may be on another node */
+#define RK_SPIN_LOOKS      50  /* ... and looks at least: where CPUs are short, time alone passes without a look */
+#define RK_SPIN_US         50  /* how long a waiter spins before it sleeps */
+#define RK_NAP_MIN_US      200 /* how long a sleeper sleeps at first before it looks by itself; then twice as long ... */
+#define RK_NAP_MAX_US      100000 /* ... up to this: 10 looks a second cost 0.01 % of a core */
+#define RK_REGROUP_GRACE_S 10     /* how long the living may take to come back from their handlers after a death */
+#define RK_REMOTE_POLL_US  500    /* how often a waiter looks when its peers may be on another node */
 
 struct rk_mesh;
 
@@ -53,7 +54,7 @@ void rk_mesh_prepare_environment(int cpus);
 
 /* ---- Announcements: what all ranks do next ---- */
 
-enum rk_operation { RK_OPERATION_CALL = 1, RK_OPERATION_STOP = 2 };
+enum rk_operation { RK_OPERATION_CALL = 1, RK_OPERATION_STOP = 2, RK_OPERATION_REGROUP = 3 };
 
 struct rk_announcement {
     uint32_t operation; /* enum rk_operation */
@@ -70,7 +71,7 @@ struct rk_announcement {
 void rk_mesh_announce(struct rk_mesh *mesh, struct rk_announcement *announcement,
                       const struct rankcall_payload *payload);
 
-/* Sleeps until the next announcement. Main thread. */
+/* Sleeps until the next announcement; REGROUP when the mesh is broken. Main thread. */
 void rk_mesh_await(struct rk_mesh *mesh, struct rk_announcement *announcement);
 
 /* Brings the announced payload from rank 0 to all. There it is given; on other ranks *payload is new, the caller's
@@ -95,8 +96,9 @@ bool rk_mesh_reported(struct rk_mesh *mesh, struct rk_tally *tally);
 
 /* ---- Up and down a binomial tree, O(log N) messages deep ---- */
 
-/* Sums the ranks' tallies into rank 0's. Collective, main threads; a rank returns as soon as its part is done. */
-void rk_mesh_tally(struct rk_mesh *mesh, struct rk_tally *tally);
+/* Sums the ranks' tallies into rank 0's. Collective, main threads; a rank returns as soon as its part is done. False:
+ * the mesh broke meanwhile. */
+bool rk_mesh_tally(struct rk_mesh *mesh, struct rk_tally *tally);
 
 /* Drops what is left of checkpoints of earlier calls. At the beginning of each call, main thread. */
 void rk_mesh_begin(struct rk_mesh *mesh, uint64_t number);
@@ -166,10 +168,34 @@ bool rk_events_unpaid(const struct rk_mesh *mesh);
 /* The window of one rank in bytes. */
 uint64_t rk_events_window(const struct rk_mesh *mesh);
 
+/* ---- Life and death of the ranks of this node ---- */
+
+/* Whether a rank has died. Any thread; cheap. */
+bool rk_mesh_broken(const struct rk_mesh *mesh);
+
+/* The first dead rank after `after` (-1: from the beginning), or -1. `text` gets who died of what. Any thread. */
+int rk_mesh_death(const struct rk_mesh *mesh, int after, char *text, size_t size);
+
+/* Whether a broken mesh can be regrouped: the launch method starts replacements, and all ranks are on one node. */
+bool rk_mesh_can_regroup(const struct rk_mesh *mesh);
+
+/* Waits until the living have all come here, kills those who take longer than `grace_us`, starts replacements for the
+ * dead and connects all. Every rank keeps its number. Collective: living ranks' main threads; replacements are in
+ * rk_mesh_open. Nobody else may use the mesh meanwhile. Does not return when it fails: then the job is aborted. */
+void rk_mesh_regroup(struct rk_mesh *mesh, int64_t grace_us);
+
+/* Kills the ranks of a broken mesh that have not come to rk_mesh_regroup, perhaps this one: they sit in MPI, where
+ * nobody comes back from the dead. Any thread, while its own rank is not there either. */
+void rk_mesh_kill_missing(const struct rk_mesh *mesh);
+
+/* Whether this process has taken the place of a dead rank. */
+bool rk_mesh_is_replacement(const struct rk_mesh *mesh);
+
 /* ---- Doorbells of single sleepers ---- */
 
-/* Waits in this rank until ready(context), which asks MPI; spins, then sleeps until rung. Any thread. */
-void rk_mesh_wait(struct rk_mesh *mesh, bool (*ready)(void *context), void *context);
+/* Waits in this rank until ready(context), which asks MPI; spins, then sleeps until rung. False: the mesh broke before.
+ * Any thread. */
+bool rk_mesh_wait(struct rk_mesh *mesh, bool (*ready)(void *context), void *context);
 
 /* Rings a rank of this node (no effect on remote ones, which look by themselves). Any thread. */
 void rk_mesh_ring(struct rk_mesh *mesh, int rank);

@@ -36,10 +36,12 @@ static bool node_reported(void *context)
 static void report_node(struct rk_mesh *mesh, const struct rk_tally *tally)
 {
     struct rk_tally sum = *tally, part;
-    rk_mesh_wait(mesh, node_reported, mesh);
+    if (!rk_mesh_wait(mesh, node_reported, mesh))
+        return;
     add_node(mesh, 0, &sum);
     for (int i = 0; i < mesh->span.child_count; i++) {
-        rk_mesh_receive(mesh, mesh->span.children[i], RK_TAG_REPORT, &part, sizeof part);
+        if (!rk_mesh_receive(mesh, mesh->span.children[i], RK_TAG_REPORT, &part, sizeof part))
+            return;
         add(&sum, &part);
     }
     rk_mesh_send(mesh, mesh->span.parent, RK_TAG_REPORT, &sum, sizeof sum);
@@ -111,6 +113,7 @@ void rk_span_open(struct rk_mesh *mesh)
 {
     struct rk_span *span = &mesh->span;
     int node = mesh->ranks[mesh->rank].node;
+    *span = (struct rk_span){0};
     span->parent = node ? first_rank(mesh, node & (node - 1)) : -1;
     for (int bit = 1; !(node & bit) && node + bit < mesh->nodes; bit <<= 1)
         span->children[span->child_count++] = first_rank(mesh, node + bit);

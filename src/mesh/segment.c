@@ -73,7 +73,12 @@ static int join_segment(struct rk_mesh *mesh, char name[NAME_SIZE])
         code = agree(mesh, map_segment(mesh, name));
     if (mesh->local_rank == 0)
         shm_unlink(name);
-    return code;
+    if (!code && mesh->local_rank == 0)
+        code = rk_liveness_prepare(mesh->segment, mesh->local_size);
+    code = agree(mesh, code);
+    if (!code)
+        rk_liveness_begin(mesh);
+    return agree(mesh, code); /* who watches must not find a mutex free that its rank has not taken yet */
 }
 
 /* The pipe has a name for as long as the ranks of rank 0's node need to open it. */

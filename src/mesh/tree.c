@@ -24,11 +24,15 @@ static bool received(void *context)
     return done;
 }
 
-void rk_mesh_receive(struct rk_mesh *mesh, int rank, enum rk_tag tag, void *bytes, int size)
+bool rk_mesh_receive(struct rk_mesh *mesh, int rank, enum rk_tag tag, void *bytes, int size)
 {
     struct receive receive = {.mesh = mesh};
     MPI_Irecv(bytes, size, MPI_BYTE, rank, tag, mesh->control, &receive.request);
-    rk_mesh_wait(mesh, received, &receive);
+    if (rk_mesh_wait(mesh, received, &receive))
+        return true;
+    MPI_Cancel(&receive.request);
+    MPI_Wait(&receive.request, MPI_STATUS_IGNORE);
+    return false;
 }
 
 static int parent(int rank)
@@ -44,17 +48,17 @@ static int child(const struct rk_mesh *mesh, int bit)
     return mesh->rank + bit;
 }
 
-void rk_mesh_tally(struct rk_mesh *mesh, struct rk_tally *tally)
+bool rk_mesh_tally(struct rk_mesh *mesh, struct rk_tally *tally)
 {
     int from;
     for (int bit = 1; (from = child(mesh, bit)) > 0; bit <<= 1) {
         struct rk_tally part;
-        rk_mesh_receive(mesh, from, RK_TAG_TALLY, &part, sizeof part);
+        if (!rk_mesh_receive(mesh, from, RK_TAG_TALLY, &part, sizeof part))
+            return false;
         tally->messages += part.messages;
         tally->failed += part.failed;
     }
-    if (mesh->rank)
-        rk_mesh_send(mesh, parent(mesh->rank), RK_TAG_TALLY, tally, sizeof *tally);
+    return mesh->rank == 0 || rk_mesh_send(mesh, parent(mesh->rank), RK_TAG_TALLY, tally, sizeof *tally);
 }
 
 static void pass_on(struct rk_mesh *mesh, struct rk_checkpoint checkpoint)
@@ -82,7 +86,8 @@ static struct rk_checkpoint hear(struct rk_mesh *mesh, uint64_t number)
     struct rk_checkpoint checkpoint = mesh->early;
     mesh->early.number = 0;
     while (checkpoint.number != number)
-        rk_mesh_receive(mesh, parent(mesh->rank), RK_TAG_CHECKPOINT, &checkpoint, sizeof checkpoint);
+        if (!rk_mesh_receive(mesh, parent(mesh->rank), RK_TAG_CHECKPOINT, &checkpoint, sizeof checkpoint))
+            return (struct rk_checkpoint){number, CHECKPOINT_LEAVE};
     return checkpoint;
 }
 

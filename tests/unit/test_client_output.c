@@ -167,7 +167,7 @@ static void mpiruns_end_is_judged_by_its_status_and_its_account(void **state)
     };
     (void)state;
     for (size_t i = 0; i < COUNT(cases); i++) {
-        int code = rk_verdict(cases[i].wait_status, cases[i].last, cases[i].was_ready);
+        int code = rk_verdict(cases[i].wait_status, cases[i].last, cases[i].was_ready, false);
         assert_int_equal(code, cases[i].code);
         if (!code)
             continue;

@@ -139,14 +139,18 @@ int handle_last_wait(struct rankcall_call *call)
 /* {"rank", "signal"}: that rank kills itself; signal 0 is exit(3). */
 int handle_die(struct rankcall_call *call)
 {
-    bool me;
+    bool me, in_mpi = false;
     int64_t number = SIGKILL;
-    if (is_me(call, &me) || rankcall_opt_int(rankcall_args(call), "signal", &number))
+    if (is_me(call, &me) || rankcall_opt_int(rankcall_args(call), "signal", &number) ||
+        rankcall_opt_bool(rankcall_args(call), "in_mpi", &in_mpi))
         return -1;
     if (me && number == 0)
         exit(3);
     if (me)
         kill(getpid(), (int)number);
-    MPI_Barrier(rankcall_call_comm(call));
+    while (!in_mpi && !rankcall_cancelled(call))
+        usleep(1000);
+    if (in_mpi)
+        MPI_Barrier(rankcall_call_comm(call));
     return 0;
 }

@@ -1,0 +1,157 @@
+# SPDX-License-Identifier: BSD-3-Clause
+# Copyright (c) 2026 The rankcall authors
+
+"""Ranks that die are replaced: the others keep what they hold, and clients notice the call that failed and no other."""
+
+import contextlib
+import os
+import signal
+import threading
+
+from harness import case, check, equal, main, wait_until
+from strangers_client import JobError
+
+BARE = ("--enable-recovery",)
+
+
+def pids(client):
+    return [rank["pid"] for rank in client.status(wait=True)["ranks"]]
+
+
+def start(t, **options):
+    """A job whose launch method lets the others live on; the launcher asks for that by itself."""
+    return t.start(run_options=BARE, **options) if t.by == "mpirun" else t.start(**options)
+
+
+def killed(client, rank, number=signal.SIGKILL):
+    """Has a handler kill its rank; the error that the call ends with."""
+    try:
+        client.invoke("die", {"rank": rank, "signal": number})
+    except JobError as error:
+        return error
+    raise AssertionError("a result although rank %d died" % rank)
+
+
+def expect_replaced(client, before, dead):
+    after = pids(client)
+    for rank, (old, new) in enumerate(zip(before, after)):
+        check((old != new) == (rank in dead), "rank %d: process %d, then %d" % (rank, old, new))
+
+
+@case("a rank that dies in a call is replaced, and the error says who and why", ranks=(2, 4), by=("launcher", "mpirun"),
+      own=True)
+def one(t):
+    job = start(t)
+    with job.connect() as client:
+        before = pids(client)
+        for rank, number in ((t.ranks - 1, signal.SIGKILL), (1, signal.SIGSEGV)):
+            old = pids(client)[rank]
+            error = killed(client, rank, number)
+            equal((error.name, error.rank, error.body["host"]), ("rank_died", rank, job.status["ranks"][rank]["host"]), str(error))
+            check("signal %d" % number in str(error) and str(old) in str(error), str(error))
+            equal(client.invoke("sum", {"value": 1.0}).json, {"sum": t.ranks * (t.ranks + 1) / 2}, "the next call")
+        expect_replaced(client, before, {1, t.ranks - 1})
+
+
+@case("an idle rank that dies costs no call", ranks=(3,), by=("launcher", "mpirun"), own=True)
+def idle(t):
+    job = start(t)
+    with job.connect() as client, job.connect() as other:
+        before = pids(client)
+        os.kill(before[2], signal.SIGKILL)
+        wait_until(lambda: client.status()["state"] != "ready" or pids(client) != before, "the death to be noticed", 10)
+        equal(client.invoke("sum", {"value": 1.0}).json, {"sum": 6.0})
+        expect_replaced(other, before, {2})
+
+
+@case("a rank that exits in a call is replaced", ranks=(2,), own=True)
+def exits(t):
+    job = start(t)
+    with job.connect() as client:
+        error = killed(client, 1, 0)
+        equal((error.name, error.rank), ("rank_died", 1), str(error))
+        check("exit status" in str(error), str(error))
+        equal(client.invoke("sum", {"value": 1.0}).json, {"sum": 3.0})
+
+
+@case("queued calls run when the dead are replaced, and connections stay", ranks=(3,), own=True)
+def queued(t):
+    job = start(t)
+    with job.connect() as client, job.connect() as other:
+        calls = [client.submit("die", {"rank": 2, "signal": int(signal.SIGKILL)})]
+        calls += [client.submit("echo", {"n": n}) for n in range(20)]
+        theirs = [other.submit("echo", {"n": n}) for n in range(20)]
+        with contextlib.suppress(JobError):
+            client.outcome(calls[0])
+            raise AssertionError("a result although rank 2 died")
+        for n in range(20):
+            equal(client.outcome(calls[1 + n]).json, {"n": n})
+            equal(other.outcome(theirs[n]).json, {"n": n})
+
+
+@case("several ranks that die at once are replaced together", ranks=(4,), own=True)
+def several(t):
+    job = start(t)
+    with job.connect() as client:
+        before = pids(client)
+        for rank in (1, 3):
+            os.kill(before[rank], signal.SIGKILL)
+        wait_until(lambda: client.status()["state"] != "ready" or pids(client) != before, "the deaths to be noticed", 10)
+        equal(client.invoke("sum", {"value": 1.0}).json, {"sum": 10.0})
+        expect_replaced(client, before, {1, 3})
+
+
+@case("the same rank dies again and again", ranks=(2,), own=True, timeout=60)
+def again(t):
+    job = start(t)
+    with job.connect() as client:
+        for _ in range(6):
+            equal(killed(client, 1).name, "rank_died")
+            equal(client.invoke("sum", {"value": 1.0}).json, {"sum": 3.0})
+
+
+@case("after so many deaths in an hour the job ends", ranks=(2,), own=True)
+def too_often(t):
+    job = start(t, options=("--restarts", "1"))
+    with job.connect() as client:
+        killed(client, 1)
+        equal(client.invoke("sum", {"value": 1.0}).json, {"sum": 3.0})
+        equal(killed(client, 1).name, "rank_died")
+    equal(job.wait(), 15, "exit status")
+
+
+@case("a rank that dies while its events flow takes no other call's with it", ranks=(4,), own=True, timeout=60)
+def streaming(t):
+    job = start(t)
+    with job.connect() as client, job.connect() as other:
+        victim = pids(other)[2]
+        timer = threading.Timer(0.05, os.kill, (victim, signal.SIGKILL))
+        timer.start()
+        try:
+            for _ in client.stream("burst", {"count": 2000000}):
+                pass
+            raise AssertionError("a result although rank 2 died")
+        except JobError as error:
+            equal((error.name, error.rank), ("rank_died", 2), str(error))
+        timer.join()
+        equal(other.invoke("sum", {"value": 1.0}).json, {"sum": 10.0})
+        equal(len(list(client.stream("burst", {"count": 10}))), 41)
+
+
+@case("a handler that waits at a checkpoint leaves when a rank has died", ranks=(3,), own=True)
+def waiting(t):
+    job = start(t)
+    with job.connect() as client:
+        victim = pids(client)[1]
+        call = client.submit("wait")
+        wait_until(lambda: client.status()["running"], "the call to run", 10)
+        os.kill(victim, signal.SIGKILL)
+        try:
+            client.outcome(call)
+            raise AssertionError("a result although rank 1 died")
+        except JobError as error:
+            equal((error.name, error.rank), ("rank_died", 1), str(error))
+        equal(client.invoke("sum", {"value": 1.0}).json, {"sum": 6.0})
+
+
+main("regroup")
