@@ -24,6 +24,7 @@
 #ifndef RANKCALL_WORKER_H
 #define RANKCALL_WORKER_H
 
+#include <rankcall/collectives.h>
 #include <rankcall/error.h>
 #include <rankcall/payload.h>
 

@@ -78,6 +78,8 @@ struct rk_receiver {
     MPI_Request request;
 };
 
+struct rk_collect;
+
 struct rk_mesh {
     int rank, size, local_rank, local_size, nodes;
     bool initialised_mpi, mpi_yields;
@@ -90,11 +92,14 @@ struct rk_mesh {
     struct rk_checkpoint early; /* heard before the handler asked; number 0: none */
     struct rk_sender sender;
     struct rk_receiver receiver;
+    struct rk_collect *collect; /* collect_internal.h */
 };
 
 /* segment.c: the node's shared memory and the IO thread's bell. Collective over mesh->local. */
 int rk_segment_open(struct rk_mesh *mesh);
 void rk_segment_close(struct rk_mesh *mesh);
+/* `size` zeroed bytes of memory that all ranks of the node have: all get it, or none. */
+int rk_segment_share(struct rk_mesh *mesh, size_t size, void **memory);
 
 /* bell.c */
 void rk_bell_ring(struct rk_bell *bell);

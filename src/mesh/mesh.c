@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "base/error.h"
+#include "mesh/collect.h"
 #include "mesh/comm.h"
 #include "mesh/internal.h"
 
@@ -62,11 +63,22 @@ static int initialise_mpi(struct rk_mesh *mesh)
     return RANKCALL_OK;
 }
 
+/* The ranks that share memory. For tests RANKCALL_TEST_NODES makes so many nodes of one. */
+static void split_by_node(struct rk_mesh *mesh)
+{
+    const char *pretend = getenv("RANKCALL_TEST_NODES");
+    MPI_Comm node;
+    MPI_Comm_split_type(MPI_COMM_WORLD, MPI_COMM_TYPE_SHARED, mesh->rank, MPI_INFO_NULL, &node);
+    int part = pretend && atoi(pretend) > 0 ? mesh->rank % atoi(pretend) : 0;
+    MPI_Comm_split(node, part, mesh->rank, &mesh->local);
+    MPI_Comm_free(&node);
+}
+
 /* Nodes are numbered by their lowest rank, so that rank 0 is on node 0. */
 static void find_nodes(struct rk_mesh *mesh)
 {
     int leader = mesh->rank, is_leader, before = 0;
-    MPI_Comm_split_type(MPI_COMM_WORLD, MPI_COMM_TYPE_SHARED, mesh->rank, MPI_INFO_NULL, &mesh->local);
+    split_by_node(mesh);
     MPI_Comm_rank(mesh->local, &mesh->local_rank);
     MPI_Comm_size(mesh->local, &mesh->local_size);
     is_leader = mesh->local_rank == 0;
@@ -108,6 +120,8 @@ int rk_mesh_open(const struct rk_rank_info *info, struct rk_mesh **out)
         code = rk_segment_open(mesh);
     if (!code)
         code = rk_events_open(mesh);
+    if (!code)
+        code = rk_collect_open(mesh);
     if (code) {
         rk_mesh_close(mesh);
         return code;
@@ -126,6 +140,7 @@ void rk_mesh_close(struct rk_mesh *mesh)
 {
     if (!mesh)
         return;
+    rk_collect_close(mesh);
     rk_events_close(mesh);
     rk_segment_close(mesh);
     free_comm(&mesh->control);
