@@ -116,7 +116,8 @@ static int put_one(struct rk_mesh *mesh, int rank, const void *bytes, size_t siz
     rk_copy(packet->data, bytes, size);
     packet->next = packets->outgoing;
     packets->outgoing = packet;
-    MPI_Isend(&packet->number, (int)(HEAD + size), MPI_BYTE, rank, TAG, mesh->collect->comm, &packet->request);
+    /* Synchronous: small messages too count as under way until they are received, so that nobody is flooded. */
+    MPI_Issend(&packet->number, (int)(HEAD + size), MPI_BYTE, rank, TAG, mesh->collect->comm, &packet->request);
     rk_mesh_ring(mesh, rank);
     return 0;
 }
