@@ -66,9 +66,7 @@ void rk_mesh_enter(struct rk_mesh *mesh, uint64_t number)
 
 void rk_mesh_exit(struct rk_mesh *mesh)
 {
-    struct rk_whereabouts last;
-    rk_mesh_whereabouts(mesh, mesh->rank, &last);
-    rk_place_set(mesh, RK_IDLE, last.kind, last.sequence);
+    rk_place_exit(mesh);
 }
 
 static bool goes_direct(const struct rk_mesh *mesh, const struct rk_collective *collective)

@@ -125,6 +125,7 @@ void rk_tidings_look(struct rk_mesh *mesh); /* takes in interrupts from rank 0's
 /* whereabouts.c */
 void rk_place_set(struct rk_mesh *mesh, enum rk_activity activity, enum rk_collective_kind kind, uint64_t sequence);
 void rk_place_enter(struct rk_mesh *mesh, uint64_t number);
+void rk_place_exit(struct rk_mesh *mesh);
 
 /* checkpoint.c: checkpoints of a job on one node. */
 void rk_checkpoint_enter(struct rk_mesh *mesh);

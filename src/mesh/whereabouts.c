@@ -47,6 +47,13 @@ void rk_place_enter(struct rk_mesh *mesh, uint64_t number)
     rk_place_set(mesh, RK_IN_HANDLER, RK_NO_COLLECTIVE, 0);
 }
 
+void rk_place_exit(struct rk_mesh *mesh)
+{
+    struct rk_seat *seat = rk_seat(mesh, mesh->local_rank);
+    uint64_t last = atomic_load_explicit(&seat->place, memory_order_relaxed) & ~(UINT64_C(0xff) << SEQUENCE_BITS);
+    atomic_store_explicit(&seat->place, last | (uint64_t)RK_IDLE << SEQUENCE_BITS, memory_order_relaxed);
+}
+
 static void read_mark(const struct rk_seat *seat, char text[RK_MARK_SIZE])
 {
     uint64_t words[RK_MARK_SIZE / 8], before, after;
