@@ -80,11 +80,7 @@ int rankcall_all_reduce(struct rankcall_call *call, const void *send, void *rece
 
 /* Says what this rank is doing ("epoch 3"), for those who ask where a call hangs. The last one counts, its first 63
  * bytes are kept; a call begins without. Cheap, and not collective. Threads: the handler's, one at a time. */
-void rankcall_mark(struct rankcall_call *call, const char *format, ...)
-#if defined(__GNUC__)
-    __attribute__((__format__(__printf__, 2, 3)))
-#endif
-    ;
+void rankcall_mark(struct rankcall_call *call, const char *format, ...) RANKCALL_PRINTF(2, 3);
 
 #ifdef __cplusplus
 }

@@ -33,12 +33,6 @@
 extern "C" {
 #endif
 
-#if defined(__GNUC__)
-#define RANKCALL_PRINTF(format, first) __attribute__((__format__(__printf__, format, first)))
-#else
-#define RANKCALL_PRINTF(format, first)
-#endif
-
 struct rankcall_context; /* this rank in the job: lives from before setup until after teardown */
 struct rankcall_call;    /* one call on this rank: lives as long as the handler runs */
 

@@ -204,7 +204,8 @@ static void run_handler(struct rankcall_call *call)
     int status = call->handler->run(call);
     if (status)
         fail_by_status(call, status);
-    if (call->failed)
+    /* Who was interrupted in a collective may miss checkpoints that the others, who were through it, still come to. */
+    if (call->failed || rk_mesh_interrupted(call->context->mesh, call->number))
         rk_mesh_leave(call->context->mesh, call->number);
 }
 

@@ -43,6 +43,8 @@ def expect_codes(client, wanted, what):
 def interrupt(t, client, source, how):
     """One call that is cut short; every rank must say why, and the next calls must be right."""
     args = interruption(source, t.ranks)
+    if how == "looking":
+        args["looks"] = True
     began = time.monotonic()
     if how == "gone":
         with t.connect() as other:
@@ -52,7 +54,7 @@ def interrupt(t, client, source, how):
         with raises("timeout" if how == "timeout" else "cancelled"):
             for _ in client.items(id):
                 time.sleep(source.random() * 0.01)  # somewhere in the middle
-                if how == "cancelled":
+                if how in ("cancelled", "looking"):
                     client.cancel(id)
     expect_codes(client, "timeout" if how == "timeout" else "cancelled", "the ranks of %s" % args)
     check(time.monotonic() - began < 5 * SLOW, "it took %.1f s: %s" % (time.monotonic() - began, args))
@@ -70,6 +72,11 @@ def interrupt_many(t, how, times):
 @case("cancelled calls leave their collectives", ranks=(1, 2, 4), timeout=120)
 def cancelled(t):
     interrupt_many(t, "cancelled", TIMES)
+
+
+@case("checkpoints between collectives keep nobody waiting for ranks that were interrupted", ranks=(2, 4), timeout=120)
+def looking(t):
+    interrupt_many(t, "looking", TIMES)
 
 
 @case("calls whose time is over leave their collectives", ranks=(2, 3), timeout=120)
@@ -126,7 +133,7 @@ def other_way(t, env):
     t.job = t.start(env=env)
     with t.connect() as client:
         expect_results(client, range(1, 5), 40)
-    for how in ("cancelled", "timeout", "gone"):
+    for how in ("cancelled", "looking", "timeout", "gone"):
         interrupt_many(t, how, TIMES // 4)
     fail_many(t, TIMES // 4)
 

@@ -239,18 +239,20 @@ static void nap(int64_t us)
     nanosleep(&time, NULL);
 }
 
-/* {"kind", "size", "turns", "absent", "absent_us", "fails"}: says that it runs, then repeats a collective until it is
- * interrupted. Rank `absent` comes `absent_us` late; with `fails` it fails instead. What each rank got is kept. */
+/* {"kind", "size", "turns", "absent", "absent_us", "fails", "looks"}: says that it runs, then repeats a collective
+ * until it is interrupted. Rank `absent` comes `absent_us` late; with `fails` it fails instead. With `looks` there is a
+ * checkpoint before each, and the handler ends well. What each rank got is kept. */
 int handle_interrupted(struct rankcall_call *call)
 {
     struct test_state *state = rankcall_call_state(call);
     const struct rankcall_payload *args = rankcall_args(call);
     const char *kind = "barrier";
     int64_t size = 8, absent = -1, absent_us = 0, turns = INT64_MAX;
-    bool fails = false;
+    bool fails = false, looks = false;
     if (rankcall_opt_string(args, "kind", &kind) || rankcall_opt_int(args, "size", &size) ||
         rankcall_opt_int(args, "absent", &absent) || rankcall_opt_int(args, "absent_us", &absent_us) ||
-        rankcall_opt_int(args, "turns", &turns) || rankcall_opt_bool(args, "fails", &fails))
+        rankcall_opt_int(args, "turns", &turns) || rankcall_opt_bool(args, "fails", &fails) ||
+        rankcall_opt_bool(args, "looks", &looks))
         return -1;
     char *send = calloc((size_t)size + 1, 1),
          *receive = calloc((size_t)size + 1, (size_t)rankcall_call_world_size(call));
@@ -262,6 +264,10 @@ int handle_interrupted(struct rankcall_call *call)
         rankcall_mark(call, "turn %lld", (long long)turn);
         if (absent == rankcall_call_rank(call))
             nap(absent_us);
+        if (looks && rankcall_cancelled(call)) {
+            code = RANKCALL_ECANCELLED;
+            break;
+        }
         if (absent == rankcall_call_rank(call) && fails)
             code = rankcall_fail(call, "told to fail");
         else
@@ -270,7 +276,7 @@ int handle_interrupted(struct rankcall_call *call)
     state->last_code = code;
     free(send);
     free(receive);
-    return code ? -1 : 0;
+    return code && !looks ? -1 : 0;
 }
 
 /* The code with which each rank left the last `interrupted`. */
