@@ -8,6 +8,7 @@
 
 #include <sched.h>
 
+#include "base/fd.h"
 #include "mesh/collect_internal.h"
 
 #define LOOKS       16 /* before a waiter says that it waits */
@@ -81,10 +82,21 @@ static void wait_long(struct awaiting *awaiting)
     atomic_store(&seat->waiting, 0);
 }
 
+/* Waking up takes longer than looking: who waits for a large copy looks for about as long as that should take. */
+static bool goes_on_looking(const struct rk_mesh *mesh, int looks, int64_t *until)
+{
+    if (looks < LOOKS)
+        return true;
+    if (!*until)
+        *until = rk_now_us() + mesh->collect->copy_us;
+    return rk_now_us() < *until;
+}
+
 int rk_await(struct rk_mesh *mesh, const _Atomic uint64_t *word, uint64_t stamp, bool stubborn)
 {
     struct awaiting awaiting = {.mesh = mesh, .word = word, .stamp = stamp, .stubborn = stubborn};
-    for (int looks = 0; looks < LOOKS; looks++) {
+    int64_t until = 0;
+    for (int looks = 0; goes_on_looking(mesh, looks, &until); looks++) {
         for (int pauses = 0; pauses < PAUSES; pauses++) {
             if (reached(&awaiting))
                 return 0;

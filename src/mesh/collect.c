@@ -114,8 +114,11 @@ static int explain(const struct rk_mesh *mesh, const struct rk_collective *colle
 int rk_mesh_collect(struct rk_mesh *mesh, const struct rk_collective *collective)
 {
     uint64_t sequence = ++mesh->collect->sequence;
+    uint64_t copy_us = collective->size / RK_COPY_RATE;
+    mesh->collect->copy_us = copy_us < RK_COPY_US_MAX ? (int64_t)copy_us : RK_COPY_US_MAX;
     rk_place_set(mesh, RK_IN_COLLECTIVE, collective->kind, sequence);
     int code = go(mesh, collective);
+    mesh->collect->copy_us = 0; /* checkpoints wait too */
     rk_place_set(mesh, RK_IN_HANDLER, collective->kind, sequence);
     return code ? explain(mesh, collective, code) : RANKCALL_OK;
 }

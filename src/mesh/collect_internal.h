@@ -14,10 +14,12 @@
 #include "mesh/collect.h"
 #include "mesh/internal.h"
 
-#define RK_BOXES      8           /* of a rank: so many rounds it may be ahead of the slowest */
-#define RK_BOX_SIZE   (32u << 10) /* bytes of a box, where shared memory is not short */
-#define RK_BOX_LEAST  (2u << 10)  /* ... and where it is */
-#define RK_DIRECT_MIN (16u << 10) /* parts above this are read from the other rank's memory, where that is allowed */
+#define RK_BOXES       8           /* of a rank: so many rounds it may be ahead of the slowest */
+#define RK_BOX_SIZE    (32u << 10) /* bytes of a box, where shared memory is not short */
+#define RK_BOX_LEAST   (2u << 10)  /* ... and where it is */
+#define RK_COPY_RATE   4096u       /* bytes a microsecond that a rank copies at least */
+#define RK_COPY_US_MAX 10000       /* a waiter looks no longer than this for a copy to end */
+#define RK_DIRECT_MIN  (16u << 10) /* parts above this are read from the other rank's memory, where that is allowed */
 
 /* One rank, as the ranks of its node see it. */
 struct rk_seat {
@@ -60,6 +62,7 @@ struct rk_collect {
     uint64_t freed;    /* all ranks are done with the rounds before it */
     uint64_t sequence; /* collectives of this call */
     uint64_t checkpoints;
+    int64_t copy_us;     /* what the collective may take a rank to copy */
     uint8_t *scratch;    /* a box's bytes */
     uint64_t *addresses; /* by rank */
     MPI_Comm comm;       /* several nodes: */
