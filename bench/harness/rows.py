@@ -7,6 +7,7 @@ import os
 import subprocess
 import time
 
+from .collectives import collectives
 from .measure import Row, in_turns
 from .process import Driver, Mpirun
 
@@ -168,4 +169,4 @@ def start(bench, effort):
     return rows
 
 
-GROUPS = {"invoke": invoke, "events": events, "idle": idle, "start": start}
+GROUPS = {"invoke": invoke, "events": events, "idle": idle, "start": start, "collectives": collectives}

@@ -11,6 +11,12 @@
 extern "C" {
 #endif
 
+#if defined(__GNUC__)
+#define RANKCALL_PRINTF(format, first) __attribute__((__format__(__printf__, format, first)))
+#else
+#define RANKCALL_PRINTF(format, first)
+#endif
+
 /* X(constant, number on the wire, name, exit status of the command, what it means) */
 #define RANKCALL_ERROR_TABLE(X)                                                                      \
     X(RANKCALL_OK, 0, "ok", 0, "success")                                                            \

@@ -24,18 +24,13 @@
 #ifndef RANKCALL_WORKER_H
 #define RANKCALL_WORKER_H
 
+#include <rankcall/collectives.h>
 #include <rankcall/error.h>
 #include <rankcall/payload.h>
 
 #pragma GCC visibility push(default)
 #ifdef __cplusplus
 extern "C" {
-#endif
-
-#if defined(__GNUC__)
-#define RANKCALL_PRINTF(format, first) __attribute__((__format__(__printf__, format, first)))
-#else
-#define RANKCALL_PRINTF(format, first)
 #endif
 
 struct rankcall_context; /* this rank in the job: lives from before setup until after teardown */
@@ -51,6 +46,13 @@ struct rankcall_handler {
     const char *help; /* one line for `rankcall status`; may be NULL */
 };
 
+/* Members that were added later may be left out in C++, too. */
+#ifdef __cplusplus
+#define RANKCALL_OPTIONAL = nullptr
+#else
+#define RANKCALL_OPTIONAL
+#endif
+
 /* What a worker is. Name members as in the example above: more may be added at the end. */
 struct rankcall_worker {
     const char *name;                        /* of the program, for `rankcall ps`; NULL: argv[0]'s last part */
@@ -62,7 +64,7 @@ struct rankcall_worker {
     /* Called on the ranks that lived on when another has died and was replaced, while the replacement runs setup: the
      * place to make anew what was bound to the old communicators; rankcall_comm gives the new one. May be NULL. Returns
      * 0, or ends the job. */
-    int (*regroup)(struct rankcall_context *context);
+    int (*regroup)(struct rankcall_context *context) RANKCALL_OPTIONAL;
 };
 
 /* Runs the SPMD program: initialises MPI with MPI_THREAD_MULTIPLE (unless that was done), runs setup, serves calls

@@ -12,6 +12,7 @@
 
 #include "base/error.h"
 #include "core/frontend.h"
+#include "mesh/collect.h"
 #include "wire/payload.h"
 
 struct rankcall_call {
@@ -165,6 +166,9 @@ int rankcall_fail(struct rankcall_call *call, const char *format, ...)
     if (call->failed)
         return -1;
     call->failed = true;
+    /* Its client has an error already: this one may be its consequence. */
+    if (rk_mesh_interrupted(call->context->mesh, call->number))
+        return -1;
     va_list arguments;
     va_start(arguments, format);
     if (vasprintf(&message, format, arguments) < 0)
@@ -172,6 +176,7 @@ int rankcall_fail(struct rankcall_call *call, const char *format, ...)
     va_end(arguments);
     send_failure(call, message ? message : "out of memory");
     free(message);
+    rk_mesh_interrupt_node(call->context->mesh, call->number, RANKCALL_EWORKER); /* its message goes ahead of theirs */
     return -1;
 }
 
@@ -199,7 +204,8 @@ static void run_handler(struct rankcall_call *call)
     int status = call->handler->run(call);
     if (status)
         fail_by_status(call, status);
-    if (call->failed)
+    /* Who was interrupted in a collective may miss checkpoints that the others, who were through it, still come to. */
+    if (call->failed || rk_mesh_interrupted(call->context->mesh, call->number))
         rk_mesh_leave(call->context->mesh, call->number);
 }
 
@@ -211,7 +217,9 @@ void rk_call_run(struct rankcall_context *context, const struct rk_announcement 
     call.streaming = announcement->streaming;
     pthread_mutex_init(&call.emit_lock, NULL);
     rk_mesh_begin(context->mesh, call.number);
+    rk_mesh_enter(context->mesh, call.number);
     run_handler(&call);
+    rk_mesh_exit(context->mesh);
     *tally = (struct rk_tally){.number = call.number, .messages = call.messages, .failed = call.failed};
     if (rankcall_rank(context) != 0)
         rk_mesh_report(context->mesh, tally);

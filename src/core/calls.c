@@ -10,6 +10,7 @@
 #include "base/error.h"
 #include "base/fd.h"
 #include "core/inside.h"
+#include "mesh/collect.h"
 
 static struct rk_job_call *of_node(struct rk_queue_node *node)
 {
@@ -52,12 +53,13 @@ static void leave_queue(struct rk_frontend *frontend, struct rk_job_call *call)
 }
 
 /* The client has its outcome or is gone: a waiting call vanishes, a running one is to be left by the ranks. */
-static void abandon(struct rk_frontend *frontend, struct rk_job_call *call)
+static void abandon(struct rk_frontend *frontend, struct rk_job_call *call, int code)
 {
     call->ended = true;
     forget_client(call);
     if (call == frontend->running) {
         atomic_store(&frontend->desk.cancelled, true);
+        rk_mesh_interrupt(frontend->context->mesh, call->number, code);
         if (call->timer)
             event_del(call->timer);
         rk_funnel_release(frontend);
@@ -77,7 +79,7 @@ void rk_call_end_error(struct rk_frontend *frontend, struct rk_job_call *call, c
     else
         frontend->counters.failed++;
     rk_client_error(call->client, call->id, error);
-    abandon(frontend, call);
+    abandon(frontend, call, error->code);
 }
 
 static void end_with_last_error(struct rk_frontend *frontend, struct rk_job_call *call)
@@ -134,7 +136,7 @@ void rk_calls_forget(struct rk_client *client)
     }
     while (client->calls) {
         frontend->counters.cancelled++;
-        abandon(frontend, client->calls);
+        abandon(frontend, client->calls, RANKCALL_ECANCELLED);
     }
 }
 

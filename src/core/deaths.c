@@ -37,7 +37,6 @@ static void regroup_late(evutil_socket_t fd, short events, void *context)
     (void)fd, (void)events;
     if (!frontend->away || atomic_load(&frontend->desk.taken))
         return;
-    rk_clients_flush(frontend);
     rk_mesh_kill_missing(frontend->context->mesh);
 }
 

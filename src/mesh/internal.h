@@ -17,6 +17,7 @@ enum rk_tag {
     RK_TAG_CHECKPOINT,
     RK_TAG_ANNOUNCE,
     RK_TAG_REPORT,
+    RK_TAG_INTERRUPT,
     RK_TAG_EVENT,
     RK_TAG_BULK,
     RK_TAG_CREDIT
@@ -119,6 +120,8 @@ struct rk_span {
 
 #define RK_LEFT 5
 
+struct rk_collect;
+
 struct rk_mesh {
     int rank, size, local_rank, local_size, nodes;
     bool initialised_mpi, mpi_yields, replacement, regrouped;
@@ -130,13 +133,13 @@ struct rk_mesh {
     struct rk_segment *segment;
     size_t segment_size;
     uint32_t rings_seen, looks;
-    pthread_t watcher;
-    bool watching;
+    struct rk_watch *watch; /* liveness.c */
     struct rk_span span;
     int io_fifo;                /* rank 0: both ends; ranks of its node: the write end; else -1 */
     struct rk_checkpoint early; /* heard before the handler asked; number 0: none */
     struct rk_sender sender;
     struct rk_receiver receiver;
+    struct rk_collect *collect; /* collect_internal.h */
 };
 
 /* mesh.c: connecting the ranks of mesh->world, and undoing that but for the communicators. Collective. */
@@ -150,13 +153,17 @@ bool rk_mesh_join_survivors(MPI_Comm *world);
 
 /* segment.c: the node's shared memory and the IO thread's bell. Collective over mesh->local. */
 int rk_segment_open(struct rk_mesh *mesh);
-void rk_segment_close(struct rk_mesh *mesh);
+void rk_segment_close(struct rk_mesh *mesh); /* but for the memory, which the watch unmaps */
+/* `size` zeroed bytes of memory that all ranks of the node have: all get it, or none. */
+int rk_segment_share(struct rk_mesh *mesh, size_t size, void **memory);
 
-/* liveness.c: the mutexes, made by one rank; this rank is alive; its watching of the next; the end of both */
+/* liveness.c: the mutexes, made by one rank; this rank is alive; its watching of the next, in the segment that it has
+ * then; the end of both. A watch that is told so ends the job at one more death. */
 int rk_liveness_prepare(struct rk_segment *segment, int ranks);
 void rk_liveness_begin(struct rk_mesh *mesh);
 int rk_liveness_watch(struct rk_mesh *mesh);
-void rk_liveness_end(struct rk_mesh *mesh);
+void rk_watch_last(struct rk_watch *watch);
+void rk_watch_end(struct rk_watch *watch); /* and of its segment. Takes NULL */
 
 /* bell.c */
 void rk_bell_ring(struct rk_bell *bell);

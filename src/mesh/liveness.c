@@ -14,11 +14,14 @@
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/error.h"
+#include "base/log.h"
 #include "mesh/internal.h"
 
 /* How the process ended, from its line in /proc, where it stays until its parent has taken note: a wait status, or -1.
@@ -39,28 +42,43 @@ static int wait_status(int pid)
     return status;
 }
 
-static void record(struct rk_mesh *mesh, int local_rank)
+struct rk_watch {
+    struct rk_mesh *mesh;
+    struct rk_segment *segment;
+    size_t segment_size;
+    int local_rank, local_size;
+    _Atomic bool last; /* one more death, and nothing is left to be done */
+    bool running;
+    pthread_t thread;
+};
+
+static void record(struct rk_watch *watch, int local_rank)
 {
-    struct rk_place *place = &mesh->segment->rank[local_rank];
+    struct rk_place *place = &watch->segment->rank[local_rank];
     atomic_store(&place->wait_status, wait_status(atomic_load(&place->pid)));
     atomic_store(&place->dead, 1);
-    atomic_fetch_add(&mesh->segment->deaths, 1);
-    rk_bell_ring(&mesh->segment->all);
-    for (int i = 0; i < mesh->local_size; i++)
-        rk_bell_ring(&mesh->segment->rank[i].bell);
-    rk_io_ring(mesh);
+    atomic_fetch_add(&watch->segment->deaths, 1);
+    if (atomic_load(&watch->last)) {
+        rk_log(RK_LOG_ERROR, "a rank (pid %d) has died while the others regrouped: ending the job",
+               atomic_load(&place->pid));
+        rk_mesh_abort(watch->mesh, rankcall_code_exit_status(RANKCALL_ERANKDIED));
+    }
+    rk_bell_ring(&watch->segment->all);
+    for (int i = 0; i < watch->local_size; i++)
+        rk_bell_ring(&watch->segment->rank[i].bell);
+    rk_io_ring(watch->mesh);
 }
 
-static void *watch(void *context)
+static void *watch_next(void *context)
 {
-    struct rk_mesh *mesh = context;
+    struct rk_watch *watch = context;
     pthread_setname_np(pthread_self(), "rankcall-watch");
-    for (int i = 1; i < mesh->local_size; i++) {
-        int other = (mesh->local_rank + i) % mesh->local_size;
-        pthread_mutex_t *alive = &mesh->segment->rank[other].alive;
+    for (int i = 1; i < watch->local_size; i++) {
+        int other = (watch->local_rank + i) % watch->local_size;
+        pthread_mutex_t *alive = &watch->segment->rank[other].alive;
         int code = pthread_mutex_lock(alive);
         if (code == EOWNERDEAD)
-            record(mesh, other);
+            record(watch, other);
         if (code == 0 || code == EOWNERDEAD)
             pthread_mutex_unlock(alive); /* for ever unusable after a death: nobody needs it any more */
         if (code == 0)
@@ -95,33 +113,47 @@ void rk_liveness_begin(struct rk_mesh *mesh)
 int rk_liveness_watch(struct rk_mesh *mesh)
 {
     sigset_t all, before;
+    struct rk_watch *watch = mesh->watch = calloc(1, sizeof *watch);
+    if (!watch)
+        return rk_error(RANKCALL_EINTERNAL, "out of memory");
+    watch->mesh = mesh;
+    watch->segment = mesh->segment;
+    watch->segment_size = mesh->segment_size;
+    watch->local_rank = mesh->local_rank;
+    watch->local_size = mesh->local_size;
     if (mesh->local_size == 1)
         return RANKCALL_OK;
     sigfillset(&all); /* signals are the worker's threads' */
     pthread_sigmask(SIG_SETMASK, &all, &before);
-    errno = pthread_create(&mesh->watcher, NULL, watch, mesh);
+    errno = pthread_create(&watch->thread, NULL, watch_next, watch);
     pthread_sigmask(SIG_SETMASK, &before, NULL);
     if (errno)
         return rk_error_system("cannot start the thread that watches a rank");
-    mesh->watching = true;
+    watch->running = true;
     return RANKCALL_OK;
 }
 
-void rk_liveness_end(struct rk_mesh *mesh)
+void rk_watch_last(struct rk_watch *watch)
 {
-    if (!mesh->segment)
+    atomic_store(&watch->last, true);
+}
+
+void rk_watch_end(struct rk_watch *watch)
+{
+    if (!watch)
         return;
-    pthread_mutex_unlock(&mesh->segment->rank[mesh->local_rank].alive);
-    if (mesh->watching)
-        pthread_join(mesh->watcher, NULL);
-    mesh->watching = false;
+    pthread_mutex_unlock(&watch->segment->rank[watch->local_rank].alive);
+    if (watch->running)
+        pthread_join(watch->thread, NULL);
+    munmap(watch->segment, watch->segment_size);
+    free(watch);
 }
 
 /* ---- What is known ---- */
 
 bool rk_mesh_broken(const struct rk_mesh *mesh)
 {
-    return atomic_load_explicit(&mesh->segment->deaths, memory_order_relaxed) != 0;
+    return mesh->segment && atomic_load_explicit(&mesh->segment->deaths, memory_order_relaxed) != 0;
 }
 
 static void describe(int status, char *text, size_t size)

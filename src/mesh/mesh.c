@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "base/error.h"
+#include "mesh/collect.h"
 #include "mesh/comm.h"
 #include "mesh/internal.h"
 
@@ -73,24 +74,22 @@ static void copy_world(struct rk_mesh *mesh)
     MPI_Comm_dup(mesh->world, &mesh->user);
 }
 
-/* For tests: treats one node as RANKCALL_TEST_NODES of them. */
-static void pretend_nodes(struct rk_mesh *mesh)
+/* The ranks that share memory. For tests RANKCALL_TEST_NODES makes so many nodes of one. */
+static void split_by_node(struct rk_mesh *mesh)
 {
-    const char *value = getenv("RANKCALL_TEST_NODES");
-    int nodes = value ? atoi(value) : 1;
-    MPI_Comm whole = mesh->local;
-    if (nodes <= 1)
-        return;
-    MPI_Comm_split(whole, mesh->rank * nodes / mesh->size, mesh->rank, &mesh->local);
-    MPI_Comm_free(&whole);
+    const char *pretend = getenv("RANKCALL_TEST_NODES");
+    MPI_Comm node;
+    MPI_Comm_split_type(mesh->world, MPI_COMM_TYPE_SHARED, mesh->rank, MPI_INFO_NULL, &node);
+    int part = pretend && atoi(pretend) > 0 ? mesh->rank * atoi(pretend) / mesh->size : 0;
+    MPI_Comm_split(node, part, mesh->rank, &mesh->local);
+    MPI_Comm_free(&node);
 }
 
 /* Nodes are numbered by their lowest rank, so that rank 0 is on node 0. */
 static void find_nodes(struct rk_mesh *mesh)
 {
     int leader = mesh->rank, is_leader, before = 0;
-    MPI_Comm_split_type(mesh->world, MPI_COMM_TYPE_SHARED, mesh->rank, MPI_INFO_NULL, &mesh->local);
-    pretend_nodes(mesh);
+    split_by_node(mesh);
     MPI_Comm_rank(mesh->local, &mesh->local_rank);
     MPI_Comm_size(mesh->local, &mesh->local_size);
     is_leader = mesh->local_rank == 0;
@@ -130,6 +129,8 @@ int rk_mesh_attach(struct rk_mesh *mesh)
         return code;
     rk_span_open(mesh);
     code = rk_events_open(mesh);
+    if (!code)
+        code = rk_collect_open(mesh);
     return code ? code : rk_liveness_watch(mesh);
 }
 
@@ -141,9 +142,9 @@ void rk_comm_free(MPI_Comm *comm)
 
 void rk_mesh_detach(struct rk_mesh *mesh)
 {
+    rk_collect_close(mesh);
     rk_span_close(mesh);
     rk_events_close(mesh);
-    rk_liveness_end(mesh);
     rk_segment_close(mesh);
     mesh->rings_seen = 0;
 }
@@ -181,6 +182,7 @@ void rk_mesh_close(struct rk_mesh *mesh)
     if (!mesh)
         return;
     rk_mesh_detach(mesh);
+    rk_watch_end(mesh->watch);
     /* MPI_Finalize waits for all processes that have begun together, the dead among them. Who has regrouped leaves
      * without it, which a launch method that lets jobs live on without a rank takes for an end like any other. */
     if (!mesh->replacement && !mesh->regrouped)
@@ -192,11 +194,9 @@ void rk_mesh_close(struct rk_mesh *mesh)
 void rk_mesh_abort(struct rk_mesh *mesh, int status)
 {
     /* Where a job may live on without a rank, MPI_Abort ends this one alone. */
-    for (int i = 0; mesh->segment && rk_mesh_can_regroup(mesh) && i < mesh->local_size; i++) {
-        const struct rk_place *place = &mesh->segment->rank[i];
-        if (i != mesh->local_rank && !atomic_load(&place->dead) && atomic_load(&place->pid) > 0)
-            kill(atomic_load(&place->pid), SIGKILL);
-    }
+    for (int rank = 0; mesh->ranks && rk_mesh_can_regroup(mesh) && rank < mesh->size; rank++)
+        if (rank != mesh->rank && mesh->ranks[rank].pid > 0)
+            kill(mesh->ranks[rank].pid, SIGKILL);
     MPI_Abort(MPI_COMM_WORLD, status);
     abort(); /* MPI_Abort does not return */
 }

@@ -107,7 +107,8 @@ void rk_mesh_begin(struct rk_mesh *mesh, uint64_t number);
  * leaves the call early (rk_mesh_leave) makes the ranks behind it see true. Collective, handlers' threads. */
 bool rk_mesh_checkpoint(struct rk_mesh *mesh, uint64_t number, bool answer);
 
-/* Releases the ranks that would wait for this one at a later checkpoint of the call: for a handler that failed. */
+/* Releases the ranks that would wait for this one at a later checkpoint of the call: for a handler that failed or was
+ * interrupted. */
 void rk_mesh_leave(struct rk_mesh *mesh, uint64_t number);
 
 /* ---- The funnel's transport: messages from any rank but 0 to rank 0's IO thread, in order per rank ---- */

@@ -23,6 +23,7 @@
 #include "mesh/internal.h"
 
 #define GROUP_TAG 1
+#define SETTLE_US 10000 /* without one more death, before the living set out */
 #define ARGS_MAX  65536 /* bytes of a command line */
 
 _Noreturn static void give_up(struct rk_mesh *mesh, const char *what)
@@ -48,7 +49,8 @@ bool rk_mesh_can_regroup(const struct rk_mesh *mesh)
 
 struct gathering {
     struct rk_mesh *mesh;
-    int64_t deadline_us;
+    int64_t deadline_us, settled_us;
+    uint32_t deaths;
 };
 
 static int lowest_living(const struct rk_mesh *mesh)
@@ -80,6 +82,17 @@ void rk_mesh_kill_missing(const struct rk_mesh *mesh)
     }
 }
 
+/* What kills one rank often kills others in the same moment; once the living have set out, one more is too many. */
+static bool has_settled(struct gathering *gathering)
+{
+    uint32_t deaths = atomic_load(&gathering->mesh->segment->deaths);
+    if (deaths != gathering->deaths) {
+        gathering->deaths = deaths;
+        gathering->settled_us = rk_now_us() + SETTLE_US;
+    }
+    return rk_now_us() >= gathering->settled_us;
+}
+
 static bool gathered(void *context)
 {
     struct gathering *gathering = context;
@@ -90,7 +103,8 @@ static bool gathered(void *context)
         gathering->deadline_us = INT64_MAX;
         rk_mesh_kill_missing(gathering->mesh);
     }
-    if (lowest_living(gathering->mesh) != gathering->mesh->rank || !all_arrived(gathering->mesh))
+    if (lowest_living(gathering->mesh) != gathering->mesh->rank || !all_arrived(gathering->mesh) ||
+        !has_settled(gathering))
         return false;
     atomic_store(&segment->ordered, 1);
     for (int i = 0; i < gathering->mesh->local_size; i++)
@@ -100,8 +114,8 @@ static bool gathered(void *context)
 
 static void gather_living(struct rk_mesh *mesh, int64_t grace_us)
 {
-    struct gathering gathering = {mesh, rk_now_us() + grace_us};
-    struct rk_patience patience = {.nap_max_us = RK_NAP_MAX_US / 10};
+    struct gathering gathering = {.mesh = mesh, .deadline_us = rk_now_us() + grace_us};
+    struct rk_patience patience = {.nap_max_us = SETTLE_US / 5};
     atomic_store(&mesh->segment->rank[mesh->local_rank].arrived, 1);
     for (int i = 0; i < mesh->local_size; i++)
         rk_bell_ring(&mesh->segment->rank[i].bell);
@@ -224,6 +238,9 @@ void rk_mesh_regroup(struct rk_mesh *mesh, int64_t grace_us)
         give_up(mesh, "out of memory");
     gather_living(mesh, grace_us);
     int count = list_dead(mesh, dead);
+    struct rk_watch *watch = mesh->watch;
+    rk_watch_last(watch);
+    mesh->watch = NULL;
     mesh->regrouped = true;
     rk_mesh_detach(mesh);
     leave_behind(mesh);
@@ -238,6 +255,7 @@ void rk_mesh_regroup(struct rk_mesh *mesh, int64_t grace_us)
     MPI_Comm_free(&living);
     if (rk_mesh_attach(mesh))
         give_up(mesh, rankcall_last_error()->message);
+    rk_watch_end(watch);
 }
 
 bool rk_mesh_is_replacement(const struct rk_mesh *mesh)

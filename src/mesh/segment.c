@@ -46,33 +46,47 @@ static int create_segment(const char *name, size_t size)
     return code;
 }
 
-static int map_segment(struct rk_mesh *mesh, const char *name)
+static int map_segment(const char *name, size_t size, void **memory)
 {
     int fd = shm_open(name, O_RDWR, 0);
     if (fd < 0)
         return rk_error_system("cannot open shared memory %s", name);
-    void *memory = mmap(NULL, mesh->segment_size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    *memory = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
     close(fd);
-    if (memory == MAP_FAILED)
-        return rk_error_system("cannot map shared memory %s", name);
-    mesh->segment = memory;
-    return RANKCALL_OK;
+    if (*memory != MAP_FAILED)
+        return RANKCALL_OK;
+    *memory = NULL;
+    return rk_error_system("cannot map shared memory %s", name);
 }
 
-static int join_segment(struct rk_mesh *mesh, char name[NAME_SIZE])
+int rk_segment_share(struct rk_mesh *mesh, size_t size, void **memory)
 {
-    mesh->segment_size = sizeof(struct rk_segment) + (size_t)mesh->local_size * sizeof(struct rk_place);
+    char name[NAME_SIZE] = "";
     int code = RANKCALL_OK;
+    *memory = NULL;
     if (mesh->local_rank == 0) {
         snprintf(name, NAME_SIZE, "/rankcall-%ld-%llx", (long)getpid(), (unsigned long long)rk_now_us());
-        code = create_segment(name, mesh->segment_size);
+        code = create_segment(name, size);
     }
     MPI_Bcast(name, NAME_SIZE, MPI_CHAR, 0, mesh->local);
     code = agree(mesh, code);
     if (!code)
-        code = agree(mesh, map_segment(mesh, name));
+        code = agree(mesh, map_segment(name, size, memory));
     if (mesh->local_rank == 0)
         shm_unlink(name);
+    if (code && *memory) {
+        munmap(*memory, size);
+        *memory = NULL;
+    }
+    return code;
+}
+
+static int join_segment(struct rk_mesh *mesh)
+{
+    void *memory = NULL;
+    mesh->segment_size = sizeof(struct rk_segment) + (size_t)mesh->local_size * sizeof(struct rk_place);
+    int code = rk_segment_share(mesh, mesh->segment_size, &memory);
+    mesh->segment = code ? NULL : memory;
     if (!code && mesh->local_rank == 0)
         code = rk_liveness_prepare(mesh->segment, mesh->local_size);
     code = agree(mesh, code);
@@ -109,9 +123,8 @@ static int join_pipe(struct rk_mesh *mesh)
 
 int rk_segment_open(struct rk_mesh *mesh)
 {
-    char name[NAME_SIZE] = "";
     mesh->io_fifo = -1;
-    int code = join_segment(mesh, name);
+    int code = join_segment(mesh);
     if (!code && mesh->ranks[mesh->rank].node == 0)
         code = join_pipe(mesh);
     return code;
@@ -120,8 +133,6 @@ int rk_segment_open(struct rk_mesh *mesh)
 void rk_segment_close(struct rk_mesh *mesh)
 {
     rk_fd_close(&mesh->io_fifo);
-    if (mesh->segment)
-        munmap(mesh->segment, mesh->segment_size);
     mesh->segment = NULL;
 }
 

@@ -7,7 +7,7 @@
  * of two. Checkpoint messages carry the call's number, so that one left over from a call that a rank left early is
  * recognised. */
 
-#include "mesh/internal.h"
+#include "mesh/collect_internal.h"
 
 #define CHECKPOINT_LEAVE 2 /* beside 0 and 1: the sender has left the call */
 
@@ -94,6 +94,8 @@ static struct rk_checkpoint hear(struct rk_mesh *mesh, uint64_t number)
 bool rk_mesh_checkpoint(struct rk_mesh *mesh, uint64_t number, bool answer)
 {
     struct rk_checkpoint checkpoint = {number, answer};
+    if (mesh->nodes == 1)
+        return rk_checkpoint_shared(mesh, answer);
     if (mesh->rank)
         checkpoint = hear(mesh, number);
     pass_on(mesh, checkpoint);
@@ -102,5 +104,8 @@ bool rk_mesh_checkpoint(struct rk_mesh *mesh, uint64_t number, bool answer)
 
 void rk_mesh_leave(struct rk_mesh *mesh, uint64_t number)
 {
-    pass_on(mesh, (struct rk_checkpoint){number, CHECKPOINT_LEAVE});
+    if (mesh->nodes == 1)
+        rk_checkpoint_leave(mesh);
+    else
+        pass_on(mesh, (struct rk_checkpoint){number, CHECKPOINT_LEAVE});
 }

@@ -1,0 +1,48 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright (c) 2026 The rankcall authors */
+
+/* Checkpoints of a job on one node: rank 0 publishes how many it has passed and at which one the call was first to be
+ * left; the others wait for that. Rank 0 waits for nobody. */
+
+#include "mesh/collect_internal.h"
+
+#define NEVER UINT64_MAX
+
+void rk_checkpoint_enter(struct rk_mesh *mesh)
+{
+    mesh->collect->checkpoints = mesh->collect->base;
+    if (mesh->rank == 0)
+        atomic_store_explicit(&mesh->collect->arena->left, NEVER, memory_order_relaxed);
+    if (mesh->rank == 0)
+        atomic_store_explicit(&mesh->collect->arena->checked, mesh->collect->base, memory_order_release);
+}
+
+/* The call is to be left at this checkpoint of rank 0's, and at all that follow. */
+static void decide(struct rk_arena *arena, uint64_t checkpoint)
+{
+    if (atomic_load_explicit(&arena->left, memory_order_relaxed) == NEVER)
+        atomic_store_explicit(&arena->left, checkpoint, memory_order_relaxed);
+}
+
+bool rk_checkpoint_shared(struct rk_mesh *mesh, bool answer)
+{
+    struct rk_arena *arena = mesh->collect->arena;
+    uint64_t checkpoint = mesh->collect->checkpoints++;
+    if (mesh->rank == 0 && answer)
+        decide(arena, checkpoint);
+    if (mesh->rank == 0)
+        rk_publish(mesh, &arena->checked, checkpoint + 1);
+    else if (rk_await(mesh, &arena->checked, checkpoint + 1, true))
+        return true;
+    uint64_t left = atomic_load_explicit(&arena->left, memory_order_relaxed);
+    return left != NEVER && rk_stamp_reached(checkpoint, left);
+}
+
+void rk_checkpoint_leave(struct rk_mesh *mesh)
+{
+    struct rk_arena *arena = mesh->collect->arena;
+    if (mesh->rank != 0)
+        return;
+    decide(arena, mesh->collect->checkpoints);
+    rk_publish(mesh, &arena->checked, mesh->collect->base + (UINT64_C(1) << 47));
+}

@@ -1,0 +1,90 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright (c) 2026 The rankcall authors */
+
+/* Collectives that can be interrupted, the interrupts, and where each rank was last seen. */
+
+#ifndef RK_MESH_COLLECT_H
+#define RK_MESH_COLLECT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "mesh/fold.h"
+#include "mesh/mesh.h"
+
+#define RK_MARK_SIZE 64 /* bytes of a marker, with the zero at its end */
+
+enum rk_collective_kind {
+    RK_NO_COLLECTIVE,
+    RK_BARRIER,
+    RK_BROADCAST,
+    RK_GATHER,
+    RK_ALL_GATHER,
+    RK_SCATTER,
+    RK_REDUCE,
+    RK_ALL_REDUCE
+};
+
+/* What one rank brings to a collective. A part is what one rank gives to or gets from a gather, scatter or all-gather,
+ * and all of the others' data. */
+struct rk_collective {
+    enum rk_collective_kind kind;
+    int root;
+    size_t size;                   /* bytes of this rank's part */
+    const void *send;              /* this rank's part; of a scatter's root all parts */
+    void *receive;                 /* the result; NULL where this rank gets none */
+    bool uneven;                   /* a gather whose parts differ in size: the root gives */
+    const size_t *sizes, *offsets; /* ... each rank's bytes, and where they go */
+    rk_fold_fn fold;               /* of reductions */
+    size_t element;                /* bytes of an element of reductions, else 1 */
+};
+
+/* Opens and closes what collectives need: memory shared by the node, a communicator between nodes. Collective. */
+int rk_collect_open(struct rk_mesh *mesh);
+void rk_collect_close(struct rk_mesh *mesh); /* takes a mesh without */
+
+/* A call begins and ends on this rank. Main thread. */
+void rk_mesh_enter(struct rk_mesh *mesh, uint64_t number);
+void rk_mesh_exit(struct rk_mesh *mesh);
+
+/* Takes part in a collective of the call that was entered. Nothing touches the buffers after the return.
+ * Returns RANKCALL_OK, or why the call is to be left, with the error set; RANKCALL_EINVAL: the ranks are not in the
+ * same collective. Collective. Threads: the handler's, one at a time. */
+int rk_mesh_collect(struct rk_mesh *mesh, const struct rk_collective *collective);
+
+/* The kind's name, as in the API ("all_reduce"). */
+const char *rk_collective_name(enum rk_collective_kind kind);
+
+/* ---- Interrupts ---- */
+
+/* Call `number` is to be left for reason `code` (enum rankcall_code): all ranks that sit in a collective of it, or come
+ * to one, get that code. The first reason counts. Rank 0's IO thread. Never blocks. */
+void rk_mesh_interrupt(struct rk_mesh *mesh, uint64_t number, int code);
+
+/* The same for the ranks of this node alone: a rank that failed, whose error is on its way. Any thread. */
+void rk_mesh_interrupt_node(struct rk_mesh *mesh, uint64_t number, int code);
+
+/* The reason why call `number` is to be left as far as this node knows, or 0. Any thread. */
+int rk_mesh_interrupted(const struct rk_mesh *mesh, uint64_t number);
+
+/* ---- Whereabouts ---- */
+
+enum rk_activity { RK_IDLE, RK_IN_HANDLER, RK_IN_COLLECTIVE };
+
+struct rk_whereabouts {
+    bool known; /* false: the rank is on another node */
+    enum rk_activity activity;
+    uint64_t number;              /* of the call, or of the last one when idle; 0: none yet */
+    enum rk_collective_kind kind; /* of the last collective of that call, or RK_NO_COLLECTIVE */
+    uint64_t sequence;            /* its number within the call, from 1 */
+    char mark[RK_MARK_SIZE];      /* the handler's last marker in that call, or "" */
+};
+
+/* Notes a marker of this rank. The handler's threads, one at a time. */
+void rk_mesh_mark(struct rk_mesh *mesh, const char *text);
+
+/* What a rank was last seen doing. Any thread. */
+void rk_mesh_whereabouts(const struct rk_mesh *mesh, int rank, struct rk_whereabouts *out);
+
+#endif

@@ -1,0 +1,85 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright (c) 2026 The rankcall authors */
+
+/* Where each rank was last seen: plain stores into its seat. A marker's version is odd while it is written. */
+
+#include <string.h>
+
+#include "mesh/collect_internal.h"
+
+#define SEQUENCE_BITS 48
+
+static uint64_t pack(enum rk_activity activity, enum rk_collective_kind kind, uint64_t sequence)
+{
+    return (uint64_t)kind << 56 | (uint64_t)activity << SEQUENCE_BITS |
+           (sequence & ((UINT64_C(1) << SEQUENCE_BITS) - 1));
+}
+
+void rk_place_set(struct rk_mesh *mesh, enum rk_activity activity, enum rk_collective_kind kind, uint64_t sequence)
+{
+    atomic_store_explicit(&rk_seat(mesh, mesh->local_rank)->place, pack(activity, kind, sequence),
+                          memory_order_relaxed);
+}
+
+static void write_mark(struct rk_seat *seat, const uint64_t words[RK_MARK_SIZE / 8])
+{
+    uint64_t version = atomic_load_explicit(&seat->mark_version, memory_order_relaxed);
+    atomic_store_explicit(&seat->mark_version, version + 1, memory_order_relaxed);
+    atomic_thread_fence(memory_order_release);
+    for (int i = 0; i < RK_MARK_SIZE / 8; i++)
+        atomic_store_explicit(&seat->mark[i], words[i], memory_order_relaxed);
+    atomic_store_explicit(&seat->mark_version, version + 2, memory_order_release);
+}
+
+void rk_mesh_mark(struct rk_mesh *mesh, const char *text)
+{
+    uint64_t words[RK_MARK_SIZE / 8] = {0};
+    memcpy(words, text, strnlen(text, RK_MARK_SIZE - 1));
+    write_mark(rk_seat(mesh, mesh->local_rank), words);
+}
+
+void rk_place_enter(struct rk_mesh *mesh, uint64_t number)
+{
+    struct rk_seat *seat = rk_seat(mesh, mesh->local_rank);
+    if (atomic_load_explicit(&seat->mark[0], memory_order_relaxed))
+        write_mark(seat, (const uint64_t[RK_MARK_SIZE / 8]){0});
+    atomic_store_explicit(&seat->number, number, memory_order_relaxed);
+    rk_place_set(mesh, RK_IN_HANDLER, RK_NO_COLLECTIVE, 0);
+}
+
+void rk_place_exit(struct rk_mesh *mesh)
+{
+    struct rk_seat *seat = rk_seat(mesh, mesh->local_rank);
+    uint64_t last = atomic_load_explicit(&seat->place, memory_order_relaxed) & ~(UINT64_C(0xff) << SEQUENCE_BITS);
+    atomic_store_explicit(&seat->place, last | (uint64_t)RK_IDLE << SEQUENCE_BITS, memory_order_relaxed);
+}
+
+static void read_mark(const struct rk_seat *seat, char text[RK_MARK_SIZE])
+{
+    uint64_t words[RK_MARK_SIZE / 8], before, after;
+    int tries = 0;
+    do {
+        before = atomic_load_explicit(&seat->mark_version, memory_order_acquire);
+        for (int i = 0; i < RK_MARK_SIZE / 8; i++)
+            words[i] = atomic_load_explicit(&seat->mark[i], memory_order_relaxed);
+        atomic_thread_fence(memory_order_acquire);
+        after = atomic_load_explicit(&seat->mark_version, memory_order_relaxed);
+    } while ((before != after || before % 2) && ++tries < 1000); /* its writer may have died in the middle */
+    memcpy(text, words, RK_MARK_SIZE);
+    text[RK_MARK_SIZE - 1] = '\0';
+}
+
+void rk_mesh_whereabouts(const struct rk_mesh *mesh, int rank, struct rk_whereabouts *out)
+{
+    memset(out, 0, sizeof *out);
+    if (mesh->ranks[rank].node != mesh->ranks[mesh->rank].node)
+        return;
+    const struct rk_seat *seat = rk_seat(mesh, mesh->ranks[rank].local_rank);
+    uint64_t place = atomic_load_explicit(&seat->place, memory_order_relaxed);
+    out->known = true;
+    out->number = atomic_load_explicit(&seat->number, memory_order_relaxed);
+    out->activity = (enum rk_activity)(place >> SEQUENCE_BITS & 0xff);
+    out->kind = (enum rk_collective_kind)(place >> 56);
+    out->sequence = place & ((UINT64_C(1) << SEQUENCE_BITS) - 1);
+    read_mark(seat, out->mark);
+}
