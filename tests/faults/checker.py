@@ -173,7 +173,9 @@ def rule_ended_once(round):
         if call.after:
             yield "event-after-end", "%s got %d events after its end" % (call, len(call.after))
     for record in round.doubled:
-        yield "two-submits", "call %s was submitted twice: the driver is wrong" % record["call"]
+        yield "driver", "call %s was submitted twice" % record["call"]
+    for record in round.of("driver"):
+        yield "driver", record["message"]
     for record in round.unknown:
         yield "unknown-call", "%s of call %s, which nobody made" % (record["what"], record["call"])
 
@@ -251,7 +253,7 @@ def rule_plausible(round):
             yield "implausible", "%s ended with %s (%s); only %s would make sense" % (
                 call, name, call.end.get("message", ""), ", ".join(sorted(ends)) or "nothing")
         elif name == "worker_error" and (call.end["rank"] != call.asks.get("rank", 0) or
-                                         call.token not in call.end["message"]):
+                                         not call.end["message"].endswith(call.token)):
             yield "wrong-blame", "%s failed on rank %s: rank %s is blamed: %s" % (
                 call, call.asks.get("rank", 0), call.end["rank"], call.end["message"])
         elif name == "rank_died":

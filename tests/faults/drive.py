@@ -190,7 +190,7 @@ class Driver:
 
     def act(self, rng, plan, history, number):
         job = self.ward.job
-        agenda = faults.Agenda()
+        agenda = faults.Agenda(history)
         agenda.start()
         harm = faults.Faults(rng, job, history, agenda, self.disk)
         watcher = calls.Watcher(job.path, history)

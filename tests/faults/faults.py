@@ -18,13 +18,15 @@ import strangers_client as wire
 
 LIBC = ctypes.CDLL(None, use_errno=True)
 CLONE_NEWNS = 0x20000
+MPIRUNS = ("mpirun", "orterun", "prterun", "mpiexec")  # also as mpirun.openmpi
 
 
 class Agenda(threading.Thread):
-    """Does things at their time. One that returns False is tried again soon."""
+    """Does things at their time. One that returns False is tried again soon; one that fails is told in the history."""
 
-    def __init__(self):
+    def __init__(self, history):
         super().__init__(name="agenda", daemon=True)
+        self.history = history
         self.heap, self.count, self.closing = [], 0, False
         self.condition = threading.Condition()
 
@@ -42,8 +44,11 @@ class Agenda(threading.Thread):
                         return
                     self.condition.wait(self.heap[0][0] - time.monotonic() if self.heap else None)
                 _, _, function, arguments = heapq.heappop(self.heap)
-            if function(*arguments) is False:
-                self.after(0.005, function, *arguments)
+            try:
+                if function(*arguments) is False:
+                    self.after(0.005, function, *arguments)
+            except Exception as problem:  # what heals must still come
+                self.history.write("driver", message="%s: %r" % (function.__name__, problem))
 
     def finish(self):
         """Returns when all is done."""
@@ -68,7 +73,7 @@ def process_name(pid):
 def mpirun_of(launcher):
     """The launcher's child that is mpirun."""
     for name in os.listdir("/proc"):
-        if name.isdigit() and parent_of(int(name)) == launcher and process_name(int(name)) in ("mpirun", "orterun", "prterun"):
+        if name.isdigit() and parent_of(int(name)) == launcher and process_name(int(name)).startswith(MPIRUNS):
             return int(name)
     return None
 

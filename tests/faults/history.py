@@ -20,6 +20,7 @@ Every record has `what` and `t`, seconds of the monotonic clock. The others by `
 | closed | client, by | the connection has ended: by "client" or "job" |
 | fault | kind, rank, pid, signal, deadly | a fault is injected, now |
 | heal | kind | a fault that lasts has ended |
+| driver | message | the driver itself is wrong |
 | hung | calls, folder | calls that had not ended at their bound |
 | settled | ok, why | a fresh client's call after the round (on a new job if that one has ended) |
 | job | alive, status, text, launcher, pids, connections, descriptors | the job after the round |
