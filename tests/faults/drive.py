@@ -325,6 +325,8 @@ def run(arguments, scratch):
     try:
         for number in numbers:
             driver.round(number)
+            if driver.rounds % 500 == 0:
+                print("%d rounds, %d violations, %.0f s" % (driver.rounds, len(driver.violations), time.monotonic() - began))
         if ward.job:
             left = ward.stop()
             if left:

@@ -27,7 +27,7 @@ struct state {
     int64_t teardown_rank; /* -1: none */
     char teardown_way[16];
     char stamp[PATH_MAX]; /* where the moment of death is written; "" for nowhere */
-    char fifo[PATH_MAX];  /* where the order to die comes from */
+    int orders;           /* a fifo: the order to die */
 };
 
 static void doze(double seconds)
@@ -329,9 +329,7 @@ static void *await_order(void *argument)
 {
     struct state *state = argument;
     char way[16] = "";
-    int fd = open(state->fifo, O_RDONLY | O_CLOEXEC);
-    ssize_t size = fd < 0 ? -1 : read(fd, way, sizeof way - 1);
-    if (size > 0)
+    if (read(state->orders, way, sizeof way - 1) > 0)
         die(way, state->stamp);
     return NULL;
 }
@@ -339,9 +337,12 @@ static void *await_order(void *argument)
 static int start_listening(struct rankcall_context *context, struct state *state, const char *folder)
 {
     pthread_t thread;
-    snprintf(state->fifo, sizeof state->fifo, "%s/order.%d", folder, rankcall_rank(context));
-    if (mkfifo(state->fifo, 0600) != 0 || pthread_create(&thread, NULL, await_order, state) != 0)
-        return rankcall_fail_setup(context, "can't listen at %s", state->fifo);
+    char path[PATH_MAX];
+    snprintf(path, sizeof path, "%s/order.%d", folder, rankcall_rank(context));
+    /* For writing too: then whoever gives the order need not wait for us, who may be stopped. */
+    if (mkfifo(path, 0600) != 0 || (state->orders = open(path, O_RDWR | O_CLOEXEC)) < 0 ||
+        pthread_create(&thread, NULL, await_order, state) != 0)
+        return rankcall_fail_setup(context, "can't listen at %s", path);
     pthread_detach(thread);
     return 0;
 }
