@@ -99,16 +99,14 @@ class Caller(threading.Thread):
         if not self.lock.acquire(blocking=False):
             return False
         try:
-            frame = wire.frame(wire.CANCEL, call.id)
-            sent = self.connection.socket.send(frame, socket.MSG_DONTWAIT)
+            self.history.write("cancel", call=call.token)  # first: the answer may be here before the next line is
+            self.connection.socket.send(wire.frame(wire.CANCEL, call.id), socket.MSG_DONTWAIT)
         except BlockingIOError:
             return False
         except OSError:
             return True
         finally:
             self.lock.release()
-        if sent == len(frame):
-            self.history.write("cancel", call=call.token)
         return True
 
     # ---- The life of a client ----

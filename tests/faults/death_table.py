@@ -16,9 +16,11 @@ import os
 import random
 import signal
 import sys
+import tempfile
 import time
 
 import calls  # first: it knows where the tests' own client is
+import faults
 import faults
 import harness
 import plans
@@ -30,6 +32,7 @@ MOMENTS = ("idle", "broadcast", "handler", "checkpoint", "collective", "events",
 WAYS = ("kill", "segv", "abort", "exit", "oom")
 SIGNALS = {"kill": signal.SIGKILL, "segv": signal.SIGSEGV, "abort": signal.SIGABRT}
 LIMIT = 20.0  # seconds in which the client must hear of it, and the job be gone or whole again
+SOON = 5.0  # seconds in which the job should be gone
 
 # What may come, by moment: what the client gets, and the launcher's exit status (None: the job goes on).
 ENDS = {
@@ -162,6 +165,17 @@ class Row:
     def is_gone(self):
         return not self.job.running() and not self.sandbox.processes()
 
+    def is_gone_soon(self):
+        with contextlib.suppress(AssertionError):
+            wait_until(self.is_gone, "the job to be gone", SOON * harness.SLOW)
+        return self.is_gone()
+
+    def keep_stacks(self):
+        path = os.path.join(tempfile.gettempdir(), "rankcall-death-%s-%s-%d" % (self.moment, self.way, self.rank))
+        with open(path, "w") as file:
+            file.write(faults.stacks(self.sandbox.processes()) + self.job.output())
+        self.problems.append("the job still runs after %g s; see %s" % (SOON, path))
+
     def look(self):
         no_memory = (self.moment, self.way) == NO_MEMORY
         outcomes, statuses = REFUSED if no_memory and self.rank == 0 else POLICIES[self.policy][self.moment]
@@ -189,6 +203,8 @@ class Row:
 
     def look_at_death(self, statuses):
         try:
+            if not self.is_gone_soon():
+                self.keep_stacks()
             wait_until(self.is_gone, "the job to be gone", LIMIT * harness.SLOW)
         except AssertionError as problem:
             self.problems.append("%s: %s" % (problem, "; ".join(self.sandbox.describe_processes())))

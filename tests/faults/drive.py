@@ -124,19 +124,6 @@ class Ward:
         return left
 
 
-def stacks(pids):
-    """Of processes, where gdb is there."""
-    if not shutil.which("gdb"):
-        return "gdb is missing\n"
-    found = []
-    for pid in pids:
-        with contextlib.suppress(OSError, subprocess.TimeoutExpired):
-            done = subprocess.run(["gdb", "-p", str(pid), "-batch", "-ex", "thread apply all bt"], capture_output=True,
-                                  text=True, timeout=30, check=False, stdin=subprocess.DEVNULL)
-            found.append("==== process %d (%s)\n%s" % (pid, faults.process_name(pid), done.stdout))
-    return "".join(found)
-
-
 class Driver:
     def __init__(self, arguments, ward, scratch, disk):
         self.seed, self.after_death, self.verbose = arguments.seed, arguments.after_death, arguments.verbose
@@ -157,7 +144,7 @@ class Driver:
                 file.write(self.ward.job.output())
         if processes:
             with open(os.path.join(folder, "stacks"), "w") as file:
-                file.write(stacks(processes))
+                file.write(faults.stacks(processes))
         return folder
 
     def round(self, number):

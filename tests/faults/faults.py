@@ -7,6 +7,7 @@ import contextlib
 import ctypes
 import heapq
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -76,6 +77,19 @@ def mpirun_of(launcher):
         if name.isdigit() and parent_of(int(name)) == launcher and process_name(int(name)).startswith(MPIRUNS):
             return int(name)
     return None
+
+
+def stacks(pids):
+    """Of processes, where gdb is there."""
+    if not shutil.which("gdb"):
+        return "gdb is missing\n"
+    found = []
+    for pid in pids:
+        with contextlib.suppress(OSError, subprocess.TimeoutExpired):
+            done = subprocess.run(["gdb", "-p", str(pid), "-batch", "-ex", "thread apply all bt"], capture_output=True,
+                                  text=True, timeout=30, check=False, stdin=subprocess.DEVNULL)
+            found.append("==== process %d (%s)\n%s" % (pid, process_name(pid), done.stdout))
+    return "".join(found)
 
 
 def private_disk(folder, size):

@@ -11,7 +11,7 @@ Every record has `what` and `t`, seconds of the monotonic clock. The others by `
 | connect | client, ok, error | a client has connected, or has tried to |
 | submit | client, call, handler, stream, asks, bound | a call is about to be written; `call` is its token |
 | written | call | its last byte is written |
-| cancel | call | its CANCEL is written |
+| cancel | call | its CANCEL is about to be written |
 | event | call, rank, seq, good, token | an event came under that call; `token`: whose it says it is; `good`: its checksum |
 | outcome | call, how, code, rank, host, message, good, token, answer | result, error or closed; `good`: the result's checksum |
 | stray | client, type, id | a frame that belongs to no call under way on that connection |
