@@ -129,7 +129,8 @@ class Driver:
         self.seed, self.after_death, self.verbose = arguments.seed, arguments.after_death, arguments.verbose
         self.kept_top, self.ward, self.scratch, self.disk = arguments.keep, ward, scratch, disk
         self.outcomes, self.kinds = collections.Counter(), collections.Counter()
-        self.violations, self.detections, self.rounds, self.kept = [], [], 0, []
+        self.violations, self.detections, self.kept = [], [], []
+        self.rounds, self.hung_mpiruns = 0, 0
 
     def keep(self, number, history, processes=()):
         """A folder with all that is known of a round; named in the output."""
@@ -281,6 +282,7 @@ class Driver:
             elif record["what"] == "cut":
                 self.kinds["client: " + record["how"]] += 1
         self.detections += checker.detection(history.records)
+        self.hung_mpiruns += checker.hung_mpiruns(history.records)
 
     def tally(self, seconds):
         def row(counter):
@@ -293,6 +295,8 @@ class Driver:
             times = sorted(self.detections)
             print("deaths      %d noticed by a client after ms: median %.1f, p99 %.1f, max %.1f" % (
                 len(times), 1e3 * times[len(times) // 2], 1e3 * times[math.ceil(0.99 * len(times)) - 1], 1e3 * times[-1]))
+        if self.hung_mpiruns:
+            print("known       %d times mpirun hung after its ranks had gone, and the launcher killed it" % self.hung_mpiruns)
         print("violations  %d: %s" % (len(self.violations), row(collections.Counter(self.violations))))
         for folder in self.kept:
             print("kept        %s" % folder)

@@ -105,6 +105,7 @@ def death():
     yield Forged().submit().fault().lost().add("connect", client="d", ok=False, error="gone").job(False, 15, end)
     yield Forged().submit().fault("launcher-term", None).error("shutting_down").job(False, 0)
     yield Forged().submit().fault("launcher-kill", None).error("cancelled").job(False, -9)
+    yield Forged().fault().job(False, 15, "rankcall: job_died: rank 0 is gone; what was left was killed")
     yield Forged().submit().fault("mpirun-kill", None).lost().job(False, 15)
     yield Forged().fault("launcher-term", None).submit().lost().job(False, 0)
 
