@@ -79,6 +79,17 @@ class Ward:
         self.pids, self.connections = list(self.job.pids), status["connections"]
         self.descriptors = descriptors(self.pids[0])
 
+    def await_regrouping(self):
+        """After a death that the job should survive: until all its ranks are READY again, or it has ended all the same."""
+        def ready():
+            with contextlib.suppress(OSError, calls.wire.JobError), calls.wire.Client(self.job.path) as client:
+                return client.status()["state"] == "ready" and all(
+                    os.path.exists("/proc/%d" % rank["pid"]) for rank in client.status()["ranks"])
+            return not self.job.running()
+
+        with contextlib.suppress(AssertionError):
+            wait_until(ready, "the job to be whole again", BOUND * harness.SLOW)
+
     def look_again(self):
         """The same after a round, when what is to go has gone: (pids, connections, descriptors)."""
         end = time.monotonic() + 3 * harness.SLOW
@@ -127,6 +138,7 @@ class Ward:
 class Driver:
     def __init__(self, arguments, ward, scratch, disk):
         self.seed, self.after_death, self.verbose = arguments.seed, arguments.after_death, arguments.verbose
+        self.keep_all = arguments.keep_all
         self.kept_top, self.ward, self.scratch, self.disk = arguments.keep, ward, scratch, disk
         self.outcomes, self.kinds = collections.Counter(), collections.Counter()
         self.violations, self.detections, self.kept = [], [], []
@@ -163,11 +175,11 @@ class Driver:
         self.examine(history, number)
         found = checker.check(history.records)
         self.count(history)
+        if self.keep_all:
+            self.keep(number, history)
         if found:
             folder = self.keep(number, history)
-            for kind, text in found:
-                self.violations.append(kind)
-                print("FAILED round %d: %s: %s" % (number, kind, text))
+            self.tell(number, found)
             print("       kept in %s" % folder)
             if job is self.ward.job:  # the next round begins with a sound one
                 self.ward.bury()
@@ -175,6 +187,18 @@ class Driver:
             print("round %d: %s, %.2f s" % (number, ", ".join(plan.names) or "no fault",
                                             time.monotonic() - history.records[0]["t"]))
         sys.stdout.flush()
+
+    def tell(self, number, found):
+        """A few of each kind: one defect can have thousands of witnesses."""
+        told = collections.Counter()
+        for kind, text in found:
+            self.violations.append(kind)
+            told[kind] += 1
+            if told[kind] <= 3:
+                print("FAILED round %d: %s: %s" % (number, kind, text))
+        for kind, count in told.items():
+            if count > 3:
+                print("FAILED round %d: %s: %d more" % (number, kind, count - 3))
 
     def act(self, rng, plan, history, number):
         job = self.ward.job
@@ -234,6 +258,8 @@ class Driver:
             if not ward.gone():
                 self.keep(number, history, ward.sandbox.processes())
         try:
+            if deadly and not ends:
+                ward.await_regrouping()
             if ward.job.running():
                 self.examine_living(history, ends)
             if not ward.job.running():
@@ -344,6 +370,7 @@ def main():
     parser.add_argument("--after-death", choices=("ends", "regroups"), default="ends",
                         help="what the job must do when a rank has died")
     parser.add_argument("--keep", default=tempfile.gettempdir(), help="where the folders of bad rounds go")
+    parser.add_argument("--keep-all", action="store_true", help="keeps the histories of good rounds too")
     parser.add_argument("--verbose", action="store_true", help="a line a round")
     arguments = parser.parse_args()
     scratch = tempfile.mkdtemp(prefix="rk-faults-")
