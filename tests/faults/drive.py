@@ -1,0 +1,384 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: BSD-3-Clause
+# Copyright (c) 2026 The rankcall authors
+
+"""Rounds of faults: clients call a job while it is hurt; a history is written and checked; a tally comes at the end.
+
+    RANKCALL_COMMAND=PREFIX/bin/rankcall RANKCALL_TEST_PROGRAMS=BUILD python3 tests/faults/drive.py --seed 1 --rounds 100
+"""
+
+import argparse
+import collections
+import contextlib
+import math
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+
+import calls  # first: it knows where the tests' own client is
+import checker
+import faults
+import harness
+import plans
+from history import History
+from sandbox import Sandbox, listing, wait_until
+
+DISK = "24m"  # on which the job's socket, temporary files and log lie
+BOUND = 15.0  # seconds in which a call must have ended, whatever happens
+QUEUE = 64
+LIFE = 25  # rounds after which a job that still lives is stopped in order
+
+
+class Sick(Exception):
+    """The job does not do what it must; the text says what."""
+
+
+def descriptors(pid):
+    return len(listing("/proc/%d/fd" % pid))
+
+
+class Ward:
+    """The job that is hurt, and the one after it, and so on."""
+
+    def __init__(self, ranks, folder):
+        self.ranks, self.folder = ranks, folder
+        self.sandbox = Sandbox()
+        self.job, self.age = None, 0
+
+    def start(self):
+        self.job = harness.Job(self.sandbox, ranks=self.ranks, worker="fault_worker", options=("--queue", str(QUEUE)))
+        self.age = 0
+        self.next_call()
+        self.look()
+
+    def next_call(self):
+        """A call that must go well, from a client of its own."""
+        history = History()
+        call = plans.add_up(random.Random())
+        caller = calls.Caller("next", self.job.path, history, [[call]], BOUND * harness.SLOW)
+        caller.start()
+        caller.join(2 * BOUND * harness.SLOW)
+        found = checker.check([self.head(), *history.records])
+        if caller.is_alive() or caller.hung.is_set() or found:
+            raise Sick("; ".join(text for _, text in found) or "it does not end")
+
+    def head(self, **fields):
+        return {"what": "round", "t": time.monotonic(), "round": -1, "seed": 0, "ranks": self.ranks, "after_death": "ends",
+                "slow": harness.SLOW, "queue": QUEUE, **fields}
+
+    def look(self):
+        """What a job at rest looks like: its processes, connections and rank 0's descriptors."""
+        with self.job.connect() as client:
+            status = client.status(wait=True)
+        self.job.pids = [rank["pid"] for rank in status["ranks"]]
+        self.pids, self.connections = list(self.job.pids), status["connections"]
+        self.descriptors = descriptors(self.pids[0])
+
+    def await_regrouping(self):
+        """After a death that the job should survive: until all its ranks are READY again, or it has ended all the same."""
+        def ready():
+            with contextlib.suppress(OSError, calls.wire.JobError), calls.wire.Client(self.job.path) as client:
+                return client.status()["state"] == "ready" and all(
+                    os.path.exists("/proc/%d" % rank["pid"]) for rank in client.status()["ranks"])
+            return not self.job.running()
+
+        with contextlib.suppress(AssertionError):
+            wait_until(ready, "the job to be whole again", BOUND * harness.SLOW)
+
+    def look_again(self):
+        """The same after a round, when what is to go has gone: (pids, connections, descriptors)."""
+        end = time.monotonic() + 3 * harness.SLOW
+        while True:
+            with self.job.connect() as client:
+                status = client.status()
+            pids = [rank["pid"] for rank in status["ranks"]]
+            seen = pids, status["connections"], descriptors(pids[0])
+            if (seen[1] <= self.connections and seen[2] <= self.descriptors + checker.FEW) or time.monotonic() > end:
+                self.job.pids = pids
+                return seen
+            time.sleep(0.01)
+
+    def gone(self):
+        return not self.job.running() and not self.sandbox.processes()
+
+    def left(self):
+        """What a job that has ended has left behind; logs are ours."""
+        with contextlib.suppress(AssertionError):
+            wait_until(lambda: not self.sandbox.leftovers(), "leftovers to go", 5 * harness.SLOW)
+        return self.sandbox.leftovers()
+
+    def bury(self):
+        """Away with what is left of a job, its log, and what it should have removed itself."""
+        self.job.kill()
+        self.sandbox.kill_processes()
+        for name in self.sandbox.leftover_shared_memory():
+            with contextlib.suppress(OSError):
+                os.unlink(name)
+        for top in (self.sandbox.runtime, self.sandbox.temporary):
+            for name in listing(top):
+                path = os.path.join(top, name)
+                shutil.rmtree(path, ignore_errors=True) if os.path.isdir(path) else os.unlink(path)
+        for path in (self.job.out_path, self.job.err_path):
+            os.unlink(path)
+        self.job = None
+
+    def stop(self):
+        """In order; returns what is left behind, and how it went."""
+        self.job.stop()
+        left = self.left()
+        self.bury()
+        return left
+
+
+class Driver:
+    def __init__(self, arguments, ward, scratch, disk):
+        self.seed, self.after_death, self.verbose = arguments.seed, arguments.after_death, arguments.verbose
+        self.keep_all = arguments.keep_all
+        self.kept_top, self.ward, self.scratch, self.disk = arguments.keep, ward, scratch, disk
+        self.outcomes, self.kinds = collections.Counter(), collections.Counter()
+        self.violations, self.detections, self.kept = [], [], []
+        self.rounds, self.hung_mpiruns = 0, 0
+
+    def keep(self, number, history, processes=()):
+        """A folder with all that is known of a round; named in the output."""
+        folder = os.path.join(self.kept_top, "rankcall-faults-%d-%d" % (self.seed, number))
+        if not os.path.isdir(folder):
+            os.makedirs(folder)
+            self.kept.append(folder)
+        with open(os.path.join(folder, "history.jsonl"), "w") as file:
+            file.write(history.lines())
+        if self.ward.job:
+            with contextlib.suppress(OSError), open(os.path.join(folder, "log"), "w") as file:
+                file.write(self.ward.job.output())
+        if processes:
+            with open(os.path.join(folder, "stacks"), "w") as file:
+                file.write(faults.stacks(processes))
+        return folder
+
+    def round(self, number):
+        rng = random.Random("%d/%d" % (self.seed, number))
+        stamp = os.path.join(self.scratch, "stamp")
+        plan = plans.Plan(rng, self.ward.ranks, self.after_death == "regroups", stamp, self.disk is not None)
+        if not self.ward.job:
+            self.ward.start()
+        history, ward, job = History(), self.ward, self.ward.job
+        history.records.append(ward.head(
+            round=number, seed=self.seed, after_death=self.after_death, pids=ward.pids, connections=ward.connections,
+            descriptors=ward.descriptors))
+        self.act(rng, plan, history, number)
+        self.note_death(history, stamp, plan)
+        self.examine(history, number)
+        found = checker.check(history.records)
+        self.count(history)
+        if self.keep_all:
+            self.keep(number, history)
+        if found:
+            folder = self.keep(number, history)
+            self.tell(number, found)
+            print("       kept in %s" % folder)
+            if job is self.ward.job:  # the next round begins with a sound one
+                self.ward.bury()
+        if self.verbose:
+            print("round %d: %s, %.2f s" % (number, ", ".join(plan.names) or "no fault",
+                                            time.monotonic() - history.records[0]["t"]))
+        sys.stdout.flush()
+
+    def tell(self, number, found):
+        """A few of each kind: one defect can have thousands of witnesses."""
+        told = collections.Counter()
+        for kind, text in found:
+            self.violations.append(kind)
+            told[kind] += 1
+            if told[kind] <= 3:
+                print("FAILED round %d: %s: %s" % (number, kind, text))
+        for kind, count in told.items():
+            if count > 3:
+                print("FAILED round %d: %s: %d more" % (number, kind, count - 3))
+
+    def act(self, rng, plan, history, number):
+        job = self.ward.job
+        agenda = faults.Agenda(history)
+        agenda.start()
+        harm = faults.Faults(rng, job, history, agenda, self.disk)
+        watcher = calls.Watcher(job.path, history)
+        watcher.start()
+        callers = [calls.Caller(path=job.path, history=history, bound=BOUND * harness.SLOW, agenda=agenda, **client)
+                   for client in plan.clients]
+        for caller in callers:
+            caller.start()
+        for when, name in plan.faults:
+            agenda.after(when, harm.inject, name)
+        end = time.monotonic() + 4 * BOUND * harness.SLOW  # batches follow each other
+        while any(caller.is_alive() for caller in callers) and time.monotonic() < end:
+            for caller in callers:
+                caller.join(0.05)
+            if any(caller.hung.is_set() for caller in callers):
+                break
+        agenda.finish()
+        late = [caller for caller in callers if caller.is_alive() or caller.hung.is_set()]
+        if late or not harm.join(BOUND * harness.SLOW):
+            self.hung(late, history, number)
+        watcher.leave()
+
+    def hung(self, late, history, number):
+        names = [call.token for caller in late for call in list(caller.open.values())]
+        folder = self.keep(number, history, self.ward.sandbox.processes())
+        history.write("hung", calls=names or ["(of a hostile client)"], folder=folder)
+        for caller in late:
+            caller.cut_now()
+            caller.join(5)
+
+    def note_death(self, history, stamp, plan):
+        """The moment of a death by handler, from the file that it wrote."""
+        if not os.path.exists(stamp):
+            return
+        asks = [call.asks for client in plan.clients for batch in client["batches"] for call in batch
+                if call.handler == "die"][0]
+        with open(stamp) as file:
+            when = float(file.read() or 0)
+        os.unlink(stamp)
+        number = {"kill": signal.SIGKILL, "segv": signal.SIGSEGV, "abort": signal.SIGABRT}.get(asks["way"])
+        record = history.write("fault", kind="die", deadly=True, rank=asks["rank"], pid=self.ward.pids[asks["rank"]],
+                               signal=number and int(number))
+        record["t"] = when
+
+    def examine(self, history, number):
+        """After the round: the job is as it should be, or gone without a trace; the next call goes well."""
+        ward = self.ward
+        deadly = {fault["kind"] for fault in history.records if fault["what"] == "fault" and fault["deadly"]}
+        ends = deadly and not (self.after_death == "regroups" and deadly <= set(checker.RANK_FAULTS))
+        if ends:
+            with contextlib.suppress(AssertionError):
+                wait_until(ward.gone, "the job to end", 30 * harness.SLOW)
+            if not ward.gone():
+                self.keep(number, history, ward.sandbox.processes())
+        try:
+            if deadly and not ends:
+                ward.await_regrouping()
+            if ward.job.running():
+                self.examine_living(history, ends)
+            if not ward.job.running():
+                self.examine_dead(history)
+                ward.start()
+            ward.age += 1
+            history.write("settled", ok=True, why="")
+        except (Sick, AssertionError, OSError, calls.wire.JobError) as problem:
+            folder = self.keep(number, history, ward.sandbox.processes())
+            history.write("settled", ok=False, why="%s (see %s)" % (problem, folder))
+            if ward.job:
+                ward.bury()
+
+    def examine_living(self, history, ends):
+        ward = self.ward
+        job = {"alive": True, "status": None, "text": "", "launcher": ward.job.process.pid, "pids": ward.pids,
+               "connections": 0, "descriptors": 0}
+        if not ends:
+            ward.next_call()
+            job["pids"], job["connections"], job["descriptors"] = ward.look_again()
+        history.write("job", **job)
+        if ends:
+            raise Sick("the job should have ended")
+        if ward.age >= LIFE:
+            history.write("left", things=ward.stop())
+            ward.start()
+        else:
+            ward.pids = list(ward.job.pids)
+
+    def examine_dead(self, history):
+        ward = self.ward
+        text = ward.job.output()
+        lines = [line for line in text.splitlines() if line.startswith("rankcall")] or text.splitlines()[-5:]
+        history.write("job", alive=False, status=ward.job.wait(), text=" | ".join(lines[-5:]), launcher=0, pids=[],
+                      connections=0, descriptors=0)
+        history.write("left", things=ward.left())
+        ward.bury()
+
+    def count(self, history):
+        self.rounds += 1
+        for record in history.records:
+            if record["what"] == "outcome":
+                self.outcomes[checker.name_of(record)] += 1
+            elif record["what"] == "fault":
+                self.kinds[record["kind"]] += 1
+            elif record["what"] == "cut":
+                self.kinds["client: " + record["how"]] += 1
+        self.detections += checker.detection(history.records)
+        self.hung_mpiruns += checker.hung_mpiruns(history.records)
+
+    def tally(self, seconds):
+        def row(counter):
+            return ", ".join("%s %d" % pair for pair in sorted(counter.items(), key=lambda pair: -pair[1])) or "none"
+
+        print("rounds      %d with seed %d, %d ranks, %.1f s" % (self.rounds, self.seed, self.ward.ranks, seconds))
+        print("calls       %d: %s" % (sum(self.outcomes.values()), row(self.outcomes)))
+        print("faults      %d: %s" % (sum(self.kinds.values()), row(self.kinds)))
+        if self.detections:
+            times = sorted(self.detections)
+            print("deaths      %d noticed by a client after ms: median %.1f, p99 %.1f, max %.1f" % (
+                len(times), 1e3 * times[len(times) // 2], 1e3 * times[math.ceil(0.99 * len(times)) - 1], 1e3 * times[-1]))
+        if self.hung_mpiruns:
+            print("known       %d times mpirun hung after its ranks had gone, and the launcher killed it" % self.hung_mpiruns)
+        print("violations  %d: %s" % (len(self.violations), row(collections.Counter(self.violations))))
+        for folder in self.kept:
+            print("kept        %s" % folder)
+
+
+def run(arguments, scratch):
+    top = os.path.join(scratch, "disk")
+    os.mkdir(top)
+    why_no_disk = faults.private_disk(top, DISK)
+    if why_no_disk:
+        print("skip   full disks: %s" % why_no_disk)
+    tempfile.tempdir = top
+    ward = Ward(arguments.ranks, top)
+    driver = Driver(arguments, ward, scratch, None if why_no_disk else top)
+    began = time.monotonic()
+    numbers = [arguments.round] if arguments.round is not None else range(arguments.rounds)
+    try:
+        for number in numbers:
+            driver.round(number)
+            if driver.rounds % 500 == 0:
+                print("%d rounds, %d violations, %.0f s" % (driver.rounds, len(driver.violations), time.monotonic() - began))
+        if ward.job:
+            left = ward.stop()
+            if left:
+                driver.violations.append("left-behind")
+                print("FAILED the last stop: left behind: %s" % "; ".join(left))
+    finally:
+        if ward.job:
+            ward.bury()
+        ward.sandbox.remove()
+        if not why_no_disk:
+            subprocess.run(["umount", "-l", top], check=False)
+        driver.tally(time.monotonic() - began)
+    print("%s %d rounds of faults, seed %d" % ("FAILED" if driver.violations else "pass  ", driver.rounds, arguments.seed))
+    return 1 if driver.violations else 0
+
+
+def main():
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit("signal %d" % number))
+    parser = argparse.ArgumentParser(description="Rounds of faults against a job, and their check.")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--rounds", type=int, default=100)
+    parser.add_argument("--round", type=int, help="only this round")
+    parser.add_argument("--ranks", type=int, default=3)
+    parser.add_argument("--after-death", choices=("ends", "regroups"), default="ends",
+                        help="what the job must do when a rank has died")
+    parser.add_argument("--keep", default=tempfile.gettempdir(), help="where the folders of bad rounds go")
+    parser.add_argument("--keep-all", action="store_true", help="keeps the histories of good rounds too")
+    parser.add_argument("--verbose", action="store_true", help="a line a round")
+    arguments = parser.parse_args()
+    scratch = tempfile.mkdtemp(prefix="rk-faults-")
+    try:
+        return run(arguments, scratch)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

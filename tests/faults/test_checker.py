@@ -1,0 +1,381 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: BSD-3-Clause
+# Copyright (c) 2026 The rankcall authors
+
+"""Forged histories: the checker has to find each kind of violation, and nothing in a history that is sound."""
+
+import os
+import re
+import sys
+
+import checker
+
+RANKS = 3
+CASES = []
+
+
+def case(name, *kinds):
+    """The function gives a history (or several) in which these kinds must be found, and no others."""
+    def register(function):
+        CASES.append((name, set(kinds), function))
+        return function
+    return register
+
+
+class Forged:
+    """A history written by hand; time goes on by 0.01 s a record unless `t` is given."""
+
+    def __init__(self, after_death="ends", **head):
+        self.now = 1.0
+        self.records = []
+        self.add("round", round=0, seed=0, ranks=RANKS, after_death=after_death, slow=1.0, queue=4, pids=[10, 11, 12],
+                 connections=1, descriptors=20, **head)
+
+    def add(self, what, t=None, **fields):
+        self.now = self.now + 0.01 if t is None else t
+        self.records.append({"what": what, "t": self.now, **fields})
+        return self
+
+    def submit(self, call="a", handler="echo", stream=False, asks=None, timeout=0.0, client="c", known=True, **fields):
+        return self.add("submit", client=client, call=call, handler=handler, stream=stream, asks=asks or {}, known=known,
+                        timeout=timeout, streaming_timeout=0.0, bound=10.0, **fields).add("written", call=call)
+
+    def burst(self, call="a", count=2):
+        return self.submit(call, "burst", True, {"count": count})
+
+    def event(self, rank, seq, call="a", token=None, good=True):
+        return self.add("event", call=call, rank=rank, seq=seq, good=good, token=token or call)
+
+    def all_events(self, call="a", count=2):
+        for rank in range(RANKS):
+            for seq in range(count):
+                self.event(rank, seq, call)
+        return self
+
+    def result(self, call="a", handler="echo", events=0, value=0, size=0, token=None, good=True, **fields):
+        return self.add("outcome", call=call, how="result", good=good, token=token or call, answer={
+            "handler": handler, "events": events, "value": value, "size": size}, **fields)
+
+    def error(self, code, call="a", rank=-1, host="", message="", **fields):
+        return self.add("outcome", call=call, how="error", code=code, rank=rank, host=host, message=message, **fields)
+
+    def lost(self, call="a"):
+        return self.add("outcome", call=call, how="closed")
+
+    def fault(self, kind="kill", rank=1, pid=11, signal=9, deadly=True):
+        return self.add("fault", kind=kind, deadly=deadly, rank=rank, pid=pid, signal=signal)
+
+    def job(self, alive=True, status=None, text="", pids=(10, 11, 12), connections=1, descriptors=20):
+        return self.add("job", alive=alive, status=status, text=text, launcher=1, pids=list(pids), connections=connections,
+                        descriptors=descriptors)
+
+
+# ---- Sound histories ----
+
+
+@case("a round without faults is sound")
+def quiet():
+    yield Forged().submit().result().job().add("settled", ok=True, why="").add("left", things=[])
+    yield Forged().burst().all_events().result(handler="burst", events=2)
+    yield Forged().submit(handler="sum", asks={"value": 5}).result(handler="sum", value=30)
+    yield Forged().submit(handler="fail", asks={"rank": 2}).error("worker_error", rank=2, message="told to fail: a")
+    yield Forged().submit(handler="nobody", known=False).error("no_handler")
+    yield Forged().submit(asks={"size": 7}).result(size=7)
+
+
+@case("cancels, timeouts and a full queue are sound where there is a reason")
+def reasons():
+    yield Forged().submit().add("cancel", call="a").error("cancelled")
+    yield Forged().submit().add("cancel", call="a").result()
+    yield Forged().submit(timeout=0.01).error("timeout", t=1.1)
+    full = Forged()
+    for call in "abcde":
+        full.submit(call)
+    full.error("busy", "e")
+    for call in "abcd":
+        full.result(call)
+    yield full
+
+
+@case("a rank's death and what it brings are sound")
+def death():
+    end = "rankcall: job_died: rank 1 on h: killed by signal 9"
+    yield Forged().submit().fault().error("rank_died", rank=1, host="h").add("closed", client="c", by="job").job(
+        False, 15, end)
+    yield Forged().submit().fault().lost().add("connect", client="d", ok=False, error="gone").job(False, 15, end)
+    yield Forged().submit().fault("launcher-term", None).error("shutting_down").job(False, 0)
+    yield Forged().submit().fault("launcher-kill", None).error("cancelled").job(False, -9)
+    yield Forged().fault().job(False, 15, "rankcall: job_died: rank 0 is gone; what was left was killed")
+    yield Forged().submit().fault("mpirun-kill", None).lost().job(False, 15)
+    yield Forged().fault("launcher-term", None).submit().lost().job(False, 0)
+
+
+@case("a death is sound where the job regroups")
+def regrouped():
+    yield Forged("regroups").submit().submit("b").fault().error(
+        "rank_died", rank=1, host="h", message="rank 1 (pid 11) was killed by signal 9").result("b").job(pids=(10, 13, 12))
+
+
+@case("a client that leaves loses its own calls")
+def left():
+    yield Forged().submit().add("cut", client="c", how="cut").lost().add("closed", client="c", by="client")
+    yield Forged().submit().add("cut", client="c", how="torn").add(
+        "stray", client="c", type=7, id=0).add("outcome", call="a", how="closed").add("closed", client="c", by="job")
+
+
+# ---- Ends ----
+
+
+@case("a call without an end is found", "no-end")
+def no_end():
+    yield Forged().submit()
+
+
+@case("a call that ends twice is found", "two-ends")
+def two_ends():
+    yield Forged().submit().result().result()
+
+
+@case("an event after the end is found", "event-after-end")
+def late_event():
+    yield Forged().burst().all_events().result(handler="burst", events=2).event(0, 2)
+
+
+@case("what nobody asked for is found", "unknown-call")
+def unknown():
+    yield Forged().event(0, 0, "z")
+    yield Forged().result("z")
+
+
+@case("a call that ends after its bound is found", "late")
+def late():
+    yield Forged().submit().result(t=12.0)
+    yield Forged().submit(timeout=0.1).error("timeout", t=6.0)
+
+
+@case("a timeout that does nothing is found", "timeout-ignored")
+def ignored():
+    yield Forged().submit(handler="work", asks={"steps": 100, "seconds": 0.01}, timeout=0.1).result(
+        handler="work", events=100, t=2.02)
+
+
+@case("a hang is found", "hung", "no-end")
+def hung():
+    yield Forged().submit().add("hung", calls=["a"], folder="f")
+
+
+@case("a driver that is wrong is found", "driver")
+def driver():
+    yield Forged().add("driver", message="no such fault")
+    yield Forged().submit().submit().result()
+
+
+# ---- Events and results ----
+
+
+@case("a lost event is found", "lost")
+def lost():
+    yield Forged().burst(count=3).all_events(count=1).event(0, 2).event(1, 1).event(1, 2).event(2, 1).event(2, 2).result(
+        handler="burst", events=3)
+
+
+@case("missing events at the end are found", "incomplete")
+def incomplete():
+    yield Forged().burst().all_events(count=1).result(handler="burst", events=2)
+    yield Forged().burst().event(0, 0).event(0, 1).event(1, 0).event(1, 1).result(handler="burst", events=2)
+
+
+@case("a doubled event is found", "doubled-or-reordered")
+def doubled():
+    yield Forged().burst().event(0, 0).all_events().result(handler="burst", events=2)
+
+
+@case("reordered events are found", "doubled-or-reordered", "lost")
+def reordered():
+    yield Forged().burst().event(0, 1).event(0, 0).event(1, 0).event(1, 1).event(2, 0).event(2, 1).result(
+        handler="burst", events=2)
+
+
+@case("too many events are found", "too-many-events")
+def too_many():
+    yield Forged().burst().all_events(count=3).result(handler="burst", events=2)
+
+
+@case("an event of an invoke is found", "event-of-invoke", "too-many-events")
+def invoke_event():
+    yield Forged().submit().event(0, 0).result()
+
+
+@case("an event or result of another call is found", "crossed")
+def crossed():
+    yield Forged().burst(count=1).event(0, 0, token="b").event(1, 0).event(2, 0).result(handler="burst", events=1)
+    yield Forged().submit().result(token="b")
+
+
+@case("corrupt bytes are found", "corrupt")
+def corrupt():
+    yield Forged().burst(count=1).event(0, 0, good=False).event(1, 0).event(2, 0).result(handler="burst", events=1)
+    yield Forged().submit().result(good=False)
+
+
+@case("a rank that is not there is found", "no-such-rank", "too-many-events")
+def no_such_rank():
+    yield Forged().burst(count=0).event(3, 0).result(handler="burst", events=0)
+
+
+@case("a wrong result is found", "wrong-result")
+def wrong():
+    yield Forged().submit(handler="sum", asks={"value": 5}).result(handler="sum", value=15)
+    yield Forged().submit(asks={"size": 7}).result(size=6)
+    yield Forged().submit().result(handler="burst")
+    yield Forged().burst(count=0).result(handler="burst", events=1)
+
+
+# ---- Outcomes and their reasons ----
+
+
+@case("an end without a reason is found", "implausible")
+def implausible():
+    for code in ("rank_died", "job_died", "shutting_down", "cancelled", "timeout", "busy", "worker_error", "internal",
+                 "no_handler", "bad_payload", "wedged"):
+        yield Forged().submit().error(code)
+    yield Forged().submit().lost()
+    yield Forged().submit(handler="fail").result(handler="fail")
+    yield Forged().submit(handler="nobody", known=False).result(handler="nobody")
+    yield Forged().submit(handler="die").result(handler="die")
+
+
+@case("an end before its reason is found", "implausible")
+def too_early():
+    yield Forged().submit().error("cancelled").add("cancel", call="a")
+    yield Forged().submit(timeout=5.0).error("timeout")
+    yield Forged().submit().error("shutting_down").fault("launcher-term", None)
+    yield Forged().submit().lost().fault()
+    yield Forged().submit().lost().add("cut", client="c", how="cut")
+    yield Forged().submit().add("cut", client="d", how="cut").lost()
+
+
+@case("an orderly stop that does not answer a call is found", "implausible")
+def unanswered():
+    yield Forged().submit().fault("launcher-term", None).lost()
+
+
+@case("a gentle fault explains no loss", "implausible")
+def gentle():
+    for kind in ("stop", "disk", "garbage", "flips", "connections"):
+        yield Forged().submit().fault(kind, None, deadly=False).lost()
+
+
+@case("a wrong blame is found", "wrong-blame")
+def blame():
+    yield Forged().submit(handler="fail", asks={"rank": 2}).error("worker_error", rank=1, message="told to fail: a")
+    yield Forged().submit(handler="fail", asks={"rank": 2}).error("worker_error", rank=2, message="told to fail: b")
+    yield Forged().submit().fault().error("rank_died", rank=2, host="h")
+    yield Forged().submit().fault().error("rank_died", rank=1, host="")
+    yield Forged().fault().job(False, 15, "rank 2 on h: killed by signal 9")
+    for message in ("rank 1 was killed by signal 9", "rank 1 (pid 11) is dead", ""):
+        yield Forged("regroups").submit().fault().error("rank_died", rank=1, host="h", message=message)
+
+
+# ---- Connections and the job ----
+
+
+@case("a connection that the job closes without a reason is found", "connection-lost")
+def connection_lost():
+    yield Forged().add("closed", client="c", by="job")
+    yield Forged().add("closed", client="c", by="job").fault()
+    yield Forged("regroups").fault().add("closed", client="c", by="job")
+
+
+@case("a client that is not served is found", "not-served")
+def not_served():
+    yield Forged().add("connect", client="c", ok=False, error="refused")
+    yield Forged("regroups").fault().add("connect", client="c", ok=False, error="refused")
+
+
+@case("a frame that belongs to nothing is found", "stray")
+def stray():
+    yield Forged().add("stray", client="c", type=5, id=9)
+    yield Forged().add("stray", client="c", type=7, id=0)
+
+
+@case("bytes that are not the protocol are found", "protocol")
+def protocol():
+    yield Forged().add("protocol", client="c", message="padding")
+
+
+@case("a job that ends or lives on against the rule is found", "job-ended")
+def job_ended():
+    yield Forged().job(False, 15, "rank 1")
+    yield Forged().fault("stop", None, deadly=False).job(False, 15)
+    yield Forged("regroups").fault().job(False, 15, "rank 1")
+
+
+@case("a job that should have ended is found", "job-lives")
+def job_lives():
+    yield Forged().fault().job()
+    yield Forged("regroups").fault("launcher-term", None).job()
+
+
+@case("a wrong exit status is found", "wrong-status")
+def wrong_status():
+    yield Forged().fault().job(False, 0, "rank 1")
+    yield Forged().fault("launcher-term", None).job(False, 15)
+    yield Forged().fault("mpirun-kill", None).job(False, 0)
+
+
+@case("ranks that were replaced without need, or not at all, are found", "wrong-ranks")
+def wrong_ranks():
+    yield Forged().job(pids=(10, 13, 12))
+    yield Forged("regroups").fault().job(pids=(10, 11, 12))
+    yield Forged("regroups").fault().job(pids=(10, 13, 14))
+
+
+@case("connections and descriptors that stay are found", "connections-left", "descriptors-left")
+def stay():
+    yield Forged().job(connections=2, descriptors=30)
+
+
+@case("where the job regroups, a second lost call is found", "too-many-lost")
+def too_many_lost():
+    dead = {"rank": 1, "host": "h", "message": "rank 1 (pid 11) was killed by signal 9"}
+    yield Forged("regroups").submit().submit("b").fault().error("rank_died", **dead).error("rank_died", "b", **dead)
+
+
+@case("where the job regroups, a queued call that does not run is found", "implausible")
+def queued():
+    yield Forged("regroups").submit().fault().error("shutting_down")
+    yield Forged("regroups").submit().fault().error("job_died")
+    yield Forged("regroups").submit().fault().lost()
+
+
+@case("a next call that fails is found", "next-call")
+def next_call():
+    yield Forged().add("settled", ok=False, why="it hangs")
+
+
+@case("what is left behind is found", "left-behind")
+def left_behind():
+    yield Forged().add("left", things=["process x"])
+
+
+def all_kinds():
+    with open(os.path.join(os.path.dirname(os.path.abspath(__file__)), "checker.py")) as file:
+        return set(re.findall(r'yield "([a-z-]+)"', file.read()))
+
+
+def main():
+    failed, seen = 0, set()
+    for name, kinds, function in CASES:
+        seen |= kinds
+        found = [{kind for kind, _ in checker.check(forged.records)} for forged in function()]
+        good = all(one == kinds for one in found) and found
+        print("%s %s%s" % ("pass  " if good else "FAILED", name, "" if good else ": found %s" % found))
+        failed += not good
+    lacking = all_kinds() - seen
+    print("%s every kind of violation is forged%s" % ("FAILED" if lacking else "pass  ", ": not %s" % lacking if lacking else ""))
+    return 1 if failed or lacking else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
