@@ -16,17 +16,37 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/error.h"
+#include "base/fd.h"
 #include "base/log.h"
 #include "mesh/internal.h"
 
-/* How the process ended, from its line in /proc, where it stays until its parent has taken note: a wait status, or -1.
- */
-static int wait_status(int pid)
+/* As linux/pidfd.h of Linux 6.15 has it. */
+struct pidfd_exit {
+    uint64_t mask, cgroup;
+    uint32_t ids[11];
+    int32_t exit_code;
+};
+#define GET_INFO  _IOWR(0xFF, 11, struct pidfd_exit)
+#define INFO_EXIT (UINT64_C(1) << 3)
+
+/* How the process ended, as waitpid(2) would say; -1: not known. Linux before 6.15 doesn't tell. */
+static int status_by_descriptor(int pidfd)
+{
+    struct pidfd_exit info = {.mask = INFO_EXIT};
+    if (pidfd < 0 || ioctl(pidfd, GET_INFO, &info) || !(info.mask & INFO_EXIT))
+        return -1;
+    return info.exit_code;
+}
+
+/* The same from its line in /proc, where it stays until its parent has taken note. */
+static int status_by_proc(int pid)
 {
     char path[32], line[1024];
     snprintf(path, sizeof path, "/proc/%d/stat", pid);
@@ -52,10 +72,11 @@ struct rk_watch {
     pthread_t thread;
 };
 
-static void record(struct rk_watch *watch, int local_rank)
+static void record(struct rk_watch *watch, int local_rank, int pidfd)
 {
     struct rk_place *place = &watch->segment->rank[local_rank];
-    atomic_store(&place->wait_status, wait_status(atomic_load(&place->pid)));
+    int status = status_by_proc(atomic_load(&place->pid));
+    atomic_store(&place->wait_status, status >= 0 ? status : status_by_descriptor(pidfd));
     atomic_store(&place->dead, 1);
     atomic_fetch_add(&watch->segment->deaths, 1);
     if (atomic_load(&watch->last)) {
@@ -76,9 +97,11 @@ static void *watch_next(void *context)
     for (int i = 1; i < watch->local_size; i++) {
         int other = (watch->local_rank + i) % watch->local_size;
         pthread_mutex_t *alive = &watch->segment->rank[other].alive;
+        int pidfd = (int)syscall(SYS_pidfd_open, atomic_load(&watch->segment->rank[other].pid), 0);
         int code = pthread_mutex_lock(alive);
         if (code == EOWNERDEAD)
-            record(watch, other);
+            record(watch, other, pidfd);
+        rk_fd_close(&pidfd);
         if (code == 0 || code == EOWNERDEAD)
             pthread_mutex_unlock(alive); /* for ever unusable after a death: nobody needs it any more */
         if (code == 0)

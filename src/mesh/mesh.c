@@ -198,7 +198,7 @@ void rk_mesh_abort(struct rk_mesh *mesh, int status)
         if (rank != mesh->rank && mesh->ranks[rank].pid > 0)
             kill(mesh->ranks[rank].pid, SIGKILL);
     MPI_Abort(MPI_COMM_WORLD, status);
-    abort(); /* MPI_Abort does not return */
+    _exit(status); /* MPI_Abort may return where a job lives on without a rank */
 }
 
 int rk_mesh_rank(const struct rk_mesh *mesh)

@@ -14,6 +14,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/bytes.h"
@@ -23,6 +24,7 @@
 #include "mesh/internal.h"
 
 #define GROUP_TAG 1
+#define LIMIT_S   10    /* for the replacements to come up: their setup not included */
 #define SETTLE_US 10000 /* without one more death, before the living set out */
 #define ARGS_MAX  65536 /* bytes of a command line */
 
@@ -230,13 +232,60 @@ static void leave_behind(struct rk_mesh *mesh)
     memcpy(mesh->left, left, sizeof left);
 }
 
+/* ---- A limit ---- */
+
+/* MPI_Comm_spawn waits for ever for a process that dies before it has come up (the disk is full, say), so somebody
+ * beside it looks at the clock. */
+struct guard {
+    struct rk_mesh *mesh;
+    pthread_t thread;
+    pthread_mutex_t lock;
+    pthread_cond_t changed;
+    bool done, running;
+};
+
+static void *keep_time(void *context)
+{
+    struct guard *guard = context;
+    struct timespec limit;
+    clock_gettime(CLOCK_REALTIME, &limit);
+    limit.tv_sec += LIMIT_S;
+    pthread_mutex_lock(&guard->lock);
+    while (!guard->done)
+        if (pthread_cond_timedwait(&guard->changed, &guard->lock, &limit) == ETIMEDOUT && !guard->done)
+            give_up(guard->mesh, "no replacement has come up in time");
+    pthread_mutex_unlock(&guard->lock);
+    return NULL;
+}
+
+static void guard_begin(struct guard *guard, struct rk_mesh *mesh)
+{
+    *guard = (struct guard){.mesh = mesh, .lock = PTHREAD_MUTEX_INITIALIZER, .changed = PTHREAD_COND_INITIALIZER};
+    guard->running = !pthread_create(&guard->thread, NULL, keep_time, guard);
+}
+
+static void guard_end(struct guard *guard)
+{
+    if (!guard->running)
+        return;
+    pthread_mutex_lock(&guard->lock);
+    guard->done = true;
+    pthread_cond_signal(&guard->changed);
+    pthread_mutex_unlock(&guard->lock);
+    pthread_join(guard->thread, NULL);
+}
+
+/* ---- All together ---- */
+
 void rk_mesh_regroup(struct rk_mesh *mesh, int64_t grace_us)
 {
     int *dead = calloc((size_t)mesh->size, sizeof *dead);
     MPI_Comm living, between = MPI_COMM_NULL;
     if (!dead)
         give_up(mesh, "out of memory");
+    struct guard guard;
     gather_living(mesh, grace_us);
+    guard_begin(&guard, mesh);
     int count = list_dead(mesh, dead);
     struct rk_watch *watch = mesh->watch;
     rk_watch_last(watch);
@@ -256,6 +305,7 @@ void rk_mesh_regroup(struct rk_mesh *mesh, int64_t grace_us)
     if (rk_mesh_attach(mesh))
         give_up(mesh, rankcall_last_error()->message);
     rk_watch_end(watch);
+    guard_end(&guard);
 }
 
 bool rk_mesh_is_replacement(const struct rk_mesh *mesh)

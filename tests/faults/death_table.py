@@ -44,7 +44,7 @@ ENDS = {
     "checkpoint": ({"rank_died", "closed"}, {15}),
     "collective": ({"rank_died", "closed"}, {15}),
     "events": ({"rank_died", "closed"}, {15}),
-    "setup": ({"rank_died", "closed"}, {20}),
+    "setup": ({"rank_died", "closed"}, {16, 20}),
     "teardown": ({"closed"}, {15}),
 }
 REGROUPS = {
@@ -54,7 +54,7 @@ REGROUPS = {
     "checkpoint": ({"rank_died"}, {None}),
     "collective": ({"rank_died"}, {None}),
     "events": ({"rank_died"}, {None}),
-    "setup": ({"rank_died", "closed"}, {20}),
+    "setup": ({"rank_died", "closed"}, {16, 20}),
     "teardown": ({"closed"}, {15}),
 }
 POLICIES = {"ends": ENDS, "regroups": REGROUPS}
@@ -98,7 +98,7 @@ class Row:
         if self.moment in ("setup", "teardown"):
             setup[self.moment] = self.rank
         self.job = harness.Job(self.sandbox, ranks=self.ranks, worker="fault_worker", setup=json.dumps(setup),
-                               ready=self.moment != "setup")
+                               options=("--restarts", "10" if self.policy == "regroups" else "0"), ready=self.moment != "setup")
 
     # ---- The moments ----
 

@@ -28,7 +28,7 @@ import plans
 from history import History
 from sandbox import Sandbox, listing, wait_until
 
-DISK = "24m"  # on which the job's socket, temporary files and log lie
+DISK = {"ends": "24m", "regroups": "1g"}  # on which the job's socket, temporary files and log lie: a replacement takes some
 BOUND = 15.0  # seconds in which a call must have ended, whatever happens
 QUEUE = 64
 LIFE = 25  # rounds after which a job that still lives is stopped in order
@@ -45,13 +45,14 @@ def descriptors(pid):
 class Ward:
     """The job that is hurt, and the one after it, and so on."""
 
-    def __init__(self, ranks, folder):
-        self.ranks, self.folder = ranks, folder
+    def __init__(self, ranks, folder, regroups):
+        self.ranks, self.folder, self.regroups = ranks, folder, regroups
         self.sandbox = Sandbox()
         self.job, self.age = None, 0
 
     def start(self):
-        self.job = harness.Job(self.sandbox, ranks=self.ranks, worker="fault_worker", options=("--queue", str(QUEUE)))
+        self.job = harness.Job(self.sandbox, ranks=self.ranks, worker="fault_worker",
+                               options=("--queue", str(QUEUE), "--restarts", "1000000" if self.regroups else "0"))
         self.age = 0
         self.next_call()
         self.look()
@@ -331,11 +332,11 @@ class Driver:
 def run(arguments, scratch):
     top = os.path.join(scratch, "disk")
     os.mkdir(top)
-    why_no_disk = faults.private_disk(top, DISK)
+    why_no_disk = faults.private_disk(top, DISK[arguments.after_death])
     if why_no_disk:
         print("skip   full disks: %s" % why_no_disk)
     tempfile.tempdir = top
-    ward = Ward(arguments.ranks, top)
+    ward = Ward(arguments.ranks, top, arguments.after_death == "regroups")
     driver = Driver(arguments, ward, scratch, None if why_no_disk else top)
     began = time.monotonic()
     numbers = [arguments.round] if arguments.round is not None else range(arguments.rounds)

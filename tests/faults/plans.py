@@ -110,7 +110,7 @@ class Plan:
                 "manner": rng.choices(("reads", "slowly", "late"), (8, 1, 1))[0],
                 "ending": rng.choices(("close", "cut", "half", "torn", "mute"), (8, 1, 1, 1, 1))[0],
                 "lag": rng.choice((0, 0, rng.uniform(0, 0.1)))})
-        gentle = ["stop", "garbage", "flips", "connections"] + (["disk"] if disk else [])
+        gentle = ["stop", "garbage", "flips", "connections"] + (["disk"] if disk and not regroups else [])
         names = rng.sample(gentle, rng.choice((0, 1, 1, 2, 3)))
         if rng.random() < 0.3:
             names.append(rng.choices(("kill", "segv", "abort", "die", "launcher-kill", "launcher-term", "mpirun-kill"),

@@ -319,7 +319,7 @@ def launcher_killed_in_call(t):
 @case("a rank's death ends the call with an error and the job with a status", ranks=(1, 2, 4), by=BOTH, own=True)
 def rank_dies(t):
     for rank in sorted({0, t.ranks - 1}):
-        job = t.start()
+        job = t.start(options=("--restarts", "0"))
         with job.connect() as client:
             try:
                 client.invoke("die", {"rank": rank})
@@ -336,7 +336,7 @@ def rank_dies(t):
 
 @case("a handler that calls exit ends the job", by=BOTH, own=True)
 def rank_exits(t):
-    job = t.start()
+    job = t.start(options=("--restarts", "0"))
     with job.connect() as client:
         with contextlib.suppress(ConnectionError, JobError):
             client.invoke("die", {"rank": 1, "signal": 0})

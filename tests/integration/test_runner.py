@@ -68,7 +68,7 @@ def too_large(t):
 
 @case("a job that dies under a runner ends every call with an error", own=True, by=("launcher", "mpirun"))
 def dead_job(t):
-    job = t.start()
+    job = t.start(options=("--restarts", "0"))
     expect_success(t, "dead_job", job.name)
     job.wait()
 

@@ -136,7 +136,8 @@ int handle_last_wait(struct rankcall_call *call)
     return rankcall_result(call, result);
 }
 
-/* {"rank", "signal"}: that rank kills itself; signal 0 is exit(3). */
+/* {"rank", "signal", "in_mpi"}: that rank kills itself; signal 0 is exit(3). The others wait to be told, or sit in MPI.
+ */
 int handle_die(struct rankcall_call *call)
 {
     bool me, in_mpi = false;
