@@ -101,7 +101,6 @@ void rk_deaths_take(struct rk_frontend *frontend)
     const struct rankcall_error error = {RANKCALL_ERANKDIED, dead, host, first, ""};
     if (frontend->running)
         rk_call_end_error(frontend, frontend->running, &error);
-    frontend->deaths++;
     bool serving = frontend->main_serves && frontend->state <= RK_JOB_READY;
     if (serving && may_restart(frontend))
         step_aside(frontend);

@@ -151,6 +151,10 @@ void rk_comm_free(MPI_Comm *comm); /* takes one that was never made */
  * the survivors' rk_mesh_regroup. False: it was not. */
 bool rk_mesh_join_survivors(MPI_Comm *world);
 
+/* stuck.c: around MPI_Init: a replacement that gets stuck there ends. */
+void rk_stuck_begin(void);
+void rk_stuck_end(void);
+
 /* segment.c: the node's shared memory and the IO thread's bell. Collective over mesh->local. */
 int rk_segment_open(struct rk_mesh *mesh);
 void rk_segment_close(struct rk_mesh *mesh); /* but for the memory, which the watch unmaps */

@@ -49,7 +49,9 @@ static int initialise_mpi(struct rk_mesh *mesh)
     if (initialised) {
         MPI_Query_thread(&level);
     } else {
+        rk_stuck_begin();
         MPI_Init_thread(NULL, NULL, MPI_THREAD_MULTIPLE, &level);
+        rk_stuck_end();
         mesh->initialised_mpi = true;
     }
     if (level < MPI_THREAD_MULTIPLE)

@@ -24,9 +24,11 @@
 #include "mesh/internal.h"
 
 #define GROUP_TAG 1
-#define LIMIT_S   10    /* for the replacements to come up: their setup not included */
-#define SETTLE_US 10000 /* without one more death, before the living set out */
-#define ARGS_MAX  65536 /* bytes of a command line */
+#define RANKS_MAX 1024
+#define LIMIT_S   20      /* for the replacements to come up: their setup not included */
+#define REAP_US   1000000 /* for mpirun to notice the deaths: a new process that comes up meanwhile may be forgotten */
+#define SETTLE_US 20000   /* without anything new, before the living set out */
+#define ARGS_MAX  65536   /* bytes of a command line */
 
 _Noreturn static void give_up(struct rk_mesh *mesh, const char *what)
 {
@@ -42,16 +44,15 @@ static bool is_on(const char *variable)
 
 bool rk_mesh_can_regroup(const struct rk_mesh *mesh)
 {
-    return mesh->nodes == 1 && mesh->size > 1 &&
-           (is_on("OMPI_MCA_orte_enable_recovery") || is_on("PRTE_MCA_prte_enable_recovery") ||
-            is_on("RANKCALL_RECOVERY"));
+    return mesh->nodes == 1 && mesh->size > 1 && mesh->size <= RANKS_MAX &&
+           (is_on("OMPI_MCA_orte_enable_recovery") || is_on("OMPI_MCA_mpi_ft_enable"));
 }
 
 /* ---- Gathering ---- */
 
 struct gathering {
     struct rk_mesh *mesh;
-    int64_t deadline_us, settled_us;
+    int64_t deadline_us, settled_us, reaped_us;
     uint32_t deaths;
 };
 
@@ -84,11 +85,21 @@ void rk_mesh_kill_missing(const struct rk_mesh *mesh)
     }
 }
 
+static bool all_reaped(const struct rk_mesh *mesh)
+{
+    for (int i = 0; i < mesh->local_size; i++) {
+        struct rk_place *place = &mesh->segment->rank[i];
+        if (atomic_load(&place->dead) && !kill(atomic_load(&place->pid), 0))
+            return false;
+    }
+    return true;
+}
+
 /* What kills one rank often kills others in the same moment; once the living have set out, one more is too many. */
 static bool has_settled(struct gathering *gathering)
 {
     uint32_t deaths = atomic_load(&gathering->mesh->segment->deaths);
-    if (deaths != gathering->deaths) {
+    if (deaths != gathering->deaths || (rk_now_us() < gathering->reaped_us && !all_reaped(gathering->mesh))) {
         gathering->deaths = deaths;
         gathering->settled_us = rk_now_us() + SETTLE_US;
     }
@@ -116,7 +127,8 @@ static bool gathered(void *context)
 
 static void gather_living(struct rk_mesh *mesh, int64_t grace_us)
 {
-    struct gathering gathering = {.mesh = mesh, .deadline_us = rk_now_us() + grace_us};
+    struct gathering gathering = {
+        .mesh = mesh, .deadline_us = rk_now_us() + grace_us, .reaped_us = rk_now_us() + REAP_US};
     struct rk_patience patience = {.nap_max_us = SETTLE_US / 5};
     atomic_store(&mesh->segment->rank[mesh->local_rank].arrived, 1);
     for (int i = 0; i < mesh->local_size; i++)
@@ -152,18 +164,19 @@ static MPI_Info where_to_start(void)
     return info;
 }
 
-static int spawn(MPI_Comm living, int count, MPI_Comm *between)
+/* One process: with several at once mpirun 4.1 sometimes forgets one that is coming up. Only the root's arguments
+ * count. */
+static int spawn(MPI_Comm members, MPI_Comm *between)
 {
     char program[PATH_MAX] = "", bytes[ARGS_MAX];
-    int *codes = calloc((size_t)count, sizeof *codes);
+    int rank, code, failure = MPI_ERR_OTHER;
     char **arguments = own_arguments(bytes, sizeof bytes);
     MPI_Info info = where_to_start();
-    int failure = MPI_ERR_OTHER;
-    if (codes && arguments && readlink("/proc/self/exe", program, sizeof program - 1) > 0)
-        failure = MPI_Comm_spawn(program, arguments, count, info, 0, living, between, codes);
+    MPI_Comm_rank(members, &rank);
+    if (rank != 0 || (arguments && readlink("/proc/self/exe", program, sizeof program - 1) > 0))
+        failure = MPI_Comm_spawn(program, arguments, 1, info, 0, members, between, &code);
     MPI_Info_free(&info);
     free(arguments);
-    free(codes);
     return failure;
 }
 
@@ -180,46 +193,62 @@ static MPI_Comm without(MPI_Comm world, const int *dead, int count)
     return living;
 }
 
-/* Both sides: the merged communicator in the order of the old numbers. The lowest living rank tells who is missing. */
-static MPI_Comm restore_order(MPI_Comm between, bool replacement, int rank, int *dead, int count)
+/* Who is missing, and how many of them are here already. */
+struct roll {
+    int count, back;
+    int dead[RANKS_MAX];
+};
+
+/* Both sides: takes in the process at the other end. The lowest living rank tells it what it has to know. */
+static MPI_Comm take_in(MPI_Comm between, bool replacement, struct roll *roll)
 {
-    MPI_Comm merged, world;
-    int index = 0;
+    MPI_Comm members;
     MPI_Comm_set_errhandler(between, MPI_ERRORS_RETURN);
-    MPI_Intercomm_merge(between, replacement, &merged);
-    MPI_Comm_set_errhandler(merged, MPI_ERRORS_RETURN);
-    MPI_Bcast(dead, count, MPI_INT, 0, merged);
-    if (replacement)
-        MPI_Comm_rank(MPI_COMM_WORLD, &index);
-    MPI_Comm_split(merged, 0, replacement ? dead[index] : rank, &world);
+    MPI_Intercomm_merge(between, replacement, &members);
+    MPI_Comm_set_errhandler(members, MPI_ERRORS_RETURN);
+    roll->back++;
+    MPI_Bcast(roll, sizeof *roll / sizeof(int), MPI_INT, 0, members);
+    return members;
+}
+
+/* The others that are still missing, then all in the order of the old numbers. MPI_COMM_NULL: no process could be
+ * started.
+ */
+static MPI_Comm complete(MPI_Comm members, int rank, struct roll *roll)
+{
+    MPI_Comm between, world = MPI_COMM_NULL;
+    while (roll->back < roll->count) {
+        MPI_Comm before = members;
+        if (spawn(members, &between))
+            return MPI_COMM_NULL;
+        members = take_in(between, false, roll);
+        MPI_Comm_free(&before);
+    }
+    MPI_Comm_split(members, 0, rank, &world);
     MPI_Comm_set_errhandler(world, MPI_ERRORS_RETURN);
-    MPI_Comm_free(&merged);
+    MPI_Comm_free(&members);
     return world;
 }
 
 bool rk_mesh_join_survivors(MPI_Comm *world)
 {
     MPI_Comm parent = MPI_COMM_NULL;
-    int count = 0;
+    struct roll roll = {0};
     MPI_Comm_get_parent(&parent);
     if (parent == MPI_COMM_NULL)
         return false;
-    MPI_Comm_size(MPI_COMM_WORLD, &count);
-    int *dead = calloc((size_t)count, sizeof *dead);
-    if (!dead)
+    MPI_Comm members = take_in(parent, true, &roll);
+    *world = complete(members, roll.dead[roll.back - 1], &roll);
+    if (*world == MPI_COMM_NULL)
         MPI_Abort(MPI_COMM_WORLD, 1);
-    *world = restore_order(parent, true, -1, dead, count);
-    free(dead);
     return true;
 }
 
-static int list_dead(const struct rk_mesh *mesh, int *dead)
+static void call_roll(const struct rk_mesh *mesh, struct roll *roll)
 {
-    int count = 0;
-    for (int i = 0; i < mesh->local_size; i++)
+    for (int i = 0; i < mesh->local_size && roll->count < RANKS_MAX; i++)
         if (atomic_load(&mesh->segment->rank[i].dead))
-            dead[count++] = i; /* all ranks are on one node */
-    return count;
+            roll->dead[roll->count++] = i; /* all ranks are on one node */
 }
 
 /* The broken communicators are kept until the next regroup. A message on one of them may still be on its way, and would
@@ -279,29 +308,24 @@ static void guard_end(struct guard *guard)
 
 void rk_mesh_regroup(struct rk_mesh *mesh, int64_t grace_us)
 {
-    int *dead = calloc((size_t)mesh->size, sizeof *dead);
-    MPI_Comm living, between = MPI_COMM_NULL;
-    if (!dead)
-        give_up(mesh, "out of memory");
+    struct roll roll = {0};
     struct guard guard;
     gather_living(mesh, grace_us);
     guard_begin(&guard, mesh);
-    int count = list_dead(mesh, dead);
+    call_roll(mesh, &roll);
     struct rk_watch *watch = mesh->watch;
     rk_watch_last(watch);
     mesh->watch = NULL;
     mesh->regrouped = true;
     rk_mesh_detach(mesh);
     leave_behind(mesh);
-    living = without(mesh->world, dead, count);
+    MPI_Comm living = without(mesh->world, roll.dead, roll.count);
     if (living == MPI_COMM_NULL)
         give_up(mesh, "MPI_Comm_create_group failed");
     MPI_Comm_set_errhandler(living, MPI_ERRORS_RETURN);
-    if (spawn(living, count, &between))
-        give_up(mesh, "MPI_Comm_spawn failed: does the launch method start processes later?");
-    mesh->world = restore_order(between, false, mesh->rank, dead, count);
-    free(dead);
-    MPI_Comm_free(&living);
+    mesh->world = complete(living, mesh->rank, &roll);
+    if (mesh->world == MPI_COMM_NULL)
+        give_up(mesh, "MPI_Comm_spawn failed");
     if (rk_mesh_attach(mesh))
         give_up(mesh, rankcall_last_error()->message);
     rk_watch_end(watch);

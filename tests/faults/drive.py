@@ -48,7 +48,7 @@ class Ward:
     def __init__(self, ranks, folder, regroups):
         self.ranks, self.folder, self.regroups = ranks, folder, regroups
         self.sandbox = Sandbox()
-        self.job, self.age = None, 0
+        self.job, self.age, self.buried = None, 0, ""
 
     def start(self):
         self.job = harness.Job(self.sandbox, ranks=self.ranks, worker="fault_worker",
@@ -116,6 +116,7 @@ class Ward:
     def bury(self):
         """Away with what is left of a job, its log, and what it should have removed itself."""
         self.job.kill()
+        self.buried = self.job.output()
         self.sandbox.kill_processes()
         for name in self.sandbox.leftover_shared_memory():
             with contextlib.suppress(OSError):
@@ -156,6 +157,8 @@ class Driver:
         if self.ward.job:
             with contextlib.suppress(OSError), open(os.path.join(folder, "log"), "w") as file:
                 file.write(self.ward.job.output())
+        with open(os.path.join(folder, "log-of-the-job-before"), "w") as file:
+            file.write(self.ward.buried)
         if processes:
             with open(os.path.join(folder, "stacks"), "w") as file:
                 file.write(faults.stacks(processes))
