@@ -140,7 +140,7 @@ def streaming(t):
         timer = threading.Timer(0.05, os.kill, (victim, signal.SIGKILL))
         timer.start()
         try:
-            for _ in client.stream("burst", {"count": 400000}):
+            for _ in client.stream("burst", {"count": 400000, "check": 100}):
                 pass
             raise AssertionError("a result although rank 2 died")
         except JobError as error:
