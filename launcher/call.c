@@ -78,7 +78,8 @@ static int begin(struct call *call, const char *json)
     const struct rankcall_call_options options = {.handler = values->handler,
                                                   .streaming = call->view->streaming,
                                                   .timeout = values->timeout,
-                                                  .streaming_timeout = values->streaming_timeout};
+                                                  .streaming_timeout = values->streaming_timeout,
+                                                  .idempotent = values->idempotent};
     struct rankcall_payload *args;
     int code = make_arguments(values, json, &args);
     if (code)

@@ -17,6 +17,7 @@ struct rk_call_values {
     const char *job, *handler, *folder;
     struct rk_list attachments;
     double timeout, streaming_timeout;
+    bool idempotent;
     bool json;
 };
 
@@ -53,9 +54,11 @@ struct rk_call_values {
          RK_OPTION_SECONDS,                                                                                         \
          offsetof(struct rk_call_values, timeout),                                                                  \
          "for the whole call, queueing included"},                                                                  \
+        {"streaming-timeout", 0, "SECONDS", RK_OPTION_SECONDS, offsetof(struct rk_call_values, streaming_timeout),  \
+         "between two events"},                                                                                     \
     {                                                                                                               \
-        "streaming-timeout", 0, "SECONDS", RK_OPTION_SECONDS, offsetof(struct rk_call_values, streaming_timeout),   \
-            "between two events"                                                                                    \
+        "idempotent", 0, NULL, RK_OPTION_FLAG, offsetof(struct rk_call_values, idempotent),                         \
+            "the call may run again when a rank dies: 3 times at most"                                              \
     }
 
 struct rk_call_view {

@@ -132,8 +132,10 @@ void rk_leftovers_remove(struct rk_leftovers *leftovers, pid_t mpirun, const cha
     *leftovers = (struct rk_leftovers){0};
     if (mpirun > 0)
         remove_session(mpirun);
-    remove_socket(socket);
-    rk_path_tidy(socket);
+    if (socket) {
+        remove_socket(socket);
+        rk_path_tidy(socket);
+    }
 }
 
 void rk_leftovers_of_others(void)

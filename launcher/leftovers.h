@@ -18,7 +18,7 @@ struct rk_leftovers {
 void rk_leftovers_note(struct rk_leftovers *leftovers, pid_t root);
 
 /* Removes what is still there once all processes are gone: what was noted, the session folder of that mpirun, and the
- * socket when nobody listens there. Frees the notes. */
+ * socket (NULL: none) when nobody listens there. Frees the notes. */
 void rk_leftovers_remove(struct rk_leftovers *leftovers, pid_t mpirun, const char *socket);
 
 /* Removes from the runtime folder what launchers that are gone have left there. */

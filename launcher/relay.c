@@ -114,6 +114,8 @@ void rk_relay_end(struct rk_relay *relay)
                 rk_sink_drain(stream->sink, PATIENCE_US);
         if (stream->output)
             rk_output_end(stream->output);
+        rk_output_free(stream->output);
+        stream->output = NULL;
         rk_fd_close(&stream->fd);
     }
     rk_sink_flush(&relay->out);

@@ -12,149 +12,45 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/signalfd.h>
-#include <sys/socket.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include "base/error.h"
 #include "base/fd.h"
-#include "client/runner.h"
 #include "launcher/describe.h"
-#include "launcher/leftovers.h"
-#include "launcher/processes.h"
-#include "launcher/relay.h"
+#include "launcher/life.h"
 #include "launcher/report.h"
 #include "launcher/say.h"
-#include "launcher/verdict.h"
-#include "launcher/watcher.h"
 
-#define DRAIN        10.0     /* seconds that a running call has after Ctrl-C */
-#define STOP_US      12000000 /* how long a job may take to end after its drain time */
-#define END_US       10000000 /* how long mpirun may take to end after rank 0 has gone, or setup failed */
-#define TERMINATE_US 3000000  /* how long mpirun may take to end its ranks */
-#define REGROUP_US   60000000 /* how long the other ranks may take to replace rank 0 */
-#define CENSUS_US    250000   /* how often ranks are counted during the start */
-#define HINT_US      10000000 /* when to say what a start waits for */
-#define START        1800.0   /* seconds until READY, if not chosen */
+#define CENSUS_US  250000   /* how often ranks are counted during the start */
+#define RECOUNT_US 20000    /* the same when rank 0 has gone */
+#define HINT_US    10000000 /* when to say what a start waits for */
+#define START      1800.0   /* seconds until READY, if not chosen */
 
-enum stage {
-    STARTING, /* rank 0 has not connected */
-    SETTING_UP,
-    READY,
-    REGROUPING, /* rank 0 has gone, and the others may replace it */
-    STOPPING,   /* it is on its way out: asked, or rank 0 has gone */
-    KILLING,
-};
+enum slot { SIGNALS, LISTENER, JOB, SUPERVISOR, PARENT, STANDIN, RELAY, SLOTS = RELAY + RK_RELAY_FDS };
 
-enum slot { SIGNALS, LISTENER, JOB, SUPERVISOR, PARENT, RELAY, SLOTS = RELAY + RK_RELAY_FDS };
-
-struct life {
-    const struct rk_run_values *values;
-    const struct rk_plan *plan;
-    enum stage stage;
-    bool was_ready, hinted;
-    bool asked;      /* to stop, by this process */
-    int interrupted; /* the signal that asked for the end; 0 */
-    int killed;      /* the signal that asked for the end at once; 0 */
-    int64_t begun_us, deadline_us, census_us;
-    size_t children;              /* of mpirun, most that were seen */
-    struct rankcall_error *error; /* why the job failed, once that is known */
-    int signals, listener, supervisor, parent;
-    struct rankcall_runner *runner;
-    struct rankcall_pending *ready, *question;
-    struct rk_processes processes;
-    struct rk_relay relay;
-    struct rk_leftovers leftovers;
-    struct rk_watcher watcher;
-};
-
-/* Remembers the thread's last error as the cause, unless there is an earlier one. */
-static void blame(struct life *life)
-{
-    if (!life->error)
-        life->error = rk_error_clone(rankcall_last_error());
-}
-
-static void enter(struct life *life, enum stage stage, int64_t patience_us)
+void rk_life_enter(struct rk_life *life, enum rk_stage stage, int64_t patience_us)
 {
     life->stage = stage;
     life->deadline_us = patience_us < 0 ? -1 : rk_now_us() + patience_us;
 }
 
-/* ---- Ending ---- */
-
-/* Lets mpirun end its ranks; what is still there later is killed. */
-static void terminate_job(struct life *life)
-{
-    rk_leftovers_note(&life->leftovers, life->processes.mpirun);
-    rk_processes_signal(&life->processes, SIGTERM);
-    enter(life, KILLING, TERMINATE_US);
-}
-
-/* Kills the ranks; mpirun then ends by itself, and cleans up better than anybody else could. */
-static void kill_job(struct life *life)
-{
-    rk_leftovers_note(&life->leftovers, life->processes.mpirun);
-    rk_processes_signal(&life->processes, SIGTERM);
-    rk_processes_signal_all(&life->processes, SIGKILL, true);
-    enter(life, KILLING, TERMINATE_US);
-}
-
-static void stop_job(struct life *life, double drain)
-{
-    if (!life->runner || !rk_runner_greeted(life->runner) || rk_runner_stop_begin(life->runner, drain)) {
-        terminate_job(life);
-        return;
-    }
-    life->asked = true;
-    if (drain > 0 && life->stage == READY && !life->question)
-        rk_runner_ask_status(life->runner, false, &life->question);
-    enter(life, STOPPING, (int64_t)(drain * 1e6) + STOP_US);
-}
-
-static void deadline_passed(struct life *life)
-{
-    switch (life->stage) {
-    case STARTING:
-        rk_error(RANKCALL_ETIMEOUT, "rank 0 has not reported within %.6g s: is %s a rankcall worker?",
-                 life->values->timeout, life->values->program[0]);
-        break;
-    case SETTING_UP:
-        rk_error(RANKCALL_ETIMEOUT, "not every rank was READY within %.6g s", life->values->timeout);
-        break;
-    case STOPPING:
-        rk_error(life->asked ? RANKCALL_EWEDGED : RANKCALL_EJOBDIED, life->asked
-                                                                         ? "the job did not end in time and was killed"
-                                                                         : "rank 0 is gone; what was left was killed");
-        break;
-    case KILLING:
-        rk_processes_signal_all(&life->processes, SIGKILL, false);
-        enter(life, KILLING, TERMINATE_US);
-        return;
-    case REGROUPING: rk_error(RANKCALL_EJOBDIED, "rank 0 is gone, and no other took its place"); break;
-    case READY: return;
-    }
-    blame(life);
-    terminate_job(life);
-}
-
 /* ---- Signals and the process that started this one ---- */
 
-static void interrupt(struct life *life, int signal)
+static void interrupt(struct rk_life *life, int signal)
 {
     if (life->stage == KILLING || life->interrupted) {
         rk_say("killing the job");
         life->killed = signal;
-        kill_job(life);
+        rk_life_kill(life);
         return;
     }
     life->interrupted = signal;
     if (life->stage < READY)
         rk_say("ending the start; once more to kill the job");
-    stop_job(life, life->stage == READY ? DRAIN : 0);
+    rk_life_stop(life, life->stage == READY ? RK_LAUNCHER_DRAIN : 0);
 }
 
-static void on_signal(struct life *life)
+static void on_signal(struct rk_life *life)
 {
     struct signalfd_siginfo info;
     while (read(life->signals, &info, sizeof(info)) == sizeof(info))
@@ -168,15 +64,15 @@ static void on_signal(struct life *life)
         }
 }
 
-static void supervisor_gone(struct life *life)
+static void supervisor_gone(struct rk_life *life)
 {
     rk_fd_close(&life->supervisor);
     rk_fd_close(&life->parent);
     if (life->stage < STOPPING)
-        stop_job(life, 0);
+        rk_life_stop(life, 0);
 }
 
-static void on_supervisor(struct life *life)
+static void on_supervisor(struct rk_life *life)
 {
     char words[64];
     ssize_t size = recv(life->supervisor, words, sizeof(words) - 1, MSG_DONTWAIT);
@@ -185,148 +81,37 @@ static void on_supervisor(struct life *life)
         return;
     }
     words[size] = '\0';
-    if (strstr(words, "kill"))
-        kill_job(life);
-    else if (strstr(words, "stop") && life->stage < STOPPING)
-        stop_job(life, 0);
-}
-
-/* ---- Rank 0 ---- */
-
-/* Only this user's processes are the job's. */
-static bool is_ours(int fd)
-{
-    struct ucred peer;
-    socklen_t size = sizeof(peer);
-    return !getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &size) && peer.uid == geteuid();
-}
-
-static void stop_listening(struct life *life)
-{
-    if (life->listener >= 0)
-        unlink(life->plan->launcher);
-    rk_fd_close(&life->listener);
-}
-
-/* With the thread's last error. The job knows, and ends by itself; an end of the connection alone is no reason, mpirun
- * will tell more. */
-static void setup_failed(struct life *life, int code)
-{
-    bool lost = code == RANKCALL_ECLOSED || code == RANKCALL_EJOBDIED || code == RANKCALL_ESHUTTINGDOWN;
-    if (life->interrupted)
-        return;
-    if (!lost)
-        blame(life);
-    if (life->stage < STOPPING)
-        enter(life, STOPPING, END_US);
-}
-
-static void on_connection(struct life *life)
-{
-    int fd = accept4(life->listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
-    if (fd < 0)
-        return;
-    if (!is_ours(fd)) {
-        rk_fd_close(&fd);
-        return;
+    if (strstr(words, "kill")) {
+        life->leaving = true;
+        rk_life_kill(life);
     }
-    if (life->runner) {
-        rk_fd_close(&fd);
-        return;
-    }
-    if (!rk_plan_recovers(life->values))
-        stop_listening(life); /* else another process may become rank 0 */
-    int code = rk_runner_attach(fd, &life->runner);
-    if (!code)
-        code = rk_runner_ask_status(life->runner, true, &life->ready);
-    if (code)
-        setup_failed(life, code);
-    else if (life->stage == STARTING)
-        life->stage = SETTING_UP;
-    else if (life->stage == REGROUPING)
-        enter(life, READY, -1);
-}
-
-/* Takes a question's answer; false while there is none. */
-static bool answered(struct rankcall_pending **pending, int *code, struct rankcall_payload **payload)
-{
-    struct rankcall_item item = {0};
-    if (!*pending || (*code = rankcall_next(*pending, 0, &item)) == RANKCALL_EAGAIN)
-        return false;
-    *payload = *code ? NULL : item.payload;
-    return true;
-}
-
-static void on_ready(struct life *life, int code, const struct rankcall_payload *status)
-{
-    const struct rk_report report = {life->values, life->plan, &life->relay, life->supervisor};
-    if (code) {
-        setup_failed(life, code);
-    } else if (life->stage == SETTING_UP) {
-        life->was_ready = true;
-        enter(life, READY, -1);
-        rk_report_ready(&report, status, (double)(rk_now_us() - life->begun_us) / 1e6);
-        rk_leftovers_note(&life->leftovers, life->processes.mpirun);
-    }
-}
-
-static void on_question(const struct rankcall_payload *status)
-{
-    char text[320];
-    if (!rankcall_has(status, "running"))
-        return;
-    rk_describe_running(status, text, sizeof(text));
-    rk_say("waiting up to %.3g s for the running call (%s); once more to kill the job", DRAIN, text);
-}
-
-static void on_job(struct life *life)
-{
-    struct rankcall_payload *status;
-    int code, gone = rankcall_process(life->runner);
-    if (answered(&life->ready, &code, &status)) {
-        rankcall_pending_free(life->ready);
-        life->ready = NULL;
-        on_ready(life, code, status);
-        rankcall_payload_free(status);
-    }
-    if (answered(&life->question, &code, &status)) {
-        rankcall_pending_free(life->question);
-        life->question = NULL;
-        if (!code)
-            on_question(status);
-        rankcall_payload_free(status);
-    }
-    if (!gone)
-        return;
-    if (gone == RANKCALL_EJOBDIED && rankcall_last_error()->rank >= 0)
-        blame(life); /* rank 0 has said which rank died of what */
-    rankcall_runner_free(life->runner);
-    life->runner = NULL;
-    if (life->stage == READY && rk_plan_recovers(life->values))
-        enter(life, REGROUPING, REGROUP_US);
-    else if (life->stage < STOPPING)
-        enter(life, STOPPING, END_US);
+    if (strstr(words, "stop") && life->stage < STOPPING)
+        rk_life_stop(life, 0);
 }
 
 /* ---- The loop ---- */
 
-/* A rank that dies before rank 0 knows of it: nobody else would notice, since mpirun lets the others live. */
-static void count_ranks(struct life *life)
+/* A rank that dies before rank 0 knows of it: nobody else would notice, since mpirun lets the others live. When rank 0
+ * has died and nobody is left to replace it, mpirun may take long to notice. */
+static void count_ranks(struct rk_life *life)
 {
-    if (life->stage >= READY || !rk_plan_recovers(life->values) || rk_now_us() < life->census_us)
+    bool starting = life->stage == STARTING || life->stage == SETTING_UP;
+    if ((!starting && life->stage != REGROUPING) || !rk_plan_recovers(life->values) || rk_now_us() < life->census_us)
         return;
     size_t children = rk_processes_children(&life->processes);
-    life->census_us = rk_now_us() + CENSUS_US;
+    life->census_us = rk_now_us() + (starting ? CENSUS_US : RECOUNT_US);
     if (children < life->children && life->stage == STARTING) {
         rk_error(RANKCALL_ELAUNCH, "a rank ended before the job was READY");
-        blame(life);
-        terminate_job(life);
+        rk_life_blame(life);
+        rk_life_terminate(life);
     }
+    if (life->stage == REGROUPING && children == 0)
+        rk_processes_signal_all(&life->processes, SIGKILL, false);
     if (children > life->children)
         life->children = children;
 }
 
-static void say_hint(struct life *life)
+static void say_hint(struct rk_life *life)
 {
     char limit[32];
     life->hinted = true;
@@ -337,12 +122,13 @@ static void say_hint(struct life *life)
         rk_say("still waiting for setup on every rank, %s in all", limit);
 }
 
-static int patience_ms(const struct life *life)
+static int patience_ms(const struct rk_life *life)
 {
     int64_t until = life->deadline_us;
     if (!life->hinted && (until < 0 || life->begun_us + HINT_US < until))
         until = life->begun_us + HINT_US;
-    if (life->stage == STARTING && rk_plan_recovers(life->values) && (until < 0 || life->census_us < until))
+    bool counts = life->stage == STARTING || life->stage == REGROUPING;
+    if (counts && rk_plan_recovers(life->values) && (until < 0 || life->census_us < until))
         until = life->census_us;
     if (until < 0)
         return -1;
@@ -350,10 +136,10 @@ static int patience_ms(const struct life *life)
     return left <= 0 ? 0 : (int)(left / 1000 + 1 < 1000000 ? left / 1000 + 1 : 1000000);
 }
 
-static void fill(const struct life *life, struct pollfd fds[SLOTS])
+static void fill(const struct rk_life *life, struct pollfd fds[SLOTS])
 {
-    const int watched[] = {life->signals, life->listener, life->runner ? rankcall_runner_fd(life->runner) : -1,
-                           life->supervisor, life->parent};
+    const int watched[] = {life->signals,    life->listener, life->runner ? rankcall_runner_fd(life->runner) : -1,
+                           life->supervisor, life->parent,   rk_standin_fd(&life->standin)};
     for (int i = 0; i < RELAY; i++)
         fds[i] = (struct pollfd){.fd = watched[i], .events = POLLIN};
     if (life->runner)
@@ -361,35 +147,48 @@ static void fill(const struct life *life, struct pollfd fds[SLOTS])
     rk_relay_poll(&life->relay, fds + RELAY);
 }
 
-static void dispatch(struct life *life, const struct pollfd fds[SLOTS])
+static void dispatch(struct rk_life *life, const struct pollfd fds[SLOTS])
 {
     rk_relay_move(&life->relay, fds + RELAY);
     if (fds[SIGNALS].revents)
         on_signal(life);
     if (fds[LISTENER].revents && life->listener >= 0)
-        on_connection(life);
+        rk_rank0_connected(life);
     if (fds[JOB].revents && life->runner)
-        on_job(life);
+        rk_rank0_moved(life);
     if (fds[SUPERVISOR].revents && life->supervisor >= 0)
         on_supervisor(life);
     if (fds[PARENT].revents && life->parent >= 0)
         supervisor_gone(life);
+    if (fds[STANDIN].revents && rk_standin_fd(&life->standin) >= 0)
+        rk_standin_work(&life->standin);
     if (life->deadline_us >= 0 && rk_now_us() >= life->deadline_us)
-        deadline_passed(life);
+        rk_life_deadline(life);
     count_ranks(life);
     if (!life->hinted && rk_now_us() >= life->begun_us + HINT_US)
         say_hint(life);
 }
 
-static void watch(struct life *life)
+void rk_life_step(struct rk_life *life)
 {
     struct pollfd fds[SLOTS];
-    while (!rk_processes_reap(&life->processes)) {
-        fill(life, fds);
-        if (poll(fds, SLOTS, patience_ms(life)) < 0)
-            memset(fds, 0, sizeof(fds)); /* a signal: looked at next time */
-        dispatch(life, fds);
-    }
+    fill(life, fds);
+    if (poll(fds, SLOTS, patience_ms(life)) < 0)
+        memset(fds, 0, sizeof(fds)); /* a signal: looked at next time */
+    dispatch(life, fds);
+}
+
+/* Until nothing of the job is left. */
+static void watch(struct rk_life *life)
+{
+    while (!rk_processes_reap(&life->processes))
+        rk_life_step(life);
+    if (life->runner)
+        rk_rank0_moved(life); /* its last words */
+    life->orphaned = life->runner != NULL;
+    rk_leftovers_note(&life->leftovers, getpid());
+    rk_processes_sweep(&life->processes);
+    rk_relay_end(&life->relay);
 }
 
 /* ---- Beginning and end ---- */
@@ -397,7 +196,7 @@ static void watch(struct life *life)
 /* A signal that was ignored when this process began stays so: nohup. Not SIGINT, which shells ignore for what scripts
  * start in the background: `kill -INT` and Ctrl-C on the script mean the job, too, which would be left over otherwise.
  */
-static void watch_signals(struct life *life)
+static void watch_signals(struct rk_life *life)
 {
     static const int wanted[] = {SIGINT, SIGTERM, SIGHUP, SIGUSR1, SIGUSR2, SIGCHLD};
     sigset_t set;
@@ -419,7 +218,7 @@ static void watch_signals(struct life *life)
     life->signals = signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC);
 }
 
-static void watch_supervisor(struct life *life)
+static void watch_supervisor(struct rk_life *life)
 {
     life->supervisor = life->parent = -1;
     if (!life->values->supervisor_fd)
@@ -429,43 +228,44 @@ static void watch_supervisor(struct life *life)
     life->parent = (int)syscall(SYS_pidfd_open, getppid(), 0);
 }
 
-static int begin(struct life *life)
+int rk_life_launch(struct rk_life *life)
 {
     const struct rk_plan *plan = life->plan;
-    watch_signals(life);
-    watch_supervisor(life);
-    rk_processes_adopt();
-    if (life->signals < 0)
-        return rk_error_system("cannot watch for signals");
-    int code = rk_path_listen(plan->launcher, &life->listener);
-    if (!code)
-        code = rk_processes_start(&life->processes, (char *const *)plan->argv.items,
-                                  (char *const *)plan->environment.items);
+    int code =
+        rk_processes_start(&life->processes, (char *const *)plan->argv.items, (char *const *)plan->environment.items);
     if (!code)
         code = rk_watcher_start(&life->watcher, life->processes.mpirun, plan);
     life->processes.spared = life->watcher.pid;
     if (!code)
         code = rk_relay_attach(&life->relay, life->processes.out, life->processes.err, life->values->ranks,
                                plan->line >= 5, life->values->json);
-    enter(life, STARTING, (int64_t)(life->values->timeout * 1e6));
+    life->begun_us = rk_now_us();
+    rk_life_enter(life, STARTING, (int64_t)(life->values->timeout * 1e6));
     return code;
 }
 
-/* mpirun has ended and nobody said why. */
-static void judge(struct life *life)
+static int begin(struct rk_life *life)
 {
-    char *last = rk_relay_last(&life->relay);
-    bool lost =
-        rk_plan_recovers(life->values) && !access(life->plan->launcher, F_OK); /* rank 0 removes it in the end */
-    int code = rk_verdict(life->processes.wait_status, last ? last : "", life->was_ready, lost);
+    watch_signals(life);
+    watch_supervisor(life);
+    rk_processes_adopt();
+    if (life->signals < 0)
+        return rk_error_system("cannot watch for signals");
+    int code = rk_path_listen(life->plan->launcher, &life->listener);
+    return code ? code : rk_life_launch(life);
+}
+
+/* mpirun has ended and nobody said why. */
+static void judge(struct rk_life *life)
+{
+    int code = rk_life_judge(life);
     if (code && life->interrupted && !life->was_ready)
         life->killed = life->interrupted;
     else if (code)
-        blame(life);
-    free(last);
+        rk_life_blame(life);
 }
 
-static int report_end(struct life *life)
+static int report_end(struct rk_life *life)
 {
     const struct rk_report report = {life->values, life->plan, &life->relay, life->supervisor};
     if (!life->error && !life->killed) {
@@ -481,24 +281,34 @@ static int report_end(struct life *life)
     return rankcall_code_exit_status(life->error->code);
 }
 
+static void stop_listening(struct rk_life *life)
+{
+    const struct rankcall_error stopped = {RANKCALL_ESHUTTINGDOWN, -1, "", "the job has stopped", ""};
+    if (life->listener >= 0)
+        unlink(life->plan->launcher);
+    rk_fd_close(&life->listener);
+    rk_standin_end(&life->standin, life->error ? life->error : &stopped);
+}
+
 int rk_supervise(const struct rk_run_values *values, const struct rk_plan *plan)
 {
-    struct life life = {.values = values, .plan = plan, .signals = -1, .listener = -1, .begun_us = rk_now_us()};
+    struct rk_life life = {.values = values, .plan = plan, .signals = -1, .listener = -1, .rank0_fd = -1};
     rk_relay_open(&life.relay);
+    rk_standin_init(&life.standin);
     if (begin(&life)) {
-        blame(&life);
+        rk_life_blame(&life);
         if (life.processes.running)
-            kill_job(&life);
+            rk_life_kill(&life);
     }
     if (life.processes.running) {
-        watch(&life);
-        rk_processes_sweep(&life.processes);
-        rk_relay_end(&life.relay);
+        do
+            watch(&life);
+        while (rk_restart(&life));
         if (!life.error && !life.killed)
             judge(&life);
     }
+    rk_rank0_forget(&life);
     stop_listening(&life);
-    rankcall_runner_free(life.runner);
     rk_leftovers_remove(&life.leftovers, life.processes.mpirun, plan->socket);
     rk_watcher_dismiss(&life.watcher);
     int status = report_end(&life);

@@ -88,6 +88,7 @@ struct rankcall_call_options {
     bool streaming;           /* whether events are wanted */
     double timeout;           /* seconds for the whole call, queueing included; <= 0: without limit */
     double streaming_timeout; /* seconds between two events; <= 0: without limit */
+    bool idempotent;          /* it may run again when a rank dies: at most 3 times, and not after an event has come */
 };
 
 /* Sends a call and returns at once; any number may be outstanding on a runner.

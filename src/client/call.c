@@ -29,6 +29,8 @@ static int fill_head(const struct rankcall_call_options *options, struct rk_call
         return rk_error(RANKCALL_EINVAL, "a handler's name has at most %d bytes, this one %zu", RANKCALL_MAX_NAME,
                         size);
     head->kind = options->streaming ? RK_STREAM : RK_INVOKE;
+    head->flags = options->idempotent ? RK_CALL_IDEMPOTENT : 0;
+    head->begun = 0;
     head->timeout_us = timeout_us(options->timeout);
     head->streaming_timeout_us = timeout_us(options->streaming_timeout);
     memcpy(head->handler, handler, size + 1);
@@ -47,20 +49,26 @@ static int check_size(const struct rankcall_runner *runner, struct rankcall_payl
     return code;
 }
 
+/* Takes `args`. */
 static int send_call(struct rankcall_runner *runner, const struct rk_call_head *call, struct rankcall_payload *args,
                      struct rankcall_pending **out)
 {
     uint8_t head[RK_HEAD_CAP];
-    struct rankcall_pending *pending = rk_calls_add(runner);
-    if (!pending)
+    struct rankcall_pending *pending = rk_calls_add(runner, RK_CALL);
+    if (!pending) {
+        rankcall_payload_free(args);
         return rk_error(RANKCALL_EINTERNAL, "no memory for a call");
-    pending->call = true;
-    int code = rk_runner_send(runner, RK_CALL, pending->id, head, rk_call_encode(call, head), args);
+    }
+    pending->args = args;
+    if (runner->welcome.token) {
+        memcpy(&pending->head, call, offsetof(struct rk_call_head, handler) + strlen(call->handler) + 1);
+        pending->submitted_us = rk_now_us();
+    }
+    int code = rk_runner_send_pending(pending, head, rk_call_encode(call, head), args);
     if (code) {
         rk_calls_remove(&runner->calls, pending);
         return code;
     }
-    pending->written_at = runner->queued;
     *out = pending;
     return RANKCALL_OK;
 }
@@ -75,7 +83,7 @@ int rankcall_submit(struct rankcall_runner *runner, const struct rankcall_call_o
     if (!code)
         code = check_size(runner, args);
     if (!code)
-        code = send_call(runner, &head, args, out);
+        return send_call(runner, &head, args, out);
     rankcall_payload_free(args);
     return code;
 }
@@ -120,6 +128,16 @@ static int take(struct rankcall_pending *pending, struct rankcall_item *item)
     return rk_runner_end(pending->runner);
 }
 
+/* While rank 0 is gone nobody else keeps the call's timeout. */
+static int64_t wake_up(const struct rankcall_pending *pending, int64_t deadline)
+{
+    const uint64_t longest = UINT64_C(1) << 60;
+    if (!pending->runner->resuming || !pending->head.timeout_us || pending->head.timeout_us > longest)
+        return deadline;
+    int64_t timeout = pending->submitted_us + (int64_t)pending->head.timeout_us;
+    return deadline < 0 || timeout < deadline ? timeout : deadline;
+}
+
 int rankcall_next(struct rankcall_pending *pending, double timeout, struct rankcall_item *item)
 {
     int64_t deadline = rk_deadline(timeout);
@@ -131,7 +149,11 @@ int rankcall_next(struct rankcall_pending *pending, double timeout, struct rankc
         if (looked && timeout == 0)
             return rk_error(RANKCALL_EAGAIN, "nothing is ready");
         looked = true;
-        code = timeout == 0 ? rankcall_process(pending->runner) : rk_runner_wait(pending->runner, deadline);
+        rk_resume_expire(pending);
+        code = timeout == 0 ? rankcall_process(pending->runner)
+                            : rk_runner_wait(pending->runner, wake_up(pending, deadline));
+        if (code == RANKCALL_EAGAIN && (deadline < 0 || rk_now_us() < deadline))
+            continue; /* its own timeout has passed meanwhile */
         if (code == RANKCALL_EAGAIN)
             return code;
     }
@@ -141,6 +163,11 @@ int rankcall_cancel(struct rankcall_pending *pending)
 {
     if (pending->state != RK_PENDING_OPEN)
         return RANKCALL_OK;
+    if (pending->runner->resuming) {
+        rk_error(RANKCALL_ECANCELLED, "the client cancelled the call while the job was being restarted");
+        rk_pending_fail(pending);
+        return RANKCALL_OK;
+    }
     return rk_runner_send(pending->runner, RK_CANCEL, pending->id, NULL, 0, NULL);
 }
 
@@ -168,7 +195,7 @@ void rankcall_pending_free(struct rankcall_pending *pending)
 {
     if (!pending)
         return;
-    if (pending->state == RK_PENDING_OPEN && pending->call)
+    if (pending->state == RK_PENDING_OPEN && pending->type == RK_CALL)
         rankcall_cancel(pending);
     settle(pending);
     rk_calls_remove(&pending->runner->calls, pending);

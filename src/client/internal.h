@@ -9,8 +9,9 @@
 #include "client/runner.h"
 #include "wire/conn.h"
 
-#define RK_GREETING_US (10 * 1000000ll) /* how long a connection waits for the job's WELCOME */
-#define RK_SPIN_US     50               /* how long a waiter looks again and again before it sleeps */
+#define RK_GREETING_US  (10 * 1000000ll) /* how long a connection waits for the job's WELCOME */
+#define RK_QUESTION_MAX 8                /* bytes of a question's head */
+#define RK_SPIN_US      50               /* how long a waiter looks again and again before it sleeps */
 
 enum rk_pending_state {
     RK_PENDING_OPEN,
@@ -26,11 +27,17 @@ struct rankcall_pending {
     uint64_t id;
     uint64_t written_at; /* where its frame ends in the stream of bytes to the job */
     enum rk_pending_state state;
-    bool call;                       /* not a question */
+    uint8_t type;     /* of its frame */
+    bool sent, heard; /* on this connection or the one before; events have come */
+    uint8_t question_size;
+    uint8_t question[RK_QUESTION_MAX]; /* its head, if it is one */
+    struct rankcall_payload *args;     /* of a call: kept, like its head, for a job that is restarted */
+    int64_t submitted_us;
     struct rankcall_payload *result; /* NULL for answers without one */
     struct rankcall_error *error;    /* NULL when memory was out: RANKCALL_EINTERNAL */
     struct rankcall_item *events;    /* a ring */
     size_t first, count, capacity;
+    struct rk_call_head head; /* the last member: only as much of it as is used is ever touched */
 };
 
 /* Pendings by id. */
@@ -50,6 +57,10 @@ struct rankcall_runner {
     struct rk_welcome welcome;
     bool dialled; /* `path` is where it was connected to */
     bool greeted, stopping, unwritable, more;
+    bool resuming;               /* rank 0 has died, and another one has not greeted yet */
+    unsigned resumes;            /* tried in a row */
+    unsigned generation;         /* of connections */
+    struct rankcall_error *away; /* why, as the launcher says; or NULL */
     char *job, *path;
     uint64_t last_id, queued, frames;
     struct rk_calls calls;
@@ -57,14 +68,23 @@ struct rankcall_runner {
 };
 
 /* pending.c: the table of calls. */
-struct rankcall_pending *rk_calls_add(struct rankcall_runner *runner);          /* NULL: memory */
-struct rankcall_pending *rk_calls_find(struct rk_calls *calls, uint64_t id);    /* NULL: forgotten */
-void rk_calls_remove(struct rk_calls *calls, struct rankcall_pending *pending); /* and frees it */
-void rk_calls_free(struct rk_calls *calls);                                     /* all of them */
+struct rankcall_pending *rk_calls_add(struct rankcall_runner *runner, uint8_t type); /* NULL: memory */
+struct rankcall_pending *rk_calls_find(struct rk_calls *calls, uint64_t id);         /* NULL: forgotten */
+void rk_calls_remove(struct rk_calls *calls, struct rankcall_pending *pending);      /* and frees it */
+void rk_calls_free(struct rk_calls *calls);                                          /* all of them */
 void rk_pending_add_event(struct rankcall_pending *pending, uint32_t rank, uint64_t sequence,
                           struct rankcall_payload *payload);                               /* takes payload */
 void rk_pending_finish(struct rankcall_pending *pending, struct rankcall_payload *result); /* takes result */
 void rk_pending_fail(struct rankcall_pending *pending); /* with the thread's last error */
+
+/* runner.c */
+int rk_runner_hello(struct rankcall_runner *runner);
+
+/* resume.c: rank 0 has died. */
+bool rk_resume_begin(struct rankcall_runner *runner); /* false: nobody is left to come back to */
+void rk_resume_settle(struct rankcall_runner *runner, uint64_t begun, const struct rankcall_error *error);
+void rk_resume_finish(struct rankcall_runner *runner);   /* another one has greeted */
+void rk_resume_expire(struct rankcall_pending *pending); /* whose timeout has passed meanwhile */
 
 /* receive.c: what the job sends. */
 extern const struct rk_conn_callbacks rk_receive_callbacks;
@@ -72,6 +92,8 @@ extern const struct rk_conn_callbacks rk_receive_callbacks;
 /* progress.c: bytes in and out. */
 int rk_runner_send(struct rankcall_runner *runner, uint8_t type, uint64_t id, const uint8_t *head, size_t head_size,
                    struct rankcall_payload *payload);
+int rk_runner_send_pending(struct rankcall_pending *pending, const uint8_t *head, size_t head_size,
+                           struct rankcall_payload *payload);            /* or keeps it for the next rank 0 */
 int rk_runner_pump(struct rankcall_runner *runner);                      /* OK, EAGAIN: more at once, or the end */
 int rk_runner_wait(struct rankcall_runner *runner, int64_t deadline_us); /* OK: something moved; EAGAIN: deadline */
 uint64_t rk_runner_written(const struct rankcall_runner *runner);        /* bytes given to the socket */

@@ -3,6 +3,7 @@
 
 /* The table of calls under way, by id, and what has arrived for each. */
 
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -38,7 +39,7 @@ static int grow(struct rk_calls *calls)
     return 0;
 }
 
-struct rankcall_pending *rk_calls_add(struct rankcall_runner *runner)
+struct rankcall_pending *rk_calls_add(struct rankcall_runner *runner, uint8_t type)
 {
     struct rk_calls *calls = &runner->calls;
     if (calls->count >= calls->size && grow(calls))
@@ -47,7 +48,10 @@ struct rankcall_pending *rk_calls_add(struct rankcall_runner *runner)
     struct rankcall_pending *pending = malloc(sizeof(*pending));
     if (!pending)
         return NULL;
-    *pending = (struct rankcall_pending){.runner = runner, .id = ++runner->last_id};
+    memset(pending, 0, offsetof(struct rankcall_pending, head.handler));
+    pending->runner = runner;
+    pending->id = ++runner->last_id;
+    pending->type = type;
     struct rankcall_pending **bucket = bucket_of(calls, pending->id);
     pending->next = *bucket;
     *bucket = pending;
@@ -75,6 +79,7 @@ static void free_pending(struct rankcall_pending *pending)
     for (size_t i = 0; i < pending->count; i++)
         rankcall_payload_free(pending->events[(pending->first + i) % pending->capacity].payload);
     free(pending->events);
+    rankcall_payload_free(pending->args);
     rankcall_payload_free(pending->result);
     rk_error_free(pending->error);
     free(pending);
@@ -130,18 +135,28 @@ void rk_pending_add_event(struct rankcall_pending *pending, uint32_t rank, uint6
         rk_pending_fail(pending);
         return;
     }
+    pending->heard = true;
     pending->events[(pending->first + pending->count++) % pending->capacity] = (struct rankcall_item){
         .kind = RANKCALL_ITEM_EVENT, .rank = (int)rank, .sequence = sequence, .payload = payload};
+}
+
+/* It will not be sent again. */
+static void release_args(struct rankcall_pending *pending)
+{
+    rankcall_payload_free(pending->args);
+    pending->args = NULL;
 }
 
 void rk_pending_finish(struct rankcall_pending *pending, struct rankcall_payload *result)
 {
     pending->result = result;
     pending->state = RK_PENDING_RESULT;
+    release_args(pending);
 }
 
 void rk_pending_fail(struct rankcall_pending *pending)
 {
     pending->error = rk_error_clone(rankcall_last_error());
     pending->state = RK_PENDING_FAILED;
+    release_args(pending);
 }

@@ -21,9 +21,11 @@ static int why_closed(struct rankcall_runner *runner)
 {
     int64_t deadline = rk_now_us() + VERDICT_US;
     runner->unwritable = true;
-    while (!runner->code && rk_now_us() < deadline)
+    while (!runner->code && runner->unwritable && rk_now_us() < deadline)
         if (rk_runner_wait(runner, deadline) == RANKCALL_EAGAIN)
             break;
+    if (!runner->unwritable) /* it has come back */
+        return RANKCALL_OK;
     return runner->code ? rk_runner_end(runner) : rk_error(RANKCALL_ECLOSED, "the job has closed the connection");
 }
 
@@ -42,6 +44,21 @@ int rk_runner_send(struct rankcall_runner *runner, uint8_t type, uint64_t id, co
     if (rk_conn_flush(runner->conn))
         runner->unwritable = true;
     return RANKCALL_OK;
+}
+
+int rk_runner_send_pending(struct rankcall_pending *pending, const uint8_t *head, size_t head_size,
+                           struct rankcall_payload *payload)
+{
+    struct rankcall_runner *runner = pending->runner;
+    if (runner->resuming && !runner->code)
+        return RANKCALL_OK;
+    unsigned resumes = runner->generation;
+    int code = rk_runner_send(runner, pending->type, pending->id, head, head_size, payload);
+    if (!code && resumes == runner->generation) {
+        pending->written_at = runner->queued;
+        pending->sent = true;
+    }
+    return code;
 }
 
 uint64_t rk_runner_written(const struct rankcall_runner *runner)
@@ -87,6 +104,8 @@ int rk_runner_break(struct rankcall_runner *runner, int code)
 {
     if (runner->code)
         return runner->code;
+    if (code == RANKCALL_ECLOSED && rk_resume_begin(runner))
+        return RANKCALL_OK;
     if (code == RANKCALL_ECLOSED)
         code = explain_close(runner);
     runner->code = code;

@@ -4,6 +4,7 @@
 /* Questions to a job: status, ping, and the order to stop. */
 
 #include <math.h>
+#include <string.h>
 
 #include "base/error.h"
 #include "base/fd.h"
@@ -23,10 +24,13 @@ int64_t rk_deadline(double seconds)
 int rk_runner_ask(struct rankcall_runner *runner, uint8_t type, const uint8_t *head, size_t head_size,
                   struct rankcall_pending **out)
 {
-    struct rankcall_pending *pending = rk_calls_add(runner);
+    struct rankcall_pending *pending = rk_calls_add(runner, type);
     if (!pending)
         return rk_error(RANKCALL_EINTERNAL, "no memory for a question");
-    int code = rk_runner_send(runner, type, pending->id, head, head_size, NULL);
+    pending->question_size = (uint8_t)head_size;
+    if (head_size)
+        memcpy(pending->question, head, head_size);
+    int code = rk_runner_send_pending(pending, head, head_size, NULL);
     if (code)
         rk_calls_remove(&runner->calls, pending);
     else

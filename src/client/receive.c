@@ -29,7 +29,7 @@ static void on_welcome(struct rankcall_runner *runner, const struct rk_header *h
 {
     const char *job = "", *path = "";
     int code = rk_welcome_decode(head, header->head_size, &runner->welcome);
-    if (!code && runner->greeted)
+    if (!code && runner->greeted && !runner->resuming)
         code = rk_error(RANKCALL_EPROTOCOL, "the job greeted twice");
     if (!code && payload &&
         (rankcall_opt_string(payload, "job", &job) || rankcall_opt_string(payload, "socket", &path)))
@@ -39,11 +39,31 @@ static void on_welcome(struct rankcall_runner *runner, const struct rk_header *h
         return;
     }
     runner->greeted = true;
+    free(runner->job);
     runner->job = strdup(job);
     if (!runner->path)
         runner->path = strdup(path);
     if (runner->welcome.payload_cap > RK_PAYLOAD_CAP_DEFAULT)
         rk_conn_set_payload_cap(runner->conn, runner->welcome.payload_cap);
+    if (runner->resuming)
+        rk_resume_finish(runner);
+}
+
+/* The launcher speaks for a rank 0 that is gone, until another one greets. */
+static void on_away(struct rankcall_runner *runner, const struct rk_header *header, const uint8_t *head,
+                    const struct rankcall_payload *payload)
+{
+    struct rk_away_head away;
+    if (rk_away_decode(head, header->head_size, &away)) {
+        rk_runner_break(runner, RANKCALL_EPROTOCOL);
+        return;
+    }
+    rk_error_from_payload(&(struct rk_error_head){RANKCALL_ERANKDIED, 0}, payload);
+    rk_error_free(runner->away);
+    runner->away = rk_error_clone(rankcall_last_error());
+    runner->resumes = 0;
+    if (runner->resuming && runner->away)
+        rk_resume_settle(runner, away.begun, runner->away);
 }
 
 static void on_event(struct rankcall_runner *runner, const struct rk_header *header, const uint8_t *head,
@@ -111,6 +131,7 @@ static void on_frame(void *context, const struct rk_header *header, const uint8_
     case RK_ERROR: on_error(runner, header, head, payload); return;
     case RK_WELCOME: on_welcome(runner, header, head, payload); break;
     case RK_STOPPING: runner->stopping = true; break;
+    case RK_AWAY: on_away(runner, header, head, payload); break;
     default: refuse(runner, header);
     }
     rankcall_payload_free(payload);

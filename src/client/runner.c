@@ -23,9 +23,11 @@ static struct rankcall_payload *introduction(void)
     return payload;
 }
 
-static int send_hello(struct rankcall_runner *runner)
+int rk_runner_hello(struct rankcall_runner *runner)
 {
-    const struct rk_hello hello = {.min_version = RK_VERSION, .max_version = RK_VERSION};
+    struct rk_hello hello = {.min_version = RK_VERSION, .max_version = RK_VERSION, .token = runner->welcome.token};
+    if (runner->dialled)
+        hello.features = RK_FEATURE_RESUME;
     uint8_t head[RK_HEAD_CAP];
     struct rankcall_payload *payload = introduction();
     int code = rk_runner_send(runner, RK_HELLO, 0, head, rk_hello_encode(&hello, head), payload);
@@ -33,7 +35,8 @@ static int send_hello(struct rankcall_runner *runner)
     return code;
 }
 
-int rk_runner_attach(int fd, struct rankcall_runner **out)
+/* `path`: where to come back to; NULL: nowhere. */
+static int attach(int fd, const char *path, struct rankcall_runner **out)
 {
     *out = NULL;
     struct rankcall_runner *runner = calloc(1, sizeof(*runner));
@@ -42,12 +45,20 @@ int rk_runner_attach(int fd, struct rankcall_runner **out)
         return rk_error(RANKCALL_EINTERNAL, "no memory for a runner");
     }
     runner->conn = rk_conn_new(fd, &rk_receive_callbacks, runner);
-    int code = runner->conn ? send_hello(runner) : rk_error(RANKCALL_EINTERNAL, "no memory for a connection");
+    if (path)
+        runner->path = strdup(path);
+    runner->dialled = runner->path != NULL;
+    int code = runner->conn ? rk_runner_hello(runner) : rk_error(RANKCALL_EINTERNAL, "no memory for a connection");
     if (code)
         rankcall_runner_free(runner);
     else
         *out = runner;
     return code;
+}
+
+int rk_runner_attach(int fd, struct rankcall_runner **out)
+{
+    return attach(fd, NULL, out);
 }
 
 bool rk_runner_greeted(const struct rankcall_runner *runner)
@@ -59,6 +70,8 @@ int rk_runner_greet(struct rankcall_runner *runner, int64_t deadline_us)
 {
     while (!runner->greeted) {
         int code = rk_runner_wait(runner, deadline_us);
+        if (code == RANKCALL_EAGAIN && runner->away)
+            return rk_error(RANKCALL_ETIMEOUT, "the job is being restarted: %s", runner->away->message);
         if (code == RANKCALL_EAGAIN)
             return rk_error(RANKCALL_ETIMEOUT, "the job%s%s accepts but did not greet in time: it may hang",
                             runner->path ? " at " : "", runner->path ? runner->path : "");
@@ -77,11 +90,9 @@ int rankcall_connect(const char *job, struct rankcall_runner **out)
     if ((code = rk_jobs_resolve(job, path)) || (code = rk_jobs_dial(path, &fd)))
         return code;
     struct rankcall_runner *runner;
-    code = rk_runner_attach(fd, &runner);
+    code = attach(fd, path, &runner);
     if (code)
         return code;
-    runner->path = strdup(path);
-    runner->dialled = runner->path != NULL;
     code = rk_runner_greet(runner, deadline);
     if (code)
         rankcall_runner_free(runner);
@@ -100,6 +111,7 @@ void rankcall_runner_free(struct rankcall_runner *runner)
     rk_conn_free(runner->conn);
     rk_calls_free(&runner->calls);
     rk_error_free(runner->error);
+    rk_error_free(runner->away);
     free(runner->job);
     free(runner->path);
     free(runner);

@@ -111,6 +111,22 @@ static void finish(struct rk_frontend *frontend)
     call_free(call);
 }
 
+bool rk_call_may_run_again(const struct rk_job_call *call)
+{
+    return call->idempotent && !call->ended && !call->heard && call->begun < RK_BEGINNINGS_MAX;
+}
+
+void rk_call_run_again(struct rk_frontend *frontend)
+{
+    struct rk_job_call *call = frontend->running;
+    frontend->running = NULL;
+    rankcall_payload_free(frontend->result);
+    frontend->result = NULL;
+    call->number = 0;
+    call->waiting = true;
+    rk_queue_return(&frontend->queue, &call->node);
+}
+
 void rk_call_lost(struct rk_frontend *frontend)
 {
     if (frontend->running)
@@ -119,8 +135,10 @@ void rk_call_lost(struct rk_frontend *frontend)
 
 void rk_call_returned(struct rk_frontend *frontend)
 {
-    if (!frontend->running->ended)
+    if (!frontend->running->ended) {
         send_result(frontend, frontend->running);
+        rk_journal_succeeded(frontend->journal);
+    }
     finish(frontend);
     rk_stop_check(frontend);
     rk_calls_dispatch(frontend);
@@ -160,6 +178,13 @@ void rk_calls_refuse_queued(struct rk_frontend *frontend)
         rk_error(RANKCALL_ESHUTTINGDOWN, "the job is stopping; the call had not begun");
         end_with_last_error(frontend, of_node(node));
     }
+}
+
+void rk_calls_fail_queued(struct rk_frontend *frontend, const struct rankcall_error *error)
+{
+    struct rk_queue_node *node;
+    while ((node = rk_queue_oldest(&frontend->queue)))
+        rk_call_end_error(frontend, of_node(node), error);
 }
 
 /* ---- Deadlines ---- */
@@ -239,13 +264,17 @@ static int find_handler(const struct rk_frontend *frontend, const char *name, un
     return no_handler(handlers, name);
 }
 
-static int check_admission(struct rk_frontend *frontend, const struct rk_header *header)
+static int check_admission(struct rk_frontend *frontend, const struct rk_header *header,
+                           const struct rk_call_head *request)
 {
+    bool again = request->flags & RK_CALL_WAITED, place;
     if (frontend->state == RK_JOB_FAILED && frontend->setup_error)
         return rk_error_copy(frontend->setup_error);
     if (frontend->state > RK_JOB_READY)
         return rk_error(RANKCALL_ESHUTTINGDOWN, "the job is stopping and takes no more calls");
-    if (!rk_queue_reserve(&frontend->queue, header->payload_size))
+    place = again ? rk_queue_reserve_again(&frontend->queue, header->payload_size)
+                  : rk_queue_reserve(&frontend->queue, header->payload_size);
+    if (!place)
         return rk_error(RANKCALL_EBUSY, "the queue is full: %u calls wait, which hold %llu bytes (see --queue)",
                         frontend->queue.length + frontend->queue.reserved, (unsigned long long)frontend->queue.bytes);
     return RANKCALL_OK;
@@ -273,7 +302,7 @@ enum rk_admission rk_call_admit(struct rk_client *client, const struct rk_header
         rk_client_refuse(client, header->id);
         return RK_DISCARD;
     }
-    if (find_handler(frontend, request.handler, &handler) || check_admission(frontend, header))
+    if (find_handler(frontend, request.handler, &handler) || check_admission(frontend, header, &request))
         return refuse(client, header->id);
     struct rk_job_call *call = calloc(1, sizeof *call);
     if (!call || set_deadlines(frontend, call, &request)) {
@@ -287,6 +316,10 @@ enum rk_admission rk_call_admit(struct rk_client *client, const struct rk_header
     call->bytes = header->payload_size;
     call->handler = handler;
     call->streaming = request.kind == RK_STREAM;
+    call->idempotent = request.flags & RK_CALL_IDEMPOTENT;
+    call->begun = request.begun;
+    call->waited = request.flags & RK_CALL_WAITED;
+    call->submitted_us = rk_now_us() - (int64_t)(request.waited_us & INT64_MAX);
     client->arriving = call;
     return RK_ADMIT;
 }
@@ -301,6 +334,18 @@ static struct rankcall_payload *payload_or_empty(struct rankcall_payload *payloa
     return payload;
 }
 
+/* Calls run in the order in which they came; those that have waited at another rank 0 are older than they look. */
+static void enqueue(struct rk_queue *queue, struct rk_job_call *call)
+{
+    struct rk_queue_node *node = rk_queue_oldest(queue);
+    while (node && of_node(node)->submitted_us <= call->submitted_us)
+        node = rk_queue_behind(queue, node);
+    if (node)
+        rk_queue_insert(queue, &call->node, node);
+    else
+        rk_queue_push(queue, &call->node);
+}
+
 void rk_call_arrived(struct rk_client *client, struct rankcall_payload *payload)
 {
     struct rk_job_call *call = client->arriving;
@@ -309,7 +354,10 @@ void rk_call_arrived(struct rk_client *client, struct rankcall_payload *payload)
     call->next = client->calls;
     client->calls = call;
     call->waiting = true;
-    rk_queue_push(&client->frontend->queue, &call->node);
+    if (call->waited)
+        enqueue(&client->frontend->queue, call);
+    else
+        rk_queue_push(&client->frontend->queue, &call->node);
     if (call->deadline_us)
         arm(call);
     if (client->frontend->state > RK_JOB_READY)
@@ -341,7 +389,7 @@ static struct rk_job_call *next_call(const struct rk_frontend *frontend)
 
 void rk_calls_dispatch(struct rk_frontend *frontend)
 {
-    if (frontend->running || frontend->state != RK_JOB_READY)
+    if (frontend->running || frontend->state != RK_JOB_READY || frontend->paused)
         return;
     struct rk_job_call *call = next_call(frontend);
     if (!call)
@@ -349,6 +397,9 @@ void rk_calls_dispatch(struct rk_frontend *frontend)
     rk_queue_remove(&frontend->queue, &call->node);
     call->waiting = false;
     call->number = ++frontend->next_number;
+    call->begun++;
+    if (call->client->token)
+        rk_journal_begin(frontend->journal, call->client->token, call->id);
     call->started_us = call->last_event_us = rk_now_us();
     if (call->timer)
         arm(call);

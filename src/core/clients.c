@@ -316,19 +316,34 @@ void rk_clients_announce_state(struct rk_frontend *frontend)
             answer_waiters(client);
 }
 
-/* Lets the last frames out, within a limit for all, then closes everything. */
-void rk_clients_close(struct rk_frontend *frontend)
+void rk_clients_farewell(struct rk_frontend *frontend)
 {
     int64_t deadline = rk_now_us() + FAREWELL_LIMIT_US;
-    /* A setup that fails at once may be over before the launcher has asked how it went. */
-    for (struct rk_client *client = frontend->clients; client && frontend->setup_error; client = client->next)
-        if (client->launcher && client->state < RK_CLOSING)
-            rk_client_error(client, 0, frontend->setup_error);
     for (struct rk_client *client = frontend->clients; client; client = client->next)
         while (client->state != RK_DEAD && rk_conn_queued(client->conn) && !rk_conn_flush(client->conn) &&
                rk_conn_queued(client->conn))
             if (!rk_fd_wait(rk_conn_fd(client->conn), POLLOUT, deadline))
                 break;
+}
+
+/* Those who would come back hear that there is nobody to come back to. */
+static void say_goodbye(struct rk_frontend *frontend)
+{
+    const struct rankcall_error error = {RANKCALL_ESHUTTINGDOWN, -1, "", "the job has stopped", ""};
+    for (struct rk_client *client = frontend->clients; client; client = client->next)
+        if (client->token && client->state == RK_OPEN)
+            rk_client_error(client, 0, &error);
+}
+
+/* Lets the last frames out, then closes everything. */
+void rk_clients_close(struct rk_frontend *frontend)
+{
+    /* A setup that fails at once may be over before the launcher has asked how it went. */
+    for (struct rk_client *client = frontend->clients; client && frontend->setup_error; client = client->next)
+        if (client->launcher && client->state < RK_CLOSING)
+            rk_client_error(client, 0, frontend->setup_error);
+    say_goodbye(frontend);
+    rk_clients_farewell(frontend);
     while (frontend->clients) {
         struct rk_client *client = frontend->clients;
         rk_calls_forget(client);

@@ -11,22 +11,16 @@
 #include "base/log.h"
 #include "core/inside.h"
 
-#define HOUR_US INT64_C(3600000000)
-
 /* Whether one more regroup is allowed: so many in an hour. */
 static bool may_restart(struct rk_frontend *frontend)
 {
-    int64_t now = rk_now_us();
     unsigned allowed = frontend->context->options->restarts;
-    if (now - frontend->hour_begun_us > HOUR_US) {
-        frontend->hour_begun_us = now;
-        frontend->restarts = 0;
-    }
     if (!allowed || !rk_mesh_can_regroup(frontend->context->mesh))
         return false;
-    if (frontend->restarts++ < allowed)
+    if (rk_journal_mend(frontend->journal, allowed))
         return true;
-    rk_log(RK_LOG_ERROR, "ranks have died %u times within an hour: giving up (see --restarts)", frontend->restarts);
+    rk_log(RK_LOG_ERROR, "ranks have died %u times within an hour: giving up (see --restarts)",
+           rk_journal_mended(frontend->journal) + 1);
     return false;
 }
 
@@ -52,7 +46,10 @@ static void watch_regroup(struct rk_frontend *frontend)
 /* What the dead leave behind is dropped; what waits stays. */
 static void step_aside(struct rk_frontend *frontend)
 {
-    rk_call_lost(frontend);
+    if (frontend->running && rk_call_may_run_again(frontend->running))
+        rk_call_run_again(frontend);
+    else
+        rk_call_lost(frontend);
     rk_funnel_drop(frontend);
     event_free(frontend->bell); /* its descriptor is about to be closed */
     frontend->bell = NULL;
@@ -65,24 +62,17 @@ static void step_aside(struct rk_frontend *frontend)
     atomic_store(&frontend->desk.away, true);
 }
 
-/* It knows only what mpirun makes of all this. */
-static void tell_launcher(struct rk_frontend *frontend, const struct rankcall_error *death)
-{
-    struct rankcall_error error = *death;
-    error.code = RANKCALL_EJOBDIED;
-    for (struct rk_client *client = frontend->clients; client; client = client->next)
-        if (client->launcher)
-            rk_client_error(client, 0, &error);
-}
-
 static void end_job(struct rk_frontend *frontend, const struct rankcall_error *error)
 {
     frontend->doomed = true;
+    if (rk_resume_expected(frontend))
+        rk_resume_leave(frontend, error);
     if (frontend->state == RK_JOB_STARTING && !frontend->setup_error) {
         frontend->setup_error = rk_error_clone(error);
         rk_clients_announce_state(frontend);
     }
-    tell_launcher(frontend, error);
+    rk_resume_tell_launcher(frontend, error);
+    rk_calls_fail_queued(frontend, error);
     rk_stop_begin(frontend, 0, 0);
 }
 
@@ -99,10 +89,12 @@ void rk_deaths_take(struct rk_frontend *frontend)
     }
     const char *host = dead < 0 ? "" : rk_mesh_info(frontend->context->mesh, dead)->host;
     const struct rankcall_error error = {RANKCALL_ERANKDIED, dead, host, first, ""};
-    if (frontend->running)
+    bool serving = frontend->main_serves && frontend->state <= RK_JOB_READY, mend = serving && may_restart(frontend);
+    bool again =
+        (mend || rk_resume_expected(frontend)) && frontend->running && rk_call_may_run_again(frontend->running);
+    if (frontend->running && !again)
         rk_call_end_error(frontend, frontend->running, &error);
-    bool serving = frontend->main_serves && frontend->state <= RK_JOB_READY;
-    if (serving && may_restart(frontend))
+    if (mend)
         step_aside(frontend);
     else if (!frontend->doomed)
         end_job(frontend, &error);

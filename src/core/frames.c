@@ -38,6 +38,12 @@ static void greet(struct rk_client *client, const struct rk_header *header, cons
     }
     struct rk_welcome welcome = {.version = RK_VERSION, .world_size = (uint32_t)rankcall_world_size(frontend->context)};
     welcome.payload_cap = frontend->context->options->payload_cap;
+    welcome.features =
+        hello.features & (frontend->lent && frontend->context->options->restarts ? RK_FEATURE_RESUME : 0);
+    if (welcome.features & RK_FEATURE_RESUME) {
+        welcome.token = client->token = rk_journal_enter(frontend->journal);
+        welcome.begun = hello.token ? rk_journal_begun(frontend->journal, hello.token) : 0;
+    }
     client->state = RK_OPEN;
     event_del(client->limit);
     reply_with(client, RK_WELCOME, header->id, bytes, rk_welcome_encode(&welcome, bytes), rk_welcome_payload(frontend));

@@ -119,12 +119,18 @@ static void setup_returned(struct rk_frontend *frontend, const struct rk_tally *
     rk_ledger_expect(frontend->ledger, tally->messages);
     while (!rk_ledger_complete(frontend->ledger) && !rk_mesh_broken(frontend->context->mesh)) /* on their way */
         rk_funnel_work(frontend);
+    if (tally->failed && frontend->setup_error && rk_resume_expected(frontend))
+        rk_resume_leave(frontend, frontend->setup_error);
     if (frontend->state == RK_JOB_STARTING)
         frontend->state = tally->failed ? RK_JOB_FAILED : RK_JOB_READY;
     rk_ledger_begin(frontend->ledger, UINT64_MAX);
     rk_clients_announce_state(frontend);
     if (tally->failed)
         rk_stop_begin(frontend, 0, 0);
+    else
+        rk_journal_ready(frontend->journal);
+    if (rk_mesh_is_replacement(frontend->context->mesh))
+        rk_resume_pause(frontend);
     frontend->main_serves = true;
     rk_stop_check(frontend);
     rk_calls_dispatch(frontend);
@@ -360,6 +366,7 @@ static void frontend_free(struct rk_frontend *frontend)
     free_event(frontend->bell);
     free_event(frontend->look);
     free_event(frontend->regroup_timer);
+    rk_resume_close(frontend);
     free_event(frontend->signals[0]);
     free_event(frontend->signals[1]);
     if (frontend->base)
@@ -368,18 +375,6 @@ static void frontend_free(struct rk_frontend *frontend)
     rk_error_free(frontend->setup_error);
     pthread_mutex_destroy(&frontend->desk.lock);
     free(frontend);
-}
-
-/* The launcher listens for rank 0 and then speaks to it as any client does. */
-static int report_to_launcher(struct rk_frontend *frontend)
-{
-    int fd = -1;
-    if (!frontend->context->options->launcher)
-        return RANKCALL_OK;
-    int code = rk_path_connect(frontend->context->options->launcher, &fd);
-    if (!code)
-        rk_client_new(frontend, fd, true);
-    return code;
 }
 
 static int prepare(struct rk_frontend *frontend, struct rankcall_context *context)
@@ -394,11 +389,7 @@ static int prepare(struct rk_frontend *frontend, struct rankcall_context *contex
     rk_queue_init(&frontend->queue, options->queue, options->payload_cap * RK_QUEUE_PAYLOADS);
     frontend->ledger = rk_ledger_new(rk_mesh_size(context->mesh));
     int code = frontend->ledger ? make_events(frontend) : rk_error(RANKCALL_EINTERNAL, "out of memory");
-    if (!code)
-        code = rk_listener_open(frontend);
-    if (!code)
-        code = report_to_launcher(frontend);
-    return code;
+    return code ? code : rk_resume_open(frontend);
 }
 
 int rk_frontend_start(struct rankcall_context *context, struct rk_frontend **out)

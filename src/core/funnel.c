@@ -56,6 +56,8 @@ static struct rk_job_call *book(struct rk_frontend *frontend, const struct rk_en
                (unsigned long long)envelope->sequence, envelope->rank, (unsigned long long)envelope->number);
         rk_mesh_abort(frontend->context->mesh, 1);
     }
+    if (call)
+        call->heard = true;
     if (call && call->streaming_timeout_us)
         call->last_event_us = rk_now_us();
     return call;
@@ -70,6 +72,8 @@ static void take_error(struct rk_frontend *frontend, const struct rk_envelope *e
     struct rankcall_error *error = rk_error_clone(rankcall_last_error());
     if (error && envelope->number == 0 && !frontend->setup_error) {
         frontend->setup_error = error;
+        if (rk_resume_expected(frontend))
+            rk_resume_leave(frontend, error);
         /* At once: other ranks may sit in a collective of setup, or load for minutes what nobody will use. */
         rk_clients_announce_state(frontend);
         rk_stop_begin(frontend, 0, RK_SETUP_GRACE_US);

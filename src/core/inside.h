@@ -10,6 +10,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
+#include "base/journal.h"
 #include "core/context.h"
 #include "core/frontend.h"
 #include "core/ledger.h"
@@ -44,6 +45,10 @@ struct rk_job_call {
     struct rankcall_payload *args; /* NULL: still arriving, or {} */
     unsigned handler;
     bool streaming, waiting, ended; /* in the queue; the client has its outcome */
+    bool waited;                    /* at a rank 0 that has died */
+    bool idempotent, heard;         /* may run again; the client has had events of it */
+    uint32_t begun;                 /* how often it has */
+    int64_t submitted_us;
     int64_t started_us, last_event_us;
     int64_t deadline_us, streaming_timeout_us; /* 0: without */
     struct event *timer;
@@ -58,6 +63,7 @@ struct rk_client {
     struct rk_frontend *frontend;
     struct rk_conn *conn;
     struct event *readable, *writable, *limit;
+    uint64_t token; /* in the journal; 0: it will not come back */
     enum rk_client_state state;
     bool launcher, reading, doomed, watched;
     struct rk_job_call *arriving; /* its payload is being read */
@@ -108,14 +114,18 @@ struct rk_frontend {
     int64_t born_us;
     uint64_t activity; /* counts callbacks, so that the loop knows whether something happened */
     unsigned looks;
-    int nice;               /* of the IO thread when it spins */
-    bool may_precede;       /* it may ask for less when it sleeps */
-    bool over, main_serves; /* the main thread is past setup and takes announcements */
-    bool away;              /* the mesh is being regrouped: rank 0's main thread has it */
-    bool doomed;            /* ranks are dead and the job ends */
-    unsigned restarts;      /* times that dead ranks were replaced in this hour */
-    int64_t hour_begun_us;
+    int nice;                           /* of the IO thread when it spins */
+    bool may_precede;                   /* it may ask for less when it sleeps */
+    bool over, main_serves;             /* the main thread is past setup and takes announcements */
+    bool away;                          /* the mesh is being regrouped: rank 0's main thread has it */
+    bool doomed;                        /* ranks are dead and the job ends */
     struct rk_note *notes, **notes_end; /* taken from the desk, not yet in the funnel */
+
+    /* resume.c */
+    struct rk_journal *journal;
+    bool lent;   /* the listening socket is the launcher's */
+    bool paused; /* no call begins for a while */
+    struct event *pause;
 
     /* listener.c */
     int listen_fd, spare_fd;
@@ -147,6 +157,7 @@ struct rk_frontend {
 
 /* listener.c: the socket, and accepting with few descriptors left. */
 int rk_listener_open(struct rk_frontend *frontend);
+int rk_listener_begin(struct rk_frontend *frontend);  /* accepts at listen_fd */
 void rk_listener_close(struct rk_frontend *frontend); /* removes the socket's name if it is still ours */
 
 /* clients.c: connections, greetings, questions. */
@@ -160,6 +171,7 @@ void rk_client_doom(struct rk_client *client);                     /* memory is 
 void rk_client_never_ready(struct rk_client *client, uint64_t id); /* answers one who waits for READY */
 void rk_clients_flush(struct rk_frontend *frontend);
 void rk_clients_announce_state(struct rk_frontend *frontend); /* READY or failed: to those who wait for it */
+void rk_clients_farewell(struct rk_frontend *frontend);       /* lets their last frames out, for a limited time */
 void rk_clients_close(struct rk_frontend *frontend);
 
 /* frames.c: what a client's frames mean. */
@@ -172,14 +184,26 @@ void rk_call_unusable(struct rk_client *client);
 void rk_call_cancel(struct rk_client *client, uint64_t id);
 void rk_calls_forget(struct rk_client *client); /* the client is gone */
 void rk_calls_refuse_queued(struct rk_frontend *frontend);
+void rk_calls_fail_queued(struct rk_frontend *frontend, const struct rankcall_error *error);
 void rk_calls_dispatch(struct rk_frontend *frontend);
 void rk_call_end_error(struct rk_frontend *frontend, struct rk_job_call *call, const struct rankcall_error *error);
 void rk_call_returned(struct rk_frontend *frontend); /* ranks and messages are all back */
 
 void rk_call_lost(struct rk_frontend *frontend); /* they never will be */
+bool rk_call_may_run_again(const struct rk_job_call *call);
+void rk_call_run_again(struct rk_frontend *frontend); /* the running one is the next, too */
 
 /* deaths.c: ranks are dead: ends the running call, then has the job regrouped or ends it. */
 void rk_deaths_take(struct rk_frontend *frontend);
+
+/* resume.c: what outlives rank 0 lies with the launcher, or, without one, is made here. */
+int rk_resume_open(struct rk_frontend *frontend);
+void rk_resume_close(struct rk_frontend *frontend);
+bool rk_resume_expected(const struct rk_frontend *frontend); /* the launcher will restart a job that ends badly */
+void rk_resume_refuse(const struct rk_frontend *frontend);   /* the launcher will see an orderly end */
+void rk_resume_tell_launcher(struct rk_frontend *frontend, const struct rankcall_error *reason);
+_Noreturn void rk_resume_leave(struct rk_frontend *frontend, const struct rankcall_error *reason); /* to be restarted */
+void rk_resume_pause(struct rk_frontend *frontend); /* before the next call, when ranks die again and again */
 
 /* funnel.c: messages of the ranks to the client. Returns whether there was something to do. */
 bool rk_funnel_work(struct rk_frontend *frontend);

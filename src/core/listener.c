@@ -92,15 +92,18 @@ static int make_folder(const char *path)
 
 int rk_listener_open(struct rk_frontend *frontend)
 {
-    struct stat file;
     const char *path = frontend->context->options->socket;
-    snprintf(frontend->path, sizeof frontend->path, "%s", path);
     int code = make_folder(path);
     if (!code)
         code = rk_path_listen(path, &frontend->listen_fd);
-    if (code)
-        return code;
-    if (!stat(path, &file)) {
+    return code ? code : rk_listener_begin(frontend);
+}
+
+int rk_listener_begin(struct rk_frontend *frontend)
+{
+    struct stat file;
+    snprintf(frontend->path, sizeof frontend->path, "%s", frontend->context->options->socket);
+    if (!stat(frontend->path, &file)) {
         frontend->socket_device = file.st_dev;
         frontend->socket_inode = file.st_ino;
     }

@@ -24,20 +24,45 @@ bool rk_queue_reserve(struct rk_queue *queue, uint64_t bytes)
     return true;
 }
 
+bool rk_queue_reserve_again(struct rk_queue *queue, uint64_t bytes)
+{
+    queue->capacity *= 2;
+    queue->bytes_cap *= 2;
+    bool reserved = rk_queue_reserve(queue, bytes);
+    queue->capacity /= 2;
+    queue->bytes_cap /= 2;
+    return reserved;
+}
+
 void rk_queue_unreserve(struct rk_queue *queue, uint64_t bytes)
 {
     queue->reserved--;
     queue->bytes -= bytes;
 }
 
+static void link_before(struct rk_queue *queue, struct rk_queue_node *node, struct rk_queue_node *before)
+{
+    queue->length++;
+    node->next = before;
+    node->previous = before->previous;
+    node->previous->next = node;
+    before->previous = node;
+}
+
 void rk_queue_push(struct rk_queue *queue, struct rk_queue_node *node)
 {
+    rk_queue_insert(queue, node, &queue->head);
+}
+
+void rk_queue_insert(struct rk_queue *queue, struct rk_queue_node *node, struct rk_queue_node *before)
+{
     queue->reserved--;
-    queue->length++;
-    node->next = &queue->head;
-    node->previous = queue->head.previous;
-    node->previous->next = node;
-    queue->head.previous = node;
+    link_before(queue, node, before);
+}
+
+void rk_queue_return(struct rk_queue *queue, struct rk_queue_node *node)
+{
+    link_before(queue, node, queue->head.next);
 }
 
 struct rk_queue_node *rk_queue_oldest(const struct rk_queue *queue)

@@ -33,8 +33,17 @@ void rk_queue_init(struct rk_queue *queue, unsigned capacity, uint64_t bytes_cap
 bool rk_queue_reserve(struct rk_queue *queue, uint64_t bytes);
 void rk_queue_unreserve(struct rk_queue *queue, uint64_t bytes);
 
+/* The same for a call that had a place before its job was restarted: those may be as many once more. */
+bool rk_queue_reserve_again(struct rk_queue *queue, uint64_t bytes);
+
 /* Turns a reservation into the last place. */
 void rk_queue_push(struct rk_queue *queue, struct rk_queue_node *node);
+
+/* The same with the place before another one that waits. */
+void rk_queue_insert(struct rk_queue *queue, struct rk_queue_node *node, struct rk_queue_node *before);
+
+/* Gives one that was taken out the first place. */
+void rk_queue_return(struct rk_queue *queue, struct rk_queue_node *node);
 
 /* The oldest one that waits, and the one behind another; NULL: none. */
 struct rk_queue_node *rk_queue_oldest(const struct rk_queue *queue);

@@ -26,6 +26,8 @@ static void grace_over(evutil_socket_t fd, short events, void *context)
                (unsigned long long)frontend->running->number);
     else
         rk_log(RK_LOG_ERROR, "the ranks are still in setup: ending them");
+    if (!frontend->doomed)
+        rk_resume_refuse(frontend);
     rk_listener_close(frontend);
     rk_mesh_abort(frontend->context->mesh,
                   rankcall_code_exit_status(frontend->doomed        ? RANKCALL_ERANKDIED

@@ -15,52 +15,15 @@
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
-#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
+#include "base/ended.h"
 #include "base/error.h"
 #include "base/fd.h"
 #include "base/log.h"
 #include "mesh/internal.h"
-
-/* As linux/pidfd.h of Linux 6.15 has it. */
-struct pidfd_exit {
-    uint64_t mask, cgroup;
-    uint32_t ids[11];
-    int32_t exit_code;
-};
-#define GET_INFO  _IOWR(0xFF, 11, struct pidfd_exit)
-#define INFO_EXIT (UINT64_C(1) << 3)
-
-/* How the process ended, as waitpid(2) would say; -1: not known. Linux before 6.15 doesn't tell. */
-static int status_by_descriptor(int pidfd)
-{
-    struct pidfd_exit info = {.mask = INFO_EXIT};
-    if (pidfd < 0 || ioctl(pidfd, GET_INFO, &info) || !(info.mask & INFO_EXIT))
-        return -1;
-    return info.exit_code;
-}
-
-/* The same from its line in /proc, where it stays until its parent has taken note. */
-static int status_by_proc(int pid)
-{
-    char path[32], line[1024];
-    snprintf(path, sizeof path, "/proc/%d/stat", pid);
-    FILE *file = fopen(path, "re");
-    size_t size = file ? fread(line, 1, sizeof line - 1, file) : 0;
-    if (file)
-        fclose(file);
-    line[size] = '\0';
-    char *last = strrchr(line, ' '); /* exit_code is the last field: proc(5) */
-    int status = -1;
-    if (!last || sscanf(last, "%d", &status) != 1)
-        return -1;
-    return status;
-}
 
 struct rk_watch {
     struct rk_mesh *mesh;
@@ -75,8 +38,7 @@ struct rk_watch {
 static void record(struct rk_watch *watch, int local_rank, int pidfd)
 {
     struct rk_place *place = &watch->segment->rank[local_rank];
-    int status = status_by_proc(atomic_load(&place->pid));
-    atomic_store(&place->wait_status, status >= 0 ? status : status_by_descriptor(pidfd));
+    atomic_store(&place->wait_status, rk_ended_how(atomic_load(&place->pid), pidfd));
     atomic_store(&place->dead, 1);
     atomic_fetch_add(&watch->segment->deaths, 1);
     if (atomic_load(&watch->last)) {
@@ -179,16 +141,6 @@ bool rk_mesh_broken(const struct rk_mesh *mesh)
     return mesh->segment && atomic_load_explicit(&mesh->segment->deaths, memory_order_relaxed) != 0;
 }
 
-static void describe(int status, char *text, size_t size)
-{
-    if (status > 0 && WIFSIGNALED(status))
-        snprintf(text, size, "was killed by signal %d (%s)", WTERMSIG(status), strsignal(WTERMSIG(status)));
-    else if (status >= 0 && WIFEXITED(status))
-        snprintf(text, size, "ended with exit status %d", WEXITSTATUS(status));
-    else
-        snprintf(text, size, "has died");
-}
-
 int rk_mesh_death(const struct rk_mesh *mesh, int after, char *text, size_t size)
 {
     for (int rank = after + 1; rank < mesh->size; rank++) {
@@ -197,7 +149,7 @@ int rk_mesh_death(const struct rk_mesh *mesh, int after, char *text, size_t size
         if (info->node != mesh->ranks[mesh->rank].node || !atomic_load(&place->dead))
             continue;
         char how[96];
-        describe(atomic_load(&place->wait_status), how, sizeof how);
+        rk_ended_text(atomic_load(&place->wait_status), how, sizeof how);
         snprintf(text, size, "rank %d (pid %d) on %s %s", rank, info->pid, info->host, how);
         return rank;
     }

@@ -20,6 +20,7 @@
 #define RK_JSON_DEPTH          64           /* nested arrays and objects */
 #define RK_PAYLOAD_CAP_DEFAULT (1ull << 30) /* bytes of a payload */
 #define RK_TIME_NONE           0            /* a timeout of 0 us: no limit */
+#define RK_BEGINNINGS_MAX      3            /* how often an idempotent call may begin */
 
 enum rk_frame_type {
     RK_HELLO = 1,   /* client: versions and features it speaks */
@@ -35,6 +36,7 @@ enum rk_frame_type {
     RK_PONG = 11,
     RK_STOP = 12,     /* client: stop the job */
     RK_STOPPING = 13, /* job: it will */
+    RK_AWAY = 15,     /* launcher: rank 0 is gone, and another one comes */
     RK_FRAME_TYPES,
 };
 
@@ -57,17 +59,29 @@ int rk_header_decode(const uint8_t bytes[RK_HEADER_SIZE], uint64_t payload_cap, 
 
 /* Heads. Encoders return the head's size and write at most RK_HEAD_CAP bytes; decoders get what the header announced,
  * ignore bytes behind what they know, and give RANKCALL_EPROTOCOL naming the field. */
+#define RK_FEATURE_RESUME UINT64_C(1) /* the client comes back when rank 0 has died */
 struct rk_hello {
     uint16_t min_version, max_version;
     uint64_t features;
+    uint64_t token; /* of the connection that it had before; 0: none */
 };
 struct rk_welcome {
     uint16_t version;
     uint32_t world_size;
     uint64_t features, payload_cap;
+    uint64_t token; /* this connection's; 0 without RK_FEATURE_RESUME */
+    uint64_t begun; /* the highest id of a call of the connection before that has begun; 0: none */
 };
+struct rk_away_head {
+    uint64_t begun; /* as in a WELCOME */
+};
+#define RK_CALL_IDEMPOTENT 1 /* it may run again when a rank dies */
+#define RK_CALL_WAITED     2 /* waited_us is there */
 struct rk_call_head {
     uint8_t kind;                              /* enum rk_call_kind */
+    uint8_t flags;                             /* RK_CALL_... */
+    uint32_t begun;                            /* how often it has begun at ranks that have died */
+    uint64_t waited_us;                        /* in the queue of a rank 0 that has died */
     uint64_t timeout_us, streaming_timeout_us; /* RK_TIME_NONE: no limit */
     char handler[RANKCALL_MAX_NAME + 1];       /* "": the default; valid UTF-8 without NUL */
 };
@@ -101,6 +115,8 @@ size_t rk_error_encode(const struct rk_error_head *head, uint8_t *bytes);
 int rk_error_decode(const uint8_t *bytes, size_t size, struct rk_error_head *head);
 size_t rk_status_encode(const struct rk_status_head *head, uint8_t *bytes);
 int rk_status_decode(const uint8_t *bytes, size_t size, struct rk_status_head *head);
+size_t rk_away_encode(const struct rk_away_head *head, uint8_t *bytes);
+int rk_away_decode(const uint8_t *bytes, size_t size, struct rk_away_head *head);
 size_t rk_stop_encode(const struct rk_stop_head *head, uint8_t *bytes);
 int rk_stop_decode(const uint8_t *bytes, size_t size, struct rk_stop_head *head);
 

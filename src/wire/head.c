@@ -33,7 +33,15 @@ size_t rk_hello_encode(const struct rk_hello *head, uint8_t *bytes)
     rk_write_u16(&writer, head->max_version);
     rk_write_u32(&writer, 0);
     rk_write_u64(&writer, head->features);
+    if (head->token)
+        rk_write_u64(&writer, head->token);
     return written(&writer, bytes);
+}
+
+/* A field that older peers do not send. */
+static uint64_t read_later_u64(struct rk_reader *reader, size_t size, size_t offset)
+{
+    return size >= offset + 8 ? rk_read_u64(reader) : 0;
 }
 
 int rk_hello_decode(const uint8_t *bytes, size_t size, struct rk_hello *head)
@@ -44,6 +52,7 @@ int rk_hello_decode(const uint8_t *bytes, size_t size, struct rk_hello *head)
     head->max_version = rk_read_u16(&reader);
     rk_read_u32(&reader);
     head->features = rk_read_u64(&reader);
+    head->token = read_later_u64(&reader, size, 16);
     if (check_read(&reader, "HELLO", size))
         return RANKCALL_EPROTOCOL;
     if (head->min_version == 0 || head->min_version > head->max_version)
@@ -61,6 +70,10 @@ size_t rk_welcome_encode(const struct rk_welcome *head, uint8_t *bytes)
     rk_write_u32(&writer, head->world_size);
     rk_write_u64(&writer, head->features);
     rk_write_u64(&writer, head->payload_cap);
+    if (head->token) {
+        rk_write_u64(&writer, head->token);
+        rk_write_u64(&writer, head->begun);
+    }
     return written(&writer, bytes);
 }
 
@@ -73,6 +86,8 @@ int rk_welcome_decode(const uint8_t *bytes, size_t size, struct rk_welcome *head
     head->world_size = rk_read_u32(&reader);
     head->features = rk_read_u64(&reader);
     head->payload_cap = rk_read_u64(&reader);
+    head->token = read_later_u64(&reader, size, 24);
+    head->begun = read_later_u64(&reader, size, 32);
     if (check_read(&reader, "WELCOME", size))
         return RANKCALL_EPROTOCOL;
     if (head->world_size == 0 || head->world_size > INT32_MAX)
@@ -87,12 +102,14 @@ size_t rk_call_encode(const struct rk_call_head *head, uint8_t *bytes)
     size_t handler_size = strnlen(head->handler, RANKCALL_MAX_NAME);
 
     rk_write_u8(&writer, head->kind);
-    rk_write_u8(&writer, 0);
+    rk_write_u8(&writer, head->flags);
     rk_write_u16(&writer, (uint16_t)handler_size);
-    rk_write_u32(&writer, 0);
+    rk_write_u32(&writer, head->begun);
     rk_write_u64(&writer, head->timeout_us);
     rk_write_u64(&writer, head->streaming_timeout_us);
     rk_write_bytes(&writer, head->handler, handler_size);
+    if (head->flags & RK_CALL_WAITED)
+        rk_write_u64(&writer, head->waited_us);
     return written(&writer, bytes);
 }
 
@@ -119,9 +136,9 @@ int rk_call_decode(const uint8_t *bytes, size_t size, struct rk_call_head *head)
     uint16_t handler_size;
 
     head->kind = rk_read_u8(&reader);
-    rk_read_u8(&reader);
+    head->flags = rk_read_u8(&reader);
     handler_size = rk_read_u16(&reader);
-    rk_read_u32(&reader);
+    head->begun = rk_read_u32(&reader);
     head->timeout_us = rk_read_u64(&reader);
     head->streaming_timeout_us = rk_read_u64(&reader);
     head->handler[0] = '\0';
@@ -130,7 +147,10 @@ int rk_call_decode(const uint8_t *bytes, size_t size, struct rk_call_head *head)
     if (head->kind != RK_INVOKE && head->kind != RK_STREAM)
         return rk_error(RANKCALL_EPROTOCOL, "CALL head, byte 0: kind is %d, expected 0 (invoke) or 1 (stream)",
                         head->kind);
-    return decode_handler(&reader, handler_size, head->handler);
+    if (decode_handler(&reader, handler_size, head->handler))
+        return RANKCALL_EPROTOCOL;
+    head->waited_us = head->flags & RK_CALL_WAITED ? rk_read_u64(&reader) : 0;
+    return check_read(&reader, "CALL", size);
 }
 
 size_t rk_event_encode(const struct rk_event_head *head, uint8_t *bytes)
@@ -202,6 +222,22 @@ int rk_status_decode(const uint8_t *bytes, size_t size, struct rk_status_head *h
     if (head->wait > 1)
         return rk_error(RANKCALL_EPROTOCOL, "STATUS head, byte 0: wait is %d, expected 0 or 1", head->wait);
     return RANKCALL_OK;
+}
+
+size_t rk_away_encode(const struct rk_away_head *head, uint8_t *bytes)
+{
+    struct rk_writer writer = rk_writer(bytes, RK_HEAD_CAP);
+
+    rk_write_u64(&writer, head->begun);
+    return written(&writer, bytes);
+}
+
+int rk_away_decode(const uint8_t *bytes, size_t size, struct rk_away_head *head)
+{
+    struct rk_reader reader = rk_reader(bytes, size);
+
+    head->begun = rk_read_u64(&reader);
+    return check_read(&reader, "AWAY", size);
 }
 
 size_t rk_stop_encode(const struct rk_stop_head *head, uint8_t *bytes)

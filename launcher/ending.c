@@ -1,0 +1,87 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright (c) 2026 The rankcall authors */
+
+/* How a job is ended, and why it has. */
+
+#include <signal.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "base/fd.h"
+#include "launcher/life.h"
+#include "launcher/verdict.h"
+
+#define STOP_US      12000000 /* how long a job may take to end after its drain time */
+#define TERMINATE_US 3000000  /* how long mpirun may take to end its ranks */
+
+void rk_life_blame(struct rk_life *life)
+{
+    if (!life->error)
+        life->error = rk_error_clone(rankcall_last_error());
+}
+
+/* Lets mpirun end its ranks; what is still there later is killed. */
+void rk_life_terminate(struct rk_life *life)
+{
+    rk_leftovers_note(&life->leftovers, life->processes.mpirun);
+    rk_processes_signal(&life->processes, SIGTERM);
+    rk_life_enter(life, KILLING, TERMINATE_US);
+}
+
+/* Kills the ranks; mpirun then ends by itself, and cleans up better than anybody else could. */
+void rk_life_kill(struct rk_life *life)
+{
+    rk_leftovers_note(&life->leftovers, life->processes.mpirun);
+    rk_processes_signal(&life->processes, SIGTERM);
+    rk_processes_signal_all(&life->processes, SIGKILL, true);
+    rk_life_enter(life, KILLING, TERMINATE_US);
+}
+
+void rk_life_stop(struct rk_life *life, double drain)
+{
+    life->leaving = true;
+    if (!life->runner || !rk_runner_greeted(life->runner) || rk_runner_stop_begin(life->runner, drain)) {
+        rk_life_terminate(life);
+        return;
+    }
+    life->asked = true;
+    if (drain > 0 && life->stage == READY && !life->question)
+        rk_runner_ask_status(life->runner, false, &life->question);
+    rk_life_enter(life, STOPPING, (int64_t)(drain * 1e6) + STOP_US);
+}
+
+void rk_life_deadline(struct rk_life *life)
+{
+    switch (life->stage) {
+    case STARTING:
+        rk_error(RANKCALL_ETIMEOUT, "rank 0 has not reported within %.6g s: is %s a rankcall worker?",
+                 life->values->timeout, life->values->program[0]);
+        break;
+    case SETTING_UP:
+        rk_error(RANKCALL_ETIMEOUT, "not every rank was READY within %.6g s", life->values->timeout);
+        break;
+    case STOPPING:
+        rk_error(life->asked ? RANKCALL_EWEDGED : RANKCALL_EJOBDIED, life->asked
+                                                                         ? "the job did not end in time and was killed"
+                                                                         : "rank 0 is gone; what was left was killed");
+        break;
+    case KILLING:
+        rk_processes_signal_all(&life->processes, SIGKILL, false);
+        rk_life_enter(life, KILLING, TERMINATE_US);
+        return;
+    case REGROUPING: rk_error(RANKCALL_EJOBDIED, "rank 0 is gone, and no other took its place"); break;
+    case PAUSING:
+    case READY: return;
+    }
+    rk_life_blame(life);
+    rk_life_terminate(life);
+}
+
+int rk_life_judge(struct rk_life *life)
+{
+    char *last = rk_relay_last(&life->relay);
+    bool lost = rk_plan_recovers(life->values) && !rk_rank0_said_goodbye(life);
+    int code = rk_verdict(life->processes.wait_status, last ? last : "", life->was_ready, lost);
+    free(last);
+    return code;
+}

@@ -1,0 +1,187 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright (c) 2026 The rankcall authors */
+
+/* The conversation with rank 0, from its first word to how it ended. */
+
+#include <stdio.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "base/ended.h"
+#include "base/fd.h"
+#include "launcher/describe.h"
+#include "launcher/life.h"
+#include "launcher/report.h"
+#include "launcher/say.h"
+#include "launcher/supervise.h"
+
+#define END_US 10000000 /* how long mpirun may take to end after rank 0 has gone, or setup failed */
+
+/* Only this user's processes are the job's. Returns the process, 0: another user's. */
+static int peer_of(int fd)
+{
+    struct ucred peer;
+    socklen_t size = sizeof(peer);
+    return !getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &size) && peer.uid == geteuid() ? peer.pid : 0;
+}
+
+bool rk_rank0_said_goodbye(const struct rk_life *life)
+{
+    return life->listener < 0 || access(life->plan->launcher, F_OK); /* its last act is to remove that name */
+}
+
+void rk_rank0_forget(struct rk_life *life)
+{
+    rankcall_runner_free(life->runner);
+    life->runner = NULL;
+    life->ready = life->question = NULL; /* they were the runner's */
+    rk_fd_close(&life->rank0_fd);
+}
+
+/* With the thread's last error. The job knows, and ends by itself; an end of the connection alone is no reason, mpirun
+ * will tell more. */
+static void setup_failed(struct rk_life *life, int code)
+{
+    bool lost = code == RANKCALL_ECLOSED || code == RANKCALL_EJOBDIED || code == RANKCALL_ESHUTTINGDOWN;
+    if (life->interrupted)
+        return;
+    if (!lost)
+        rk_life_blame(life);
+    if (life->stage < STOPPING)
+        rk_life_enter(life, STOPPING, END_US);
+}
+
+static int welcome(struct rk_life *life, int fd)
+{
+    struct rk_standin *standin = &life->standin;
+    int code = standin->listener < 0 ? rk_standin_open(standin, life->plan->socket) : RANKCALL_OK;
+    if (!code)
+        code = rk_standin_hand_over(standin, fd);
+    if (code) {
+        rk_fd_close(&fd);
+        return code;
+    }
+    code = rk_runner_attach(fd, &life->runner);
+    return code ? code : rk_runner_ask_status(life->runner, true, &life->ready);
+}
+
+void rk_rank0_connected(struct rk_life *life)
+{
+    int fd = accept4(life->listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+    int peer = fd < 0 ? 0 : peer_of(fd);
+    if (!peer || life->runner) {
+        rk_fd_close(&fd);
+        return;
+    }
+    life->rank0_pid = peer;
+    rk_fd_close(&life->rank0_fd);
+    life->rank0_fd = (int)syscall(SYS_pidfd_open, peer, 0);
+    int code = welcome(life, fd);
+    if (code && life->standin.listener < 0) { /* the socket's place is taken, or cannot be */
+        rk_life_blame(life);
+        rk_life_terminate(life);
+    } else if (code) {
+        setup_failed(life, code);
+    } else if (life->stage == STARTING) {
+        life->stage = SETTING_UP;
+    } else if (life->stage == REGROUPING) {
+        rk_life_enter(life, READY, -1);
+    }
+}
+
+/* Takes a question's answer; false while there is none. */
+static bool answered(struct rankcall_pending **pending, int *code, struct rankcall_payload **payload)
+{
+    struct rankcall_item item = {0};
+    if (!*pending || (*code = rankcall_next(*pending, 0, &item)) == RANKCALL_EAGAIN)
+        return false;
+    *payload = *code ? NULL : item.payload;
+    return true;
+}
+
+static void on_ready(struct rk_life *life, int code, const struct rankcall_payload *status)
+{
+    const struct rk_report report = {life->values, life->plan, &life->relay, life->supervisor};
+    double seconds = (double)(rk_now_us() - life->begun_us) / 1e6;
+    bool again = life->was_ready;
+    if (code && !again)
+        setup_failed(life, code);
+    if (code)
+        return;
+    life->mending = false;
+    if (life->stage != SETTING_UP)
+        return;
+    life->was_ready = true;
+    rk_life_enter(life, READY, -1);
+    if (again)
+        rk_say("READY again after %.1f s", seconds);
+    else
+        rk_report_ready(&report, status, seconds);
+    rk_leftovers_note(&life->leftovers, life->processes.mpirun);
+}
+
+static void on_question(const struct rankcall_payload *status)
+{
+    char text[320];
+    if (!rankcall_has(status, "running"))
+        return;
+    rk_describe_running(status, text, sizeof(text));
+    rk_say("waiting up to %.3g s for the running call (%s); once more to kill the job", RK_LAUNCHER_DRAIN, text);
+}
+
+static void take_answers(struct rk_life *life)
+{
+    struct rankcall_payload *status;
+    int code;
+    if (answered(&life->ready, &code, &status)) {
+        rankcall_pending_free(life->ready);
+        life->ready = NULL;
+        on_ready(life, code, status);
+        rankcall_payload_free(status);
+    }
+    if (answered(&life->question, &code, &status)) {
+        rankcall_pending_free(life->question);
+        life->question = NULL;
+        if (!code)
+            on_question(status);
+        rankcall_payload_free(status);
+    }
+}
+
+/* What is known of rank 0's end when it said nothing: sets the last error. */
+static void describe_end(const struct rk_life *life)
+{
+    char how[96], host[256] = "", text[400];
+    gethostname(host, sizeof(host) - 1);
+    rk_ended_text(rk_ended_how(life->rank0_pid, life->rank0_fd), how, sizeof(how));
+    snprintf(text, sizeof(text), "rank 0 (pid %d) on %s %s", life->rank0_pid, host, how);
+    rk_error_copy(&(struct rankcall_error){RANKCALL_ERANKDIED, 0, host, text, ""});
+}
+
+void rk_rank0_moved(struct rk_life *life)
+{
+    int gone = rankcall_process(life->runner);
+    struct rankcall_error *said = gone ? rk_error_clone(rankcall_last_error()) : NULL;
+    take_answers(life);
+    if (!gone)
+        return;
+    bool ending = said && said->rank >= 0 && gone == RANKCALL_EJOBDIED; /* it has told which rank died of what */
+    if (ending)
+        rk_error_copy(said);
+    else
+        describe_end(life);
+    rk_error_free(said);
+    bool bad = life->was_ready && life->stage < STOPPING && !life->leaving && !rk_rank0_said_goodbye(life);
+    if (ending && !(bad && life->values->restarts > 0))
+        rk_life_blame(life);
+    rk_rank0_forget(life);
+    if (bad && life->values->restarts > 0) {
+        rk_restart_lost(life, ending);
+        return;
+    }
+    if (bad)
+        rk_standin_end(&life->standin, NULL);
+    if (life->stage < STOPPING)
+        rk_life_enter(life, STOPPING, END_US);
+}

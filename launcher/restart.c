@@ -1,0 +1,125 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright (c) 2026 The rankcall authors */
+
+/* A job that ends without being asked to is started again. Its socket stays, and its clients wait there: rank 0's
+ * death alone is left to the others to make good; when they can't, or nobody is left, mpirun is started anew. */
+
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/fd.h"
+#include "launcher/life.h"
+#include "launcher/say.h"
+
+#define REGROUP_US 60000000 /* how long the other ranks may take to replace rank 0 */
+
+bool rk_restart_possible(const struct rk_life *life)
+{
+    return life->was_ready && life->values->restarts > 0 && life->standin.journal && !life->leaving;
+}
+
+/* The reason as it is told to those who wait, when it is also the last straw. */
+static void give_up(struct rk_life *life)
+{
+    struct rankcall_error last = *rankcall_last_error();
+    char text[512];
+    snprintf(text, sizeof(text), "%s; %u deaths within an hour are made good, not more (see --restarts)", last.message,
+             rk_journal_mended(life->standin.journal));
+    last.message = text;
+    last.code = RANKCALL_ERANKDIED;
+    rk_standin_begin(&life->standin, &last);
+    rk_standin_end(&life->standin, &last);
+    last.code = RANKCALL_EJOBDIED;
+    life->leaving = true;
+    rk_error_copy(&last);
+    rk_life_blame(life);
+}
+
+/* Counts the death of which the thread's last error tells, once. False: no more are made good. */
+static bool mend(struct rk_life *life)
+{
+    if (!life->mending && !rk_journal_mend(life->standin.journal, (unsigned)life->values->restarts))
+        return false;
+    life->mending = true;
+    return true;
+}
+
+/* Nobody is left who could clean up: mpirun is killed, too. */
+static void kill_all(struct rk_life *life)
+{
+    rk_leftovers_note(&life->leftovers, life->processes.mpirun);
+    rk_processes_signal_all(&life->processes, SIGKILL, false);
+    rk_life_enter(life, REGROUPING, REGROUP_US);
+}
+
+void rk_restart_lost(struct rk_life *life, bool ending)
+{
+    if (!mend(life)) {
+        give_up(life);
+        rk_life_kill(life);
+        return;
+    }
+    rk_standin_begin(&life->standin, rankcall_last_error());
+    rk_say_error();
+    if (ending || !rk_plan_recovers(life->values))
+        kill_all(life);
+    else
+        rk_life_enter(life, REGROUPING, REGROUP_US);
+}
+
+static void clean_up(struct rk_life *life)
+{
+    rk_rank0_forget(life);
+    rk_leftovers_remove(&life->leftovers, life->processes.mpirun, NULL);
+    rk_watcher_dismiss(&life->watcher);
+    life->hinted = false;
+    life->children = 0;
+    rk_error_free(life->error);
+    life->error = NULL;
+}
+
+static void pause_before(struct rk_life *life)
+{
+    int64_t pause_us = rk_journal_pause_us(life->standin.journal);
+    rk_say("starting the job again%s (%u of %d times within an hour)", pause_us ? " after a pause" : "",
+           rk_journal_mended(life->standin.journal), life->values->restarts);
+    rk_life_enter(life, PAUSING, pause_us);
+    while (life->stage == PAUSING && rk_now_us() < life->deadline_us)
+        rk_life_step(life);
+}
+
+bool rk_restart(struct rk_life *life)
+{
+    if (!rk_restart_possible(life) || life->killed || rk_rank0_said_goodbye(life))
+        return false;
+    if (life->error)
+        rk_error_copy(life->error);
+    else if (!life->standin.reason && !rk_life_judge(life))
+        rk_error(RANKCALL_EJOBDIED, "all ranks have ended");
+    else if (life->standin.reason)
+        rk_error_copy(life->standin.reason);
+    if (!mend(life)) {
+        rk_error_free(life->error);
+        life->error = NULL;
+        give_up(life);
+        return false;
+    }
+    if (!life->standin.reason) {
+        rk_standin_begin(&life->standin, rankcall_last_error());
+        rk_say_error();
+    }
+    clean_up(life);
+    pause_before(life);
+    life->mending = false;
+    if (life->stage != PAUSING) {
+        life->processes.wait_status = 0; /* as asked */
+        unlink(life->plan->launcher);
+        return false;
+    }
+    if (!rk_life_launch(life))
+        return true;
+    rk_life_blame(life);
+    return false;
+}

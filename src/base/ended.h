@@ -1,0 +1,19 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright (c) 2026 The rankcall authors */
+
+/* How a process ended that is not one's own child. */
+
+#ifndef RK_BASE_ENDED_H
+#define RK_BASE_ENDED_H
+
+#include <stddef.h>
+
+/* As waitpid(2) would say; -1: not known. `pidfd`: a descriptor of the process, opened while it lived, or -1. Right
+ * after its end: from its line in /proc, where it stays until its parent has taken note, or on Linux 6.15 and later
+ * from the descriptor. */
+int rk_ended_how(int pid, int pidfd);
+
+/* "was killed by signal 9 (Killed)", "ended with exit status 3", "has died". */
+void rk_ended_text(int wait_status, char *text, size_t size);
+
+#endif

@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright (c) 2026 The rankcall authors */
+
+/* What must outlive rank 0: which calls have begun, and how often the job was mended.
+ *
+ * The launcher makes the journal in memory without a name and hands it to every rank 0 that comes. A client that comes
+ * back after rank 0's death shows the token that it got when it greeted; the journal says which of its calls had begun.
+ * A job without a launcher has a journal of its own, which ends with it. */
+
+#ifndef RK_BASE_JOURNAL_H
+#define RK_BASE_JOURNAL_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#define RK_JOURNAL_CLIENTS 16384      /* the newest connections that are remembered */
+#define RK_BEGUN_UNKNOWN   UINT64_MAX /* any call of that client may have begun */
+
+struct rk_journal;
+
+/* A new one. `fd`: gets a descriptor to hand on, the caller's; NULL: it is for this process alone.
+ * Errors: RANKCALL_ESYSTEM. */
+int rk_journal_make(int *fd, struct rk_journal **out);
+
+/* That of another process. Errors: RANKCALL_ESYSTEM, RANKCALL_EPROTOCOL (it is none). */
+int rk_journal_open(int fd, struct rk_journal **out);
+
+/* Takes NULL. */
+void rk_journal_close(struct rk_journal *journal);
+
+/* A new connection's token: not 0, and never given twice. */
+uint64_t rk_journal_enter(struct rk_journal *journal);
+
+/* A call of that connection begins; the ids of a connection's calls rise. */
+void rk_journal_begin(struct rk_journal *journal, uint64_t token, uint64_t id);
+
+/* The highest id of a call of that connection that has begun; 0: none; RK_BEGUN_UNKNOWN. */
+uint64_t rk_journal_begun(const struct rk_journal *journal, uint64_t token);
+
+/* ---- Mending ---- */
+
+/* The job has been READY once: from now on its end is made good. */
+void rk_journal_ready(struct rk_journal *journal);
+bool rk_journal_was_ready(const struct rk_journal *journal);
+
+/* Counts one more death that is to be made good. False when `allowed` of them have been within this hour. */
+bool rk_journal_mend(struct rk_journal *journal, unsigned allowed);
+unsigned rk_journal_mended(const struct rk_journal *journal); /* within this hour */
+
+/* How long to wait before the job goes on, in microseconds: more with each death, until a call has succeeded. */
+int64_t rk_journal_pause_us(const struct rk_journal *journal);
+void rk_journal_succeeded(struct rk_journal *journal);
+
+#endif

@@ -1,0 +1,145 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright (c) 2026 The rankcall authors */
+
+/* Coming back after rank 0's death: the launcher keeps the socket, so the connection is made anew and tells which calls
+ * had begun. Those have failed, unless they may run again; the others are sent again, in their order. */
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/error.h"
+#include "base/fd.h"
+#include "base/journal.h"
+#include "client/internal.h"
+
+#define RESUMES_MAX 20 /* connections in a row on which nothing came */
+
+static bool is_open(const struct rankcall_pending *pending)
+{
+    return pending->state == RK_PENDING_OPEN;
+}
+
+static int by_id(const void *a, const void *b)
+{
+    const struct rankcall_pending *const *first = a, *const *second = b;
+    return ((*first)->id > (*second)->id) - ((*first)->id < (*second)->id);
+}
+
+/* What has not ended, in its order. NULL: none, or no memory. */
+static struct rankcall_pending **list_open(const struct rk_calls *calls, size_t *count)
+{
+    struct rankcall_pending **list = calls->count ? calloc(calls->count, sizeof(struct rankcall_pending *)) : NULL;
+    *count = 0;
+    for (size_t i = 0; list && i < calls->size; i++)
+        for (struct rankcall_pending *pending = calls->buckets[i]; pending; pending = pending->next)
+            if (is_open(pending))
+                list[(*count)++] = pending;
+    if (*count)
+        qsort(list, *count, sizeof(struct rankcall_pending *), by_id);
+    return list;
+}
+
+static void forget_writing(struct rankcall_runner *runner)
+{
+    for (size_t i = 0; i < runner->calls.size; i++)
+        for (struct rankcall_pending *pending = runner->calls.buckets[i]; pending; pending = pending->next)
+            pending->written_at = 0;
+    runner->queued = 0;
+    runner->unwritable = runner->more = false;
+}
+
+bool rk_resume_begin(struct rankcall_runner *runner)
+{
+    int fd;
+    if (!runner->dialled || !runner->welcome.token || runner->stopping || runner->resumes >= RESUMES_MAX)
+        return false;
+    if (rk_jobs_dial(runner->path, &fd))
+        return false;
+    struct rk_conn *conn = rk_conn_new(fd, &rk_receive_callbacks, runner);
+    if (!conn)
+        return false;
+    if (runner->welcome.payload_cap > RK_PAYLOAD_CAP_DEFAULT)
+        rk_conn_set_payload_cap(conn, runner->welcome.payload_cap);
+    rk_conn_free(runner->conn);
+    runner->conn = conn;
+    runner->resuming = true;
+    runner->resumes++;
+    runner->generation++;
+    forget_writing(runner);
+    return rk_runner_hello(runner) == RANKCALL_OK;
+}
+
+/* A call that had begun when rank 0 died. */
+static void settle_one(struct rankcall_pending *pending, const struct rankcall_error *error)
+{
+    if (pending->head.flags & RK_CALL_IDEMPOTENT && !pending->heard && ++pending->head.begun < RK_BEGINNINGS_MAX) {
+        pending->sent = false;
+        return;
+    }
+    rk_error_copy(error);
+    rk_pending_fail(pending);
+}
+
+void rk_resume_settle(struct rankcall_runner *runner, uint64_t begun, const struct rankcall_error *error)
+{
+    size_t count;
+    struct rankcall_pending **list = list_open(&runner->calls, &count);
+    for (size_t i = 0; i < count; i++)
+        if (list[i]->type == RK_CALL && list[i]->sent && list[i]->id <= begun)
+            settle_one(list[i], error);
+    free(list);
+}
+
+void rk_resume_expire(struct rankcall_pending *pending)
+{
+    if (!is_open(pending) || !pending->runner->resuming || !pending->head.timeout_us)
+        return;
+    if ((uint64_t)(rk_now_us() - pending->submitted_us) < pending->head.timeout_us)
+        return;
+    rk_error(RANKCALL_ETIMEOUT, "the call's timeout passed while the job was being restarted");
+    rk_pending_fail(pending);
+}
+
+static int send_again(struct rankcall_runner *runner, struct rankcall_pending *pending)
+{
+    struct rk_call_head head = pending->head;
+    uint8_t bytes[RK_HEAD_CAP];
+    head.flags |= RK_CALL_WAITED;
+    head.waited_us = (uint64_t)(rk_now_us() - pending->submitted_us);
+    if (head.timeout_us)
+        head.timeout_us -= head.waited_us; /* see rk_resume_expire */
+    return rk_runner_send(runner, RK_CALL, pending->id, bytes, rk_call_encode(&head, bytes), pending->args);
+}
+
+static void send_one(struct rankcall_runner *runner, struct rankcall_pending *pending)
+{
+    int code;
+    rk_resume_expire(pending);
+    if (!is_open(pending))
+        return;
+    if (pending->type == RK_CALL)
+        code = send_again(runner, pending);
+    else
+        code = rk_runner_send(runner, pending->type, pending->id, pending->question, pending->question_size, NULL);
+    if (code)
+        rk_pending_fail(pending);
+    pending->written_at = runner->queued;
+    pending->sent = true;
+}
+
+void rk_resume_finish(struct rankcall_runner *runner)
+{
+    const struct rankcall_error lost = {RANKCALL_ERANKDIED, 0, "", "rank 0 is gone; the call had begun", ""};
+    size_t count;
+    rk_resume_settle(runner, runner->welcome.begun, runner->away ? runner->away : &lost);
+    struct rankcall_pending **list = list_open(&runner->calls, &count);
+    for (size_t i = 0; i < count; i++)
+        rk_resume_expire(list[i]);
+    runner->resuming = false;
+    runner->resumes = 0;
+    for (size_t i = 0; i < count && !runner->unwritable; i++)
+        send_one(runner, list[i]);
+    free(list);
+    rk_error_free(runner->away);
+    runner->away = NULL;
+}
