@@ -181,7 +181,7 @@ void rk_rank0_moved(struct rk_life *life)
         return;
     }
     if (bad)
-        rk_standin_end(&life->standin, NULL);
+        rk_standin_end(&life->standin);
     if (life->stage < STOPPING)
         rk_life_enter(life, STOPPING, END_US);
 }

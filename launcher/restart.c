@@ -29,8 +29,7 @@ static void give_up(struct rk_life *life)
              rk_journal_mended(life->standin.journal));
     last.message = text;
     last.code = RANKCALL_ERANKDIED;
-    rk_standin_begin(&life->standin, &last);
-    rk_standin_end(&life->standin, &last);
+    rk_standin_finish(&life->standin, &last);
     last.code = RANKCALL_EJOBDIED;
     life->leaving = true;
     rk_error_copy(&last);

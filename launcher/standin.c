@@ -115,9 +115,22 @@ static bool is_ours(int fd)
     return !getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &size) && (peer.uid == geteuid() || peer.uid == 0);
 }
 
+static void refuse(int fd, const struct rankcall_error *error)
+{
+    uint8_t head[RK_HEAD_CAP];
+    size_t size = rk_error_encode(&(struct rk_error_head){(uint32_t)error->code, error->rank}, head);
+    send_frame(fd, RK_ERROR, head, size, error);
+}
+
 /* One that is not ours is left to the next rank 0, which knows what to say. */
 static void take_in(struct rk_standin *standin, int fd)
 {
+    if (standin->final) {
+        if (standin->reason && is_ours(fd))
+            refuse(fd, standin->reason);
+        rk_fd_close(&fd);
+        return;
+    }
     if (standin->count == standin->room) {
         size_t room = standin->room ? 2 * standin->room : 64;
         struct rk_guest *guests = reallocarray(standin->guests, room, sizeof(*guests));
@@ -188,19 +201,23 @@ int rk_standin_hand_over(struct rk_standin *standin, int fd)
     return code;
 }
 
-void rk_standin_end(struct rk_standin *standin, const struct rankcall_error *error)
+void rk_standin_finish(struct rk_standin *standin, const struct rankcall_error *error)
 {
-    uint8_t head[RK_HEAD_CAP];
-    int fd;
-    if (error && standin->poll >= 0) {
-        size_t size = rk_error_encode(&(struct rk_error_head){(uint32_t)error->code, error->rank}, head);
-        for (size_t i = 0; i < standin->count; i++)
-            send_frame(standin->guests[i].fd, RK_ERROR, head, size, error);
-        while ((fd = accept4(standin->listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK)) >= 0) {
-            send_frame(fd, RK_ERROR, head, size, error);
-            rk_fd_close(&fd);
-        }
+    if (standin->final || standin->listener < 0)
+        return;
+    rk_standin_begin(standin, error);
+    standin->final = true;
+    for (size_t i = 0; i < standin->count; i++) {
+        refuse(standin->guests[i].fd, error);
+        rk_fd_close(&standin->guests[i].fd);
     }
+    standin->count = 0;
+    if (standin->poll >= 0)
+        accept_all(standin);
+}
+
+void rk_standin_end(struct rk_standin *standin)
+{
     close_guests(standin);
     rk_fd_close(&standin->listener);
     rk_fd_close(&standin->journal_fd);

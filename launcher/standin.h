@@ -22,7 +22,8 @@ struct rk_standin {
     struct rankcall_error *reason; /* while it stands in */
     struct rk_guest *guests;
     size_t count, room;
-    bool full; /* no descriptor for one more */
+    bool full;  /* no descriptor for one more */
+    bool final; /* there will be no other rank 0 */
 };
 
 void rk_standin_init(struct rk_standin *standin);
@@ -40,7 +41,10 @@ void rk_standin_work(struct rk_standin *standin);
 /* Gives everything to a rank 0 that has connected, and stands back. Errors: those of rk_handover_send. */
 int rk_standin_hand_over(struct rk_standin *standin, int fd);
 
-/* There will be no other: tells those who wait, and closes everything. */
-void rk_standin_end(struct rk_standin *standin, const struct rankcall_error *error);
+/* There will be no other: tells those who wait, and whoever comes. */
+void rk_standin_finish(struct rk_standin *standin, const struct rankcall_error *error);
+
+/* Closes everything. */
+void rk_standin_end(struct rk_standin *standin);
 
 #endif

@@ -21,10 +21,11 @@
 #include "launcher/report.h"
 #include "launcher/say.h"
 
-#define CENSUS_US  250000   /* how often ranks are counted during the start */
-#define RECOUNT_US 20000    /* the same when rank 0 has gone */
-#define HINT_US    10000000 /* when to say what a start waits for */
-#define START      1800.0   /* seconds until READY, if not chosen */
+#define CENSUS_US   250000   /* how often ranks are counted during the start */
+#define RECOUNT_US  20000    /* the same when rank 0 has gone */
+#define HINT_US     10000000 /* when to say what a start waits for */
+#define FAREWELL_US 100000   /* for clients to hear that there is no more rank 0 */
+#define START       1800.0   /* seconds until READY, if not chosen */
 
 enum slot { SIGNALS, LISTENER, JOB, SUPERVISOR, PARENT, STANDIN, RELAY, SLOTS = RELAY + RK_RELAY_FDS };
 
@@ -287,7 +288,13 @@ static void stop_listening(struct rk_life *life)
     if (life->listener >= 0)
         unlink(life->plan->launcher);
     rk_fd_close(&life->listener);
-    rk_standin_end(&life->standin, life->error ? life->error : &stopped);
+    if (rk_standin_fd(&life->standin) >= 0) { /* clients are on their way back, or wait */
+        int64_t deadline = rk_now_us() + FAREWELL_US;
+        rk_standin_finish(&life->standin, life->error ? life->error : &stopped);
+        while (rk_fd_wait(rk_standin_fd(&life->standin), POLLIN, deadline))
+            rk_standin_work(&life->standin);
+    }
+    rk_standin_end(&life->standin);
 }
 
 int rk_supervise(const struct rk_run_values *values, const struct rk_plan *plan)

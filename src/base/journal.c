@@ -7,6 +7,7 @@
 
 #include <stdatomic.h>
 #include <sys/mman.h>
+#include <sys/random.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -45,6 +46,7 @@ static int map(int fd, int flags, struct rk_journal **out)
 int rk_journal_make(int *fd, struct rk_journal **out)
 {
     int made = -1, code;
+    uint64_t first = 0;
     *out = NULL;
     if (fd && ((made = memfd_create("rankcall-journal", MFD_CLOEXEC)) < 0 || ftruncate(made, sizeof **out)))
         code = rk_error_system("cannot make the journal of calls");
@@ -55,6 +57,9 @@ int rk_journal_make(int *fd, struct rk_journal **out)
         return code;
     }
     (*out)->magic = MAGIC;
+    if (getrandom(&first, sizeof first, GRND_NONBLOCK) != sizeof first)
+        first = (uint64_t)rk_now_us();
+    atomic_store(&(*out)->tokens, first << 32); /* a client of another job of this name must not be taken for ours */
     if (fd)
         *fd = made;
     return RANKCALL_OK;

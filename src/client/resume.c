@@ -140,6 +140,7 @@ void rk_resume_finish(struct rankcall_runner *runner)
     for (size_t i = 0; i < count && !runner->unwritable; i++)
         send_one(runner, list[i]);
     free(list);
+    rk_runner_send(runner, RK_RESUMED, 0, NULL, 0, NULL);
     rk_error_free(runner->away);
     runner->away = NULL;
 }

@@ -389,7 +389,7 @@ static struct rk_job_call *next_call(const struct rk_frontend *frontend)
 
 void rk_calls_dispatch(struct rk_frontend *frontend)
 {
-    if (frontend->running || frontend->state != RK_JOB_READY || frontend->paused)
+    if (frontend->running || frontend->state != RK_JOB_READY || frontend->paused || frontend->returning)
         return;
     struct rk_job_call *call = next_call(frontend);
     if (!call)

@@ -39,6 +39,7 @@ static void bury(struct rk_client *client)
     event_del(client->writable);
     event_del(client->limit);
     rk_calls_forget(client);
+    rk_resume_returned(client);
     rk_client_dirty(client);
 }
 

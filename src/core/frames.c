@@ -47,6 +47,8 @@ static void greet(struct rk_client *client, const struct rk_header *header, cons
     client->state = RK_OPEN;
     event_del(client->limit);
     reply_with(client, RK_WELCOME, header->id, bytes, rk_welcome_encode(&welcome, bytes), rk_welcome_payload(frontend));
+    if (welcome.token && hello.token)
+        rk_resume_await(client);
 }
 
 static void answer_status(struct rk_client *client, const struct rk_header *header, const uint8_t *head)
@@ -105,6 +107,7 @@ static void frame(void *context, const struct rk_header *header, const uint8_t *
     case RK_HELLO: greet(client, header, head); break;
     case RK_CANCEL: rk_call_cancel(client, header->id); break;
     case RK_STATUS: answer_status(client, header, head); break;
+    case RK_RESUMED: rk_resume_returned(client); break;
     case RK_PING: reply(client, RK_PONG, header->id); break;
     case RK_STOP: stop(client, header, head); break;
     default:

@@ -129,8 +129,6 @@ static void setup_returned(struct rk_frontend *frontend, const struct rk_tally *
         rk_stop_begin(frontend, 0, 0);
     else
         rk_journal_ready(frontend->journal);
-    if (rk_mesh_is_replacement(frontend->context->mesh))
-        rk_resume_pause(frontend);
     frontend->main_serves = true;
     rk_stop_check(frontend);
     rk_calls_dispatch(frontend);
@@ -184,8 +182,11 @@ static bool clear_desk(struct rk_frontend *frontend)
     desk->notes = NULL;
     desk->notes_end = &desk->notes;
     pthread_mutex_unlock(&desk->lock);
+    bool mended = set_up && (frontend->away || rk_mesh_is_replacement(frontend->context->mesh));
     if (set_up && frontend->away)
         return_to_mesh(frontend);
+    if (mended)
+        rk_resume_pause(frontend);
     if (set_up)
         setup_returned(frontend, &tally);
     if (done && frontend->running) {

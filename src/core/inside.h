@@ -23,6 +23,7 @@
 #define RK_HELLO_LIMIT_S   10      /* how long a client may take to greet */
 #define RK_STALL_LIMIT_S   30      /* how long a client may stop in the middle of a frame */
 #define RK_CLOSING_LIMIT_S 2       /* how long a connection that ends may take to read its last frame */
+#define RK_RETURN_LIMIT_US 100000  /* how long a client that comes back may take to send its calls again */
 #define RK_QUEUE_PAYLOADS  4       /* payloads of the largest size that the queue may hold together */
 #define RK_LOOK_EVERY      16      /* of a spinning frontend's looks is one at all sockets */
 #define RK_STOP_GRACE_S    5       /* how long ranks may take to come back after a stop cancelled their call */
@@ -66,6 +67,7 @@ struct rk_client {
     uint64_t token; /* in the journal; 0: it will not come back */
     enum rk_client_state state;
     bool launcher, reading, doomed, watched;
+    bool returning;               /* it has come back, and has not yet sent again all that it had */
     struct rk_job_call *arriving; /* its payload is being read */
     struct rk_job_call *calls;    /* outstanding */
     uint64_t waiters[RK_WAITERS_MAX];
@@ -126,6 +128,8 @@ struct rk_frontend {
     bool lent;   /* the listening socket is the launcher's */
     bool paused; /* no call begins for a while */
     struct event *pause;
+    unsigned returning; /* clients; no call begins before theirs are there, or the limit has passed */
+    struct event *return_limit;
 
     /* listener.c */
     int listen_fd, spare_fd;
@@ -203,6 +207,8 @@ bool rk_resume_expected(const struct rk_frontend *frontend); /* the launcher wil
 void rk_resume_refuse(const struct rk_frontend *frontend);   /* the launcher will see an orderly end */
 void rk_resume_tell_launcher(struct rk_frontend *frontend, const struct rankcall_error *reason);
 _Noreturn void rk_resume_leave(struct rk_frontend *frontend, const struct rankcall_error *reason); /* to be restarted */
+void rk_resume_await(struct rk_client *client);
+void rk_resume_returned(struct rk_client *client);
 void rk_resume_pause(struct rk_frontend *frontend); /* before the next call, when ranks die again and again */
 
 /* funnel.c: messages of the ranks to the client. Returns whether there was something to do. */

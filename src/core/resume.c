@@ -54,6 +54,8 @@ void rk_resume_close(struct rk_frontend *frontend)
 {
     if (frontend->pause)
         event_free(frontend->pause);
+    if (frontend->return_limit)
+        event_free(frontend->return_limit);
     rk_journal_close(frontend->journal);
 }
 
@@ -82,6 +84,36 @@ void rk_resume_leave(struct rk_frontend *frontend, const struct rankcall_error *
     rk_resume_tell_launcher(frontend, reason);
     rk_clients_farewell(frontend);
     rk_mesh_abort(frontend->context->mesh, rankcall_code_exit_status(reason->code));
+}
+
+static void return_limit_over(evutil_socket_t fd, short events, void *context)
+{
+    struct rk_frontend *frontend = context;
+    (void)fd, (void)events;
+    frontend->activity++;
+    for (struct rk_client *client = frontend->clients; client; client = client->next)
+        rk_resume_returned(client);
+}
+
+void rk_resume_await(struct rk_client *client)
+{
+    struct rk_frontend *frontend = client->frontend;
+    struct timeval limit = {.tv_usec = RK_RETURN_LIMIT_US};
+    if (!frontend->return_limit)
+        frontend->return_limit = evtimer_new(frontend->base, return_limit_over, frontend);
+    if (!frontend->return_limit || event_add(frontend->return_limit, &limit))
+        return;
+    client->returning = true;
+    frontend->returning++;
+}
+
+void rk_resume_returned(struct rk_client *client)
+{
+    if (!client->returning)
+        return;
+    client->returning = false;
+    if (--client->frontend->returning == 0)
+        rk_calls_dispatch(client->frontend);
 }
 
 static void pause_over(evutil_socket_t fd, short events, void *context)

@@ -31,6 +31,7 @@ static const struct type_rule rules[RK_FRAME_TYPES] = {
     [RK_STOP] = {"STOP", 8, false, false},
     [RK_STOPPING] = {"STOPPING", 0, false, false},
     [RK_AWAY] = {"AWAY", 8, true, false},
+    [RK_RESUMED] = {"RESUMED", 0, false, false},
 };
 
 void rk_header_encode(const struct rk_header *header, uint8_t bytes[RK_HEADER_SIZE])

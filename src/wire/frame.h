@@ -37,6 +37,7 @@ enum rk_frame_type {
     RK_STOP = 12,     /* client: stop the job */
     RK_STOPPING = 13, /* job: it will */
     RK_AWAY = 15,     /* launcher: rank 0 is gone, and another one comes */
+    RK_RESUMED = 16,  /* client: it has sent again what it had */
     RK_FRAME_TYPES,
 };
 

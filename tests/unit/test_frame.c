@@ -41,7 +41,7 @@ static const struct bad_header bad_headers[] = {
     {3, 0, RANKCALL_EPROTOCOL, "frame byte 0: magic"},
     {4, 0, RANKCALL_EPROTOCOL, "frame byte 4: version is 0, expected 1"},
     {4, 2, RANKCALL_EPROTOCOL, "frame byte 4: version is 2, expected 1"},
-    {5, 0, RANKCALL_EPROTOCOL, "frame byte 5: type is 0, expected 1 to 13"},
+    {5, 0, RANKCALL_EPROTOCOL, "frame byte 5: type is 0, expected 1 to 16"},
     {5, 14, RANKCALL_EPROTOCOL, "frame byte 5: type is 14"},
     {5, 255, RANKCALL_EPROTOCOL, "frame byte 5: type is 255"},
     {6, 1, RANKCALL_EPROTOCOL, "frame byte 6: flags are 0x0001"},
@@ -109,11 +109,13 @@ static void every_flipped_bit_of_a_header_is_an_error_or_another_value(void **st
 static void every_head_comes_back_as_it_was_sent(void **state)
 {
     uint8_t bytes[RK_HEAD_CAP];
-    struct rk_hello hello = {1, 3, 0x8000000000000001}, hello_back;
-    struct rk_welcome welcome = {2, 4096, 5, UINT64_MAX}, welcome_back;
-    struct rk_call_head call = {RK_STREAM, 1, UINT64_MAX,
-                                "d\xc3\xa9"
-                                "noise"},
+    struct rk_hello hello = {1, 3, 0x8000000000000001, 0}, hello_back;
+    struct rk_welcome welcome = {2, 4096, 5, UINT64_MAX, 0, 0}, welcome_back;
+    struct rk_call_head call = {.kind = RK_STREAM,
+                                .timeout_us = 1,
+                                .streaming_timeout_us = UINT64_MAX,
+                                .handler = "d\xc3\xa9"
+                                           "noise"},
                         call_back;
     struct rk_event_head event = {7, 1ull << 40}, event_back;
     struct rk_error_head error = {RANKCALL_EBUSY, -1}, error_back;
@@ -138,6 +140,39 @@ static void every_head_comes_back_as_it_was_sent(void **state)
     assert_int_equal(status_back.wait, 1);
     assert_ok(rk_stop_decode(bytes, rk_stop_encode(&stop, bytes), &stop_back));
     assert_true(stop_back.drain_us == stop.drain_us);
+}
+
+static void what_a_client_needs_to_come_back_is_carried(void **state)
+{
+    uint8_t bytes[RK_HEAD_CAP];
+    struct rk_hello hello = {1, 1, RK_FEATURE_RESUME, 77}, hello_back;
+    struct rk_welcome welcome = {1, 2, RK_FEATURE_RESUME, 4096, UINT64_MAX - 1, 9}, welcome_back;
+    struct rk_away_head away = {UINT64_MAX}, away_back;
+    struct rk_call_head call = {.kind = RK_INVOKE,
+                                .flags = RK_CALL_IDEMPOTENT | RK_CALL_WAITED,
+                                .begun = 2,
+                                .waited_us = 1ull << 40,
+                                .handler = "x"},
+                        call_back;
+    size_t size;
+
+    (void)state;
+    assert_int_equal(rk_hello_encode(&hello, bytes), 24);
+    assert_ok(rk_hello_decode(bytes, 24, &hello_back));
+    assert_true(hello_back.token == 77);
+    assert_ok(rk_hello_decode(bytes, 16, &hello_back)); /* an older client's */
+    assert_true(hello_back.token == 0);
+    assert_ok(rk_welcome_decode(bytes, rk_welcome_encode(&welcome, bytes), &welcome_back));
+    assert_true(welcome_back.token == UINT64_MAX - 1 && welcome_back.begun == 9);
+    assert_ok(rk_welcome_decode(bytes, 24, &welcome_back));
+    assert_true(welcome_back.token == 0 && welcome_back.begun == 0);
+    assert_ok(rk_away_decode(bytes, rk_away_encode(&away, bytes), &away_back));
+    assert_true(away_back.begun == UINT64_MAX);
+    size = rk_call_encode(&call, bytes);
+    assert_ok(rk_call_decode(bytes, size, &call_back));
+    assert_true(call_back.flags == call.flags && call_back.begun == 2 && call_back.waited_us == 1ull << 40);
+    assert_string_equal(call_back.handler, "x");
+    assert_fails(rk_call_decode(bytes, size - 1, &call_back), RANKCALL_EPROTOCOL, "CALL head");
 }
 
 /* A decoder of any type, as one that takes bytes and drops what it found. */
@@ -286,6 +321,7 @@ UNIT_MAIN(cmocka_unit_test(a_header_is_encoded_as_documented_and_decoded_back),
           cmocka_unit_test(a_wrong_header_is_refused_by_field_byte_and_value), cmocka_unit_test(a_call_must_have_an_id),
           cmocka_unit_test(every_flipped_bit_of_a_header_is_an_error_or_another_value),
           cmocka_unit_test(every_head_comes_back_as_it_was_sent),
+          cmocka_unit_test(what_a_client_needs_to_come_back_is_carried),
           cmocka_unit_test(a_wrong_head_is_refused_and_a_longer_one_taken),
           cmocka_unit_test(every_cut_and_every_flipped_bit_of_a_head_is_survived),
           cmocka_unit_test(an_error_travels_as_a_payload),

@@ -84,10 +84,12 @@ static void the_document_lists_every_frame_type(void **state)
                 {RK_PING, "PING | client | 0 | no"},
                 {RK_PONG, "PONG | job | 0 | no"},
                 {RK_STOP, "STOP | client | 8 | no"},
-                {RK_STOPPING, "STOPPING | job | 0 | no"}};
+                {RK_STOPPING, "STOPPING | job | 0 | no"},
+                {RK_AWAY, "AWAY | job | 8 | yes"},
+                {RK_RESUMED, "RESUMED | client | 0 | no"}};
 
     (void)state;
-    assert_int_equal(COUNT(rows), RK_FRAME_TYPES - 1);
+    assert_int_equal(COUNT(rows), RK_FRAME_TYPES - 2); /* 14 is free */
     for (size_t i = 0; i < COUNT(rows); i++) {
         bool payload = strstr(rows[i].row, "yes");
         struct rk_header header = {.version = 1, .type = (uint8_t)rows[i].type, .id = 1, .payload_size = payload};

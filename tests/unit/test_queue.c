@@ -86,6 +86,32 @@ static void large_payloads_share_the_bytes_and_small_ones_pass_them(void **state
     assert_true(rk_queue_reserve(&queue, 7 * MIB));
 }
 
+static void calls_of_a_job_that_was_restarted_find_their_places(void **state)
+{
+    struct rk_queue queue;
+    struct item items[6];
+    (void)state;
+    rk_queue_init(&queue, 2, MIB);
+    push(&queue, &items[3], 3);
+    push(&queue, &items[4], 4);
+    assert_false(rk_queue_reserve(&queue, 0));
+    assert_true(rk_queue_reserve_again(&queue, 0)); /* it had a place before */
+    items[2].number = 2;
+    rk_queue_insert(&queue, &items[2].node, &items[3].node);
+    assert_true(rk_queue_reserve_again(&queue, 0));
+    assert_false(rk_queue_reserve_again(&queue, 0));
+    items[5].number = 5;
+    rk_queue_push(&queue, &items[5].node);
+    items[1].number = 1;
+    rk_queue_return(&queue, &items[1].node);
+    assert_int_equal(queue.length, 5);
+    for (int i = 1; i <= 5; i++) {
+        assert_int_equal(oldest(&queue), i);
+        rk_queue_remove(&queue, rk_queue_oldest(&queue));
+    }
+    assert_int_equal(queue.reserved, 0);
+}
+
 static void an_empty_queue_takes_a_payload_over_its_bytes(void **state)
 {
     struct rk_queue queue;
@@ -105,4 +131,5 @@ UNIT_MAIN(cmocka_unit_test(calls_leave_in_the_order_in_which_they_became_complet
           cmocka_unit_test(a_call_in_the_middle_can_be_taken_out),
           cmocka_unit_test(reservations_count_as_places_until_they_are_given_back),
           cmocka_unit_test(large_payloads_share_the_bytes_and_small_ones_pass_them),
+          cmocka_unit_test(calls_of_a_job_that_was_restarted_find_their_places),
           cmocka_unit_test(an_empty_queue_takes_a_payload_over_its_bytes))

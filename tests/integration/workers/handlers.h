@@ -47,6 +47,8 @@ int handle_spin(struct rankcall_call *call);
 int handle_wait(struct rankcall_call *call);
 int handle_last_wait(struct rankcall_call *call);
 int handle_die(struct rankcall_call *call);
+int handle_die_times(struct rankcall_call *call);
+int handle_turn(struct rankcall_call *call);
 
 /* collective_handlers.c */
 int handle_collectives(struct rankcall_call *call);

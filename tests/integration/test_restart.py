@@ -1,0 +1,227 @@
+# SPDX-License-Identifier: BSD-3-Clause
+# Copyright (c) 2026 The rankcall authors
+
+"""Rank 0 dies, or all ranks, or mpirun: clients come back by themselves, and calls that never began are run."""
+
+import json
+import os
+import signal
+import subprocess
+import threading
+import time
+
+from harness import COMMAND, case, check, equal, main, program, wait_until
+from strangers_client import Client, JobError
+
+def mpirun_of(job):
+    with open("/proc/%d/stat" % job.pids[0]) as file:
+        return int(file.read().rsplit(")", 1)[1].split()[1])
+
+def resume(t, job, pids, count=20, number=signal.SIGKILL):
+    """What the client `resume` saw: it kills those processes while a call of its runs and others wait."""
+    run = t.run(program("resume"), job.name, str(count), str(int(number)), *map(str, pids))
+    equal(run.returncode, 0, "resume\n%s\n%s" % (run.stderr.decode(), job.output()))
+    return json.loads(run.stdout)
+
+def expect_served(found, count, code="rank_died"):
+    equal(found["code"], code, found["message"])
+    equal([call["turn"] for call in found["turns"]], list(range(count)), "the order in which they ran")
+    print("error after %.1f ms, next call after %.0f ms" % (found["ms"], found["served_ms"]))
+
+@case("rank 0 dies: the running call fails, those that wait run in their order, of both clients", ranks=(2, 4), own=True)
+def rank_0(t):
+    job = t.start()
+    found = resume(t, job, job.pids[:1])
+    expect_served(found, 20)
+    equal(found["rank"], 0)
+    check("pid %d" % job.pids[0] in found["message"] and "signal 9" in found["message"], found["message"])
+    check(len({call["pid"] for call in found["turns"]}) == 1, "one new rank 0")
+    with job.connect() as client:
+        equal([rank["pid"] for rank in client.status(wait=True)["ranks"]][1:], job.pids[1:], "the others live on")
+
+@case("all ranks die: the job is started again, and calls that wait run", ranks=(1, 2, 4), own=True)
+def all_ranks(t):
+    job = t.start()
+    expect_served(resume(t, job, job.pids), 20)
+    check("starting the job again" in job.stderr(), job.stderr())
+    wait_until(lambda: "READY again" in job.stderr(), "the launcher to say so", 10)
+
+@case("mpirun is killed: the job is started again, and calls that wait run", ranks=(2,), own=True)
+def mpirun(t):
+    job = t.start()
+    found = resume(t, job, [mpirun_of(job)])
+    equal(found["code"] in ("job_died", "rank_died"), True, found["code"])
+    expect_served(found, 20, found["code"])
+
+@case("a rank dies where it cannot be replaced: the job is started again", ranks=(2,), own=True)
+def no_recovery(t):
+    job = t.start(run_options=("--launcher-arg=--host", "--launcher-arg=localhost:8"))
+    found = resume(t, job, job.pids[1:])
+    expect_served(found, 20)
+    check("starting the job again" in job.stderr(), job.stderr())
+
+@case("a client that rests comes back, too, and asks what it likes", ranks=(2,), own=True)
+def resting(t):
+    job = t.start()
+    for which in (job.pids, None):
+        with job.connect() as client:
+            pids = which or [rank["pid"] for rank in client.status(wait=True)["ranks"]]
+        before = job.stderr().count("READY again")
+        for pid in pids:
+            os.kill(pid, signal.SIGKILL)
+        run = t.run(COMMAND, "invoke", "-j", job.name, "-H", "sum", '{"value": 1.0}')
+        equal(run.returncode, 0, run.stderr.decode())
+        wait_until(lambda: job.stderr().count("READY again") > before, "READY again", 10)
+
+@case("a client of the bare protocol sees the end of its connection, and can come again", ranks=(2,), own=True)
+def bare(t):
+    job = t.start()
+    with job.connect() as client:
+        os.kill(job.pids[0], signal.SIGKILL)
+        client.expect_close()
+    with job.connect() as client:
+        equal(client.invoke("sum", {"value": 1.0}).json, {"sum": 3.0})
+
+def die_times(t, job, rank, times, *options):
+    path = os.path.join(t.sandbox.folder, "deaths-%d-%d" % (rank, times))
+    arguments = json.dumps({"path": path, "rank": rank, "times": times})
+    run = t.run(COMMAND, "invoke", "-j", job.name, "-H", "die_times", *options, arguments)
+    return run, os.path.getsize(path)
+
+@case("an idempotent call runs again when a rank dies, three times at most", ranks=(2,), own=True,
+      timeout=60)
+def idempotent(t):
+    job = t.start(run_options=("--restarts", "100"))
+    for rank in (1, 0):
+        run, begun = die_times(t, job, rank, 2, "--idempotent")
+        equal((run.returncode, json.loads(run.stdout or b"null"), begun), (0, {"times": 2}, 3), run.stderr.decode())
+        run, begun = die_times(t, job, rank, 9, "--idempotent")
+        equal((run.returncode, begun), (16, 3), run.stderr.decode())
+        check("rank_died" in run.stderr.decode(), run.stderr.decode())
+    run, begun = die_times(t, job, 1, 1)
+    equal((run.returncode, begun), (16, 1), "one that is not: " + run.stderr.decode())
+
+@case("an idempotent stream of which an event has come does not run again", ranks=(2,), own=True)
+def heard(t):
+    job = t.start()
+    path = os.path.join(t.sandbox.folder, "deaths")
+    arguments = json.dumps({"path": path, "rank": 1, "times": 1, "emit": True})
+    run = t.run(COMMAND, "stream", "-j", job.name, "-H", "die_times", "--idempotent", arguments)
+    equal((run.returncode, os.path.getsize(path)), (16, 1), run.stderr.decode())
+
+@case("a timeout counts while the job is being restarted", ranks=(1,), own=True)
+def timeout(t):
+    go = os.path.join(t.sandbox.folder, "go")
+    open(go, "w").close()
+    job = t.start(setup=json.dumps({"go": go}))
+    os.unlink(go)  # the next setup waits for it
+    os.kill(job.pids[0], signal.SIGKILL)
+    began = time.monotonic()
+    run = t.run(COMMAND, "invoke", "-j", job.name, "-H", "turn", "--timeout", "2")
+    equal(run.returncode, 7, run.stderr.decode())
+    check(1.9 < time.monotonic() - began < 4, "after %g s" % (time.monotonic() - began))
+    open(go, "w").close()
+    with job.connect() as client:
+        equal(client.invoke("turn").json["turn"], 0)
+
+@case("a rank that dies again and again: a pause, then no more than --restarts in an hour", ranks=(2,), own=True,
+      timeout=60)
+def again(t):
+    job = t.start(run_options=("--restarts", "4"))
+    path = os.path.join(t.sandbox.folder, "deaths")
+    calls = []
+    arguments = json.dumps({"path": path, "rank": 1, "times": 99})
+    for _ in range(8):
+        calls.append(subprocess.Popen([COMMAND, "invoke", "-j", job.name, "-H", "die_times", arguments],
+                                      env=t.sandbox.env, stdout=subprocess.PIPE, stderr=subprocess.PIPE))
+    ends = [(call.communicate(timeout=50)[1].decode(), call.returncode) for call in calls]
+    equal(job.wait(), 15, job.output())
+    equal(os.path.getsize(path), 5, "so many calls have begun")
+    for text, status in ends:
+        check(status in (15, 16) and "rank 1" in text, "%d %s" % (status, text))
+    check("die again and again" in job.output(), job.output())
+    check("--restarts" in job.stderr(), job.stderr())
+
+@case("setup that fails when the job is restarted is tried again, then given up", ranks=(2,), own=True, timeout=60)
+def setup_fails(t):
+    marks = t.folder("marks")
+    job = t.start(run_options=("--restarts", "3"), setup=json.dumps({"marks": marks}))
+    for pid in job.pids:
+        os.kill(pid, signal.SIGKILL)
+    run = t.run(COMMAND, "invoke", "-j", job.name, "-H", "turn")
+    check(run.returncode in (15, 16), "%d %s" % (run.returncode, run.stderr.decode()))
+    equal(job.wait(30), 15, job.output())
+    equal(job.stderr().count("starting the job again"), 3, job.stderr())
+
+@case("calls that are submitted while there is no rank 0 wait for it", ranks=(1,), own=True)
+def meanwhile(t):
+    go = os.path.join(t.sandbox.folder, "go")
+    open(go, "w").close()
+    job = t.start(setup=json.dumps({"go": go}))
+    os.unlink(go)
+    os.kill(job.pids[0], signal.SIGKILL)
+    calls = []
+    for _ in range(5):
+        calls.append(subprocess.Popen([COMMAND, "invoke", "-j", job.name, "-H", "turn"], env=t.sandbox.env,
+                                      stdout=subprocess.PIPE, stderr=subprocess.PIPE))
+        time.sleep(0.1)
+    open(go, "w").close()
+    ends = [call.communicate(timeout=20) for call in calls]
+    equal(sorted(json.loads(out)["turn"] for out, _ in ends), list(range(5)), str(ends))
+
+@case("Ctrl-C while the job is being restarted ends it, and those who wait hear of it", ranks=(1,), own=True)
+def interrupted(t):
+    go = os.path.join(t.sandbox.folder, "go")
+    open(go, "w").close()
+    job = t.start(setup=json.dumps({"go": go}))
+    os.unlink(go)
+    os.kill(job.pids[0], signal.SIGKILL)
+    call = subprocess.Popen([COMMAND, "invoke", "-j", job.name, "-H", "turn"], env=t.sandbox.env,
+                            stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    wait_until(lambda: "starting the job again" in job.stderr(), "the restart", 10)
+    time.sleep(0.3)
+    job.process.send_signal(signal.SIGTERM)
+    job.wait()
+    text = call.communicate(timeout=10)[1].decode()
+    check(call.returncode in (9, 15), "%d %s" % (call.returncode, text))
+
+@case("deaths one after the other, of rank 0 and of all, lose no call that waits", ranks=(2,), own=True, timeout=120)
+def many(t):
+    job = t.start(run_options=("--restarts", "100"))
+    for round in range(12):
+        with job.connect() as client:
+            pids = [rank["pid"] for rank in client.status(wait=True)["ranks"]]
+        found = resume(t, job, pids[:1] if round % 3 else pids, count=10)
+        expect_served(found, 10)
+
+@case("hundreds of clients wait for the next rank 0", ranks=(2,), own=True, timeout=60)
+def crowd(t):
+    job = t.start()
+    outcomes = []
+
+    def call():
+        run = t.run(COMMAND, "invoke", "-j", job.name, "-H", "turn")
+        outcomes.append((run.returncode, run.stderr.decode()))
+
+    with job.connect() as client:
+        running = client.submit("wait")
+        threads = [threading.Thread(target=call) for _ in range(100)]
+        for thread in threads:
+            thread.start()
+        wait_until(lambda: client.status()["queue"]["length"] >= 100, "all to wait", 20)
+        idle = [Client(job.path) for _ in range(300)]
+        for pid in job.pids:
+            os.kill(pid, signal.SIGKILL)
+        try:
+            client.outcome(running)
+            raise AssertionError("a result although all ranks died")
+        except (ConnectionError, JobError):
+            pass
+    for thread in threads:
+        thread.join()
+    equal([one for one in outcomes if one[0]], [], "calls that were lost")
+    for client in idle:
+        client.close()
+
+
+main("restart")
