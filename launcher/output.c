@@ -22,6 +22,8 @@ struct rk_output {
     bool spaced;
     rk_output_line_fn line;
     void *context;
+    rk_output_rank_fn rank;
+    void *rank_context;
     int current;        /* whose bytes these are; -1: mpirun's own */
     char held[TAG_MAX]; /* the beginning of what may become a tag */
     size_t held_size;
@@ -39,6 +41,12 @@ struct rk_output *rk_output_new(int ranks, bool spaced, rk_output_line_fn line, 
     output->context = context;
     output->current = -1;
     return output;
+}
+
+void rk_output_ask(struct rk_output *output, rk_output_rank_fn rank, void *context)
+{
+    output->rank = rank;
+    output->rank_context = context;
 }
 
 void rk_output_free(struct rk_output *output)
@@ -144,6 +152,8 @@ static int match_tag(const struct rk_output *output, const char *text, size_t si
         found = match_stream(text, size, &at);
     if (found == 1)
         found = match(text, size, &at, output->spaced ? ">: " : ">:");
+    if (found == 1 && output->rank)
+        number = output->rank(output->rank_context, (int)job, (int)number);
     *rank = (int)number;
     *length = at;
     return found == 1 && number >= output->ranks ? 0 : found;

@@ -23,6 +23,11 @@ struct rk_output;
 struct rk_output *rk_output_new(int ranks, bool spaced, rk_output_line_fn line, void *context);
 void rk_output_free(struct rk_output *output);
 
+/* Asks for the rank of a process that is tagged with these numbers: mpirun's group and the process in it; -1: nobody
+ * knows. Without it the second number is the rank. */
+typedef int (*rk_output_rank_fn)(void *context, int group, int member);
+void rk_output_ask(struct rk_output *output, rk_output_rank_fn rank, void *context);
+
 void rk_output_feed(struct rk_output *output, const char *data, size_t size);
 
 /* No more comes: gives what has no newline yet. */

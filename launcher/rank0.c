@@ -55,7 +55,8 @@ static void setup_failed(struct rk_life *life, int code)
 static int welcome(struct rk_life *life, int fd)
 {
     struct rk_standin *standin = &life->standin;
-    int code = standin->listener < 0 ? rk_standin_open(standin, life->plan->socket) : RANKCALL_OK;
+    int code = standin->listener < 0 ? rk_standin_open(standin, life->plan->socket, life->values->ranks) : RANKCALL_OK;
+    life->relay.journal = standin->journal;
     if (!code)
         code = rk_standin_hand_over(standin, fd);
     if (code) {
@@ -150,13 +151,15 @@ static void take_answers(struct rk_life *life)
 }
 
 /* What is known of rank 0's end when it said nothing: sets the last error. */
-static void describe_end(const struct rk_life *life)
+static void describe_end(struct rk_life *life)
 {
-    char how[96], host[256] = "", text[400];
+    char how[96], host[256] = "", text[400], words[RK_WORDS_SIZE + 1] = "";
     gethostname(host, sizeof(host) - 1);
+    rk_relay_catch_up(&life->relay);
     rk_ended_text(rk_ended_how(life->rank0_pid, life->rank0_fd), how, sizeof(how));
     snprintf(text, sizeof(text), "rank 0 (pid %d) on %s %s", life->rank0_pid, host, how);
-    rk_error_copy(&(struct rankcall_error){RANKCALL_ERANKDIED, 0, host, text, ""});
+    rk_journal_last_words(life->standin.journal, 0, words);
+    rk_error_copy(&(struct rankcall_error){RANKCALL_ERANKDIED, 0, host, text, words});
 }
 
 void rk_rank0_moved(struct rk_life *life)
@@ -180,8 +183,10 @@ void rk_rank0_moved(struct rk_life *life)
         rk_restart_lost(life, ending);
         return;
     }
-    if (bad)
+    if (bad) {
+        life->relay.journal = NULL;
         rk_standin_end(&life->standin);
+    }
     if (life->stage < STOPPING)
         rk_life_enter(life, STOPPING, END_US);
 }

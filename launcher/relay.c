@@ -48,9 +48,17 @@ static void pass_on(void *context, int rank, const char *text, size_t size)
     char prefix[32];
     rk_output_prefix(rank, text, size, prefix);
     remember(stream->relay, prefix, text, size);
+    if (stream->relay->journal)
+        rk_journal_said(stream->relay->journal, rank, text, size);
     rk_sink_add(stream->sink, prefix, strlen(prefix));
     rk_sink_add(stream->sink, text, size);
     rk_sink_add(stream->sink, "\n", 1);
+}
+
+static int rank_of(void *context, int group, int member)
+{
+    const struct rk_relay *relay = context;
+    return relay->journal ? rk_journal_seated(relay->journal, group, member) : member;
 }
 
 int rk_relay_attach(struct rk_relay *relay, int out, int err, int ranks, bool spaced, bool on_stderr)
@@ -63,6 +71,7 @@ int rk_relay_attach(struct rk_relay *relay, int out, int err, int ranks, bool sp
         stream->output = rk_output_new(ranks, spaced, pass_on, stream);
         if (!stream->output)
             return rk_error(RANKCALL_EINTERNAL, "no memory for the ranks' output");
+        rk_output_ask(stream->output, rank_of, relay);
     }
     return RANKCALL_OK;
 }
@@ -103,6 +112,18 @@ void rk_relay_move(struct rk_relay *relay, const struct pollfd fds[RK_RELAY_FDS]
             read_some(&relay->streams[i]);
     rk_sink_flush(&relay->out);
     rk_sink_flush(&relay->err);
+}
+
+void rk_relay_catch_up(struct rk_relay *relay)
+{
+    int64_t deadline = rk_now_us() + RK_WORDS_US;
+    struct pollfd fds[RK_RELAY_FDS];
+    do {
+        rk_relay_poll(relay, fds);
+        fds[2].fd = fds[3].fd = -1;
+        if (poll(fds, RK_RELAY_FDS, 1) > 0)
+            rk_relay_move(relay, fds);
+    } while (rk_now_us() < deadline);
 }
 
 void rk_relay_end(struct rk_relay *relay)

@@ -10,6 +10,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+#include "base/journal.h"
 #include "launcher/output.h"
 #include "launcher/sink.h"
 
@@ -28,6 +29,7 @@ struct rk_relay_stream {
 struct rk_relay {
     struct rk_sink out, err; /* this process's */
     struct rk_relay_stream streams[2];
+    struct rk_journal *journal; /* where ranks' last words go; NULL: nowhere */
     char *last[RK_RELAY_LAST];
     size_t lines;
 };
@@ -39,6 +41,9 @@ void rk_relay_open(struct rk_relay *relay);
 int rk_relay_attach(struct rk_relay *relay, int out, int err, int ranks, bool spaced, bool on_stderr);
 
 void rk_relay_poll(const struct rk_relay *relay, struct pollfd fds[RK_RELAY_FDS]);
+/* Waits for a moment for what is on its way. */
+void rk_relay_catch_up(struct rk_relay *relay);
+
 void rk_relay_move(struct rk_relay *relay, const struct pollfd fds[RK_RELAY_FDS]);
 
 /* mpirun is gone: passes on what is left. */

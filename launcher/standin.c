@@ -34,7 +34,7 @@ void rk_standin_init(struct rk_standin *standin)
     *standin = (struct rk_standin){.listener = -1, .journal_fd = -1, .poll = -1};
 }
 
-int rk_standin_open(struct rk_standin *standin, const char *path)
+int rk_standin_open(struct rk_standin *standin, const char *path, int ranks)
 {
     char folder[RK_PATH_MAX];
     int code = rk_path_folder(false, folder);
@@ -43,7 +43,7 @@ int rk_standin_open(struct rk_standin *standin, const char *path)
         code = rk_path_folder(true, folder);
     if (!code)
         code = rk_path_listen(path, &standin->listener);
-    return code ? code : rk_journal_make(&standin->journal_fd, &standin->journal);
+    return code ? code : rk_journal_make(ranks, &standin->journal_fd, &standin->journal);
 }
 
 int rk_standin_fd(const struct rk_standin *standin)

@@ -28,8 +28,8 @@ struct rk_standin {
 
 void rk_standin_init(struct rk_standin *standin);
 
-/* Listens at the job's socket. Errors: those of rk_path_listen. */
-int rk_standin_open(struct rk_standin *standin, const char *path);
+/* Listens at the socket of a job of so many ranks. Errors: those of rk_path_listen. */
+int rk_standin_open(struct rk_standin *standin, const char *path, int ranks);
 
 /* Rank 0 is gone: answers from now on, with that reason. */
 void rk_standin_begin(struct rk_standin *standin, const struct rankcall_error *reason);

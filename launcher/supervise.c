@@ -294,6 +294,7 @@ static void stop_listening(struct rk_life *life)
         while (rk_fd_wait(rk_standin_fd(&life->standin), POLLIN, deadline))
             rk_standin_work(&life->standin);
     }
+    life->relay.journal = NULL;
     rk_standin_end(&life->standin);
 }
 

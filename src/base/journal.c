@@ -6,6 +6,7 @@
 #include "base/journal.h"
 
 #include <stdatomic.h>
+#include <string.h>
 #include <sys/mman.h>
 #include <sys/random.h>
 #include <sys/stat.h>
@@ -24,6 +25,13 @@ struct entry {
     _Atomic uint64_t token, begun;
 };
 
+/* What a rank has printed: the last bytes, in a ring. */
+struct words {
+    _Atomic int32_t group, member;    /* of mpirun's process that has the rank; 0: the first ones */
+    _Atomic uint64_t written, behind; /* bytes so far; those of another process as this rank */
+    char text[RK_WORDS_SIZE];
+};
+
 struct rk_journal {
     uint64_t magic;
     _Atomic bool ready;
@@ -32,31 +40,39 @@ struct rk_journal {
     _Atomic uint32_t mended; /* in this hour */
     _Atomic uint32_t row;    /* deaths since a call has succeeded */
     struct entry entries[RK_JOURNAL_CLIENTS];
+    int32_t ranks;
+    struct words words[];
 };
 
-static int map(int fd, int flags, struct rk_journal **out)
+static size_t size_for(int ranks)
 {
-    *out = mmap(NULL, sizeof **out, PROT_READ | PROT_WRITE, flags, fd, 0);
+    return sizeof(struct rk_journal) + (size_t)ranks * sizeof(struct words);
+}
+
+static int map(int fd, size_t size, int flags, struct rk_journal **out)
+{
+    *out = mmap(NULL, size, PROT_READ | PROT_WRITE, flags, fd, 0);
     if (*out != MAP_FAILED)
         return RANKCALL_OK;
     *out = NULL;
     return rk_error_system("cannot map the journal of calls");
 }
 
-int rk_journal_make(int *fd, struct rk_journal **out)
+int rk_journal_make(int ranks, int *fd, struct rk_journal **out)
 {
     int made = -1, code;
     uint64_t first = 0;
     *out = NULL;
-    if (fd && ((made = memfd_create("rankcall-journal", MFD_CLOEXEC)) < 0 || ftruncate(made, sizeof **out)))
+    if (fd && ((made = memfd_create("rankcall-journal", MFD_CLOEXEC)) < 0 || ftruncate(made, (off_t)size_for(ranks))))
         code = rk_error_system("cannot make the journal of calls");
     else
-        code = map(made, fd ? MAP_SHARED : MAP_PRIVATE | MAP_ANONYMOUS, out);
+        code = map(made, size_for(ranks), fd ? MAP_SHARED : MAP_PRIVATE | MAP_ANONYMOUS, out);
     if (code) {
         rk_fd_close(&made);
         return code;
     }
     (*out)->magic = MAGIC;
+    (*out)->ranks = ranks;
     if (getrandom(&first, sizeof first, GRND_NONBLOCK) != sizeof first)
         first = (uint64_t)rk_now_us();
     atomic_store(&(*out)->tokens, first << 32); /* a client of another job of this name must not be taken for ours */
@@ -71,9 +87,9 @@ int rk_journal_open(int fd, struct rk_journal **out)
     *out = NULL;
     if (fstat(fd, &file) || file.st_size < (off_t)sizeof **out)
         return rk_error(RANKCALL_EPROTOCOL, "what the launcher hands over is no journal of calls");
-    int code = map(fd, MAP_SHARED, out);
-    if (!code && (*out)->magic != MAGIC) {
-        rk_journal_close(*out);
+    int code = map(fd, (size_t)file.st_size, MAP_SHARED, out);
+    if (!code && ((*out)->magic != MAGIC || (*out)->ranks < 0 || (off_t)size_for((*out)->ranks) != file.st_size)) {
+        munmap(*out, (size_t)file.st_size);
         *out = NULL;
         code = rk_error(RANKCALL_EPROTOCOL, "the launcher's journal of calls is another version's");
     }
@@ -83,7 +99,7 @@ int rk_journal_open(int fd, struct rk_journal **out)
 void rk_journal_close(struct rk_journal *journal)
 {
     if (journal)
-        munmap(journal, sizeof *journal);
+        munmap(journal, size_for(journal->ranks));
 }
 
 static struct entry *entry_of(const struct rk_journal *journal, uint64_t token)
@@ -159,4 +175,55 @@ void rk_journal_succeeded(struct rk_journal *journal)
 {
     if (atomic_load_explicit(&journal->row, memory_order_relaxed))
         atomic_store(&journal->row, 0);
+}
+
+void rk_journal_seat(struct rk_journal *journal, int rank, int group, int member)
+{
+    struct words *words = &journal->words[rank];
+    if (rank >= journal->ranks || (atomic_load(&words->group) == group && atomic_load(&words->member) == member))
+        return;
+    atomic_store(&words->behind, atomic_load(&words->written));
+    atomic_store(&words->member, member);
+    atomic_store(&words->group, group);
+}
+
+int rk_journal_seated(const struct rk_journal *journal, int group, int member)
+{
+    for (int rank = 0; rank < journal->ranks; rank++)
+        if (atomic_load(&journal->words[rank].group) == group && atomic_load(&journal->words[rank].member) == member)
+            return rank;
+    return group == 1 && member < journal->ranks ? member : -1;
+}
+
+void rk_journal_said(struct rk_journal *journal, int rank, const char *line, size_t size)
+{
+    if (rank < 0 || rank >= journal->ranks)
+        return;
+    struct words *words = &journal->words[rank];
+    uint64_t written = atomic_load(&words->written);
+    if (size > RK_WORDS_SIZE / 2)
+        size = RK_WORDS_SIZE / 2;
+    for (size_t i = 0; i < size; i++)
+        words->text[(written + i) % RK_WORDS_SIZE] = line[i];
+    words->text[(written + size) % RK_WORDS_SIZE] = '\n';
+    atomic_store(&words->written, written + size + 1);
+}
+
+void rk_journal_last_words(const struct rk_journal *journal, int rank, char *text)
+{
+    const struct words *words = &journal->words[rank];
+    text[0] = '\0';
+    if (rank < 0 || rank >= journal->ranks)
+        return;
+    uint64_t end = atomic_load(&words->written), begin = atomic_load(&words->behind);
+    bool cut = end - begin > RK_WORDS_SIZE;
+    if (cut)
+        begin = end - RK_WORDS_SIZE;
+    size_t size = (size_t)(end - begin);
+    for (size_t i = 0; i < size; i++)
+        text[i] = words->text[(begin + i) % RK_WORDS_SIZE];
+    text[size] = '\0';
+    char *first = cut ? strchr(text, '\n') : NULL; /* a line of which the beginning is gone */
+    if (first)
+        memmove(text, first + 1, strlen(first));
 }

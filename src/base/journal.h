@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  * Copyright (c) 2026 The rankcall authors */
 
-/* What must outlive rank 0: which calls have begun, and how often the job was mended.
+/* What must outlive rank 0: which calls have begun, how often the job was mended, and what each rank said last.
  *
  * The launcher makes the journal in memory without a name and hands it to every rank 0 that comes. A client that comes
  * back after rank 0's death shows the token that it got when it greeted; the journal says which of its calls had begun.
@@ -11,6 +11,7 @@
 #define RK_BASE_JOURNAL_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #define RK_JOURNAL_CLIENTS 16384      /* the newest connections that are remembered */
@@ -18,9 +19,9 @@
 
 struct rk_journal;
 
-/* A new one. `fd`: gets a descriptor to hand on, the caller's; NULL: it is for this process alone.
+/* A new one for so many ranks. `fd`: gets a descriptor to hand on, the caller's; NULL: it is for this process alone.
  * Errors: RANKCALL_ESYSTEM. */
-int rk_journal_make(int *fd, struct rk_journal **out);
+int rk_journal_make(int ranks, int *fd, struct rk_journal **out);
 
 /* That of another process. Errors: RANKCALL_ESYSTEM, RANKCALL_EPROTOCOL (it is none). */
 int rk_journal_open(int fd, struct rk_journal **out);
@@ -50,5 +51,21 @@ unsigned rk_journal_mended(const struct rk_journal *journal); /* within this hou
 /* How long to wait before the job goes on, in microseconds: more with each death, until a call has succeeded. */
 int64_t rk_journal_pause_us(const struct rk_journal *journal);
 void rk_journal_succeeded(struct rk_journal *journal);
+
+/* ---- Last words: the launcher sees what ranks print, rank 0 tells clients why one has died ---- */
+
+#define RK_WORDS_SIZE 1024 /* bytes of a rank's last lines that are kept */
+#define RK_WORDS_US   2000 /* how long they may take to come through mpirun when it has died */
+
+/* Which process has a rank: mpirun counts the groups that it has started in a job, from 1, and processes in a group
+ * from 0. What another process said as that rank is forgotten. */
+void rk_journal_seat(struct rk_journal *journal, int rank, int group, int member);
+int rk_journal_seated(const struct rk_journal *journal, int group, int member); /* its rank; -1: not known */
+
+/* A line that a rank has printed; the launcher alone calls this. */
+void rk_journal_said(struct rk_journal *journal, int rank, const char *line, size_t size);
+
+/* Its last lines, each with a newline; "" when there are none. `text` has RK_WORDS_SIZE + 1 bytes. */
+void rk_journal_last_words(const struct rk_journal *journal, int rank, char *text);
 
 #endif

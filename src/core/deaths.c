@@ -5,6 +5,7 @@
  * and the frontend keeps off the mesh until rank 0's main thread has put it together again, or the job ends. */
 
 #include <stdio.h>
+#include <time.h>
 
 #include "base/error.h"
 #include "base/fd.h"
@@ -76,10 +77,22 @@ static void end_job(struct rk_frontend *frontend, const struct rankcall_error *e
     rk_stop_begin(frontend, 0, 0);
 }
 
+/* What the launcher has seen of the rank's output, which takes a moment to come through. */
+static void take_last_words(const struct rk_frontend *frontend, int rank, char *words)
+{
+    const struct timespec moment = {.tv_nsec = RK_WORDS_US * 1000};
+    if (rank < 0 || !frontend->lent)
+        return;
+    nanosleep(&moment, NULL);
+    rk_journal_last_words(frontend->journal, rank, words);
+}
+
 void rk_deaths_take(struct rk_frontend *frontend)
 {
     char text[256], first[256] = "";
     int rank = -1, dead = -1;
+    if (frontend->doomed)
+        return; /* all is said */
     while ((rank = rk_mesh_death(frontend->context->mesh, rank, text, sizeof text)) >= 0) {
         rk_log(RK_LOG_ERROR, "%s", text);
         if (dead < 0) {
@@ -87,8 +100,10 @@ void rk_deaths_take(struct rk_frontend *frontend)
             snprintf(first, sizeof first, "%s", text);
         }
     }
+    char words[RK_WORDS_SIZE + 1] = "";
+    take_last_words(frontend, dead, words);
     const char *host = dead < 0 ? "" : rk_mesh_info(frontend->context->mesh, dead)->host;
-    const struct rankcall_error error = {RANKCALL_ERANKDIED, dead, host, first, ""};
+    const struct rankcall_error error = {RANKCALL_ERANKDIED, dead, host, first, words};
     bool serving = frontend->main_serves && frontend->state <= RK_JOB_READY, mend = serving && may_restart(frontend);
     bool again =
         (mend || rk_resume_expected(frontend)) && frontend->running && rk_call_may_run_again(frontend->running);
@@ -96,6 +111,6 @@ void rk_deaths_take(struct rk_frontend *frontend)
         rk_call_end_error(frontend, frontend->running, &error);
     if (mend)
         step_aside(frontend);
-    else if (!frontend->doomed)
+    else
         end_job(frontend, &error);
 }

@@ -185,8 +185,10 @@ static bool clear_desk(struct rk_frontend *frontend)
     bool mended = set_up && (frontend->away || rk_mesh_is_replacement(frontend->context->mesh));
     if (set_up && frontend->away)
         return_to_mesh(frontend);
-    if (mended)
+    if (mended) {
+        rk_resume_seat(frontend);
         rk_resume_pause(frontend);
+    }
     if (set_up)
         setup_returned(frontend, &tally);
     if (done && frontend->running) {

@@ -203,6 +203,7 @@ void rk_deaths_take(struct rk_frontend *frontend);
 /* resume.c: what outlives rank 0 lies with the launcher, or, without one, is made here. */
 int rk_resume_open(struct rk_frontend *frontend);
 void rk_resume_close(struct rk_frontend *frontend);
+void rk_resume_seat(struct rk_frontend *frontend);           /* says in the journal which process has which rank */
 bool rk_resume_expected(const struct rk_frontend *frontend); /* the launcher will restart a job that ends badly */
 void rk_resume_refuse(const struct rk_frontend *frontend);   /* the launcher will see an orderly end */
 void rk_resume_tell_launcher(struct rk_frontend *frontend, const struct rankcall_error *reason);

@@ -25,6 +25,8 @@ static int take_over(struct rk_frontend *frontend, int fd)
     frontend->listen_fd = handover.listener;
     frontend->lent = true;
     if (!code)
+        rk_resume_seat(frontend);
+    if (!code)
         code = rk_listener_begin(frontend);
     if (code) {
         rk_fd_close(&fd);
@@ -40,13 +42,21 @@ static int take_over(struct rk_frontend *frontend, int fd)
     return code;
 }
 
+void rk_resume_seat(struct rk_frontend *frontend)
+{
+    for (int rank = 0; rank < rankcall_world_size(frontend->context); rank++) {
+        const struct rk_rank_info *info = rk_mesh_info(frontend->context->mesh, rank);
+        rk_journal_seat(frontend->journal, rank, info->group, info->member);
+    }
+}
+
 int rk_resume_open(struct rk_frontend *frontend)
 {
     const char *launcher = frontend->context->options->launcher;
     int fd = -1, code;
     if (launcher)
         return (code = rk_path_connect(launcher, &fd)) ? code : take_over(frontend, fd);
-    code = rk_journal_make(NULL, &frontend->journal);
+    code = rk_journal_make(0, NULL, &frontend->journal);
     return code ? code : rk_listener_open(frontend);
 }
 

@@ -104,6 +104,16 @@ static void find_nodes(struct rk_mesh *mesh)
     mesh->ranks[mesh->rank].node = leader;
 }
 
+/* Which of mpirun's processes this is, by its own count: its output bears those numbers. Open MPI 4 has the group in
+ * the lower half of a number, Open MPI 5 behind an '@'. */
+static void tell_seat(struct rk_rank_info *info)
+{
+    const char *space = getenv("PMIX_NAMESPACE"), *member = getenv("PMIX_RANK");
+    const char *at = space ? strrchr(space, '@') : NULL;
+    info->group = at ? atoi(at + 1) : space ? (int)(strtoul(space, NULL, 10) & 0xffff) : 0;
+    info->member = member ? atoi(member) : 0;
+}
+
 static int exchange_infos(struct rk_mesh *mesh)
 {
     if (!mesh->ranks)
@@ -114,6 +124,7 @@ static int exchange_infos(struct rk_mesh *mesh)
     struct rk_rank_info mine = mesh->info;
     mine.rank = mesh->rank;
     mine.local_rank = mesh->local_rank;
+    tell_seat(&mine);
     mine.node = mesh->ranks[mesh->rank].node;
     mine.pid = (int32_t)getpid();
     gethostname(mine.host, sizeof mine.host - 1);

@@ -18,7 +18,7 @@ static void what_has_begun_is_seen_by_the_next_process(void **state)
     int fd;
 
     (void)state;
-    assert_ok(rk_journal_make(&fd, &first));
+    assert_ok(rk_journal_make(2, &fd, &first));
     uint64_t one = rk_journal_enter(first), other = rk_journal_enter(first);
     assert_true(one && other && one != other);
     rk_journal_begin(first, one, 5);
@@ -38,8 +38,8 @@ static void tokens_of_two_jobs_differ(void **state)
     struct rk_journal *one, *other;
 
     (void)state;
-    assert_ok(rk_journal_make(NULL, &one));
-    assert_ok(rk_journal_make(NULL, &other));
+    assert_ok(rk_journal_make(0, NULL, &one));
+    assert_ok(rk_journal_make(0, NULL, &other));
     assert_true(rk_journal_begun(other, rk_journal_enter(one)) == RK_BEGUN_UNKNOWN);
     rk_journal_close(one);
     rk_journal_close(other);
@@ -50,7 +50,7 @@ static void the_oldest_connections_are_forgotten(void **state)
     struct rk_journal *journal;
 
     (void)state;
-    assert_ok(rk_journal_make(NULL, &journal));
+    assert_ok(rk_journal_make(0, NULL, &journal));
     uint64_t first = rk_journal_enter(journal), last = first;
     rk_journal_begin(journal, first, 1);
     for (int i = 1; i < RK_JOURNAL_CLIENTS; i++)
@@ -69,7 +69,7 @@ static void deaths_are_counted_and_cost_more_and_more(void **state)
     int64_t before = -1;
 
     (void)state;
-    assert_ok(rk_journal_make(NULL, &journal));
+    assert_ok(rk_journal_make(0, NULL, &journal));
     assert_false(rk_journal_mend(journal, 0));
     for (int i = 0; i < 20; i++) {
         assert_true(rk_journal_mend(journal, 20));

@@ -5,6 +5,8 @@
 
 #include <fcntl.h>
 #include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -41,4 +43,19 @@ int handle_die_times(struct rankcall_call *call)
             kill(getpid(), SIGKILL);
     }
     return rankcall_result_json(call, "{\"times\": %d}", (int)times);
+}
+
+/* {"rank", "lines"}: that rank prints so many lines without rankcall's help, then aborts. */
+int handle_last_words(struct rankcall_call *call)
+{
+    int64_t rank, lines;
+    if (rankcall_get_int(rankcall_args(call), "rank", &rank) ||
+        rankcall_get_int(rankcall_args(call), "lines", &lines))
+        return -1;
+    if (rank != rankcall_call_rank(call))
+        return 0;
+    for (int i = 0; i < lines; i++)
+        fprintf(stderr, "word %d of process %d\n", i, (int)getpid());
+    signal(SIGABRT, SIG_DFL);
+    abort();
 }
