@@ -75,6 +75,7 @@ bool rk_rank0_said_goodbye(const struct rk_life *life);
 
 /* restart.c */
 bool rk_restart_possible(const struct rk_life *life);
+bool rk_restart_survivors(const struct rk_life *life); /* somebody is left who can replace rank 0 */
 void rk_restart_lost(struct rk_life *life,
                      bool ending);     /* rank 0 has gone with the last error; `ending`: so does the job */
 bool rk_restart(struct rk_life *life); /* the job has ended: whether it has been started again */

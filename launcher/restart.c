@@ -20,6 +20,16 @@ bool rk_restart_possible(const struct rk_life *life)
     return life->was_ready && life->values->restarts > 0 && life->standin.journal && !life->leaving;
 }
 
+bool rk_restart_survivors(const struct rk_life *life)
+{
+    for (int rank = 1; rank < life->values->ranks; rank++) {
+        int pid = rk_journal_pid(life->standin.journal, rank);
+        if (pid && rk_processes_alive(pid))
+            return true;
+    }
+    return false;
+}
+
 /* The reason as it is told to those who wait, when it is also the last straw. */
 static void give_up(struct rk_life *life)
 {

@@ -106,7 +106,7 @@ static void count_ranks(struct rk_life *life)
         rk_life_blame(life);
         rk_life_terminate(life);
     }
-    if (life->stage == REGROUPING && children == 0)
+    if (life->stage == REGROUPING && !rk_restart_survivors(life))
         rk_processes_signal_all(&life->processes, SIGKILL, false);
     if (children > life->children)
         life->children = children;

@@ -27,7 +27,8 @@ struct entry {
 
 /* What a rank has printed: the last bytes, in a ring. */
 struct words {
-    _Atomic int32_t group, member;    /* of mpirun's process that has the rank; 0: the first ones */
+    _Atomic int32_t group, member;    /* of mpirun's process that has the rank */
+    _Atomic int32_t pid;              /* of the same; 0: not known yet */
     _Atomic uint64_t written, behind; /* bytes so far; those of another process as this rank */
     char text[RK_WORDS_SIZE];
 };
@@ -177,14 +178,20 @@ void rk_journal_succeeded(struct rk_journal *journal)
         atomic_store(&journal->row, 0);
 }
 
-void rk_journal_seat(struct rk_journal *journal, int rank, int group, int member)
+void rk_journal_seat(struct rk_journal *journal, int rank, int group, int member, int pid)
 {
     struct words *words = &journal->words[rank];
-    if (rank >= journal->ranks || (atomic_load(&words->group) == group && atomic_load(&words->member) == member))
+    if (rank >= journal->ranks || atomic_load(&words->pid) == pid)
         return;
     atomic_store(&words->behind, atomic_load(&words->written));
     atomic_store(&words->member, member);
     atomic_store(&words->group, group);
+    atomic_store(&words->pid, pid);
+}
+
+int rk_journal_pid(const struct rk_journal *journal, int rank)
+{
+    return rank < journal->ranks ? atomic_load(&journal->words[rank].pid) : 0;
 }
 
 int rk_journal_seated(const struct rk_journal *journal, int group, int member)

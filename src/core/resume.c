@@ -46,7 +46,7 @@ void rk_resume_seat(struct rk_frontend *frontend)
 {
     for (int rank = 0; rank < rankcall_world_size(frontend->context); rank++) {
         const struct rk_rank_info *info = rk_mesh_info(frontend->context->mesh, rank);
-        rk_journal_seat(frontend->journal, rank, info->group, info->member);
+        rk_journal_seat(frontend->journal, rank, info->group, info->member, info->pid);
     }
 }
 

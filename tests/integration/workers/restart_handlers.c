@@ -49,8 +49,7 @@ int handle_die_times(struct rankcall_call *call)
 int handle_last_words(struct rankcall_call *call)
 {
     int64_t rank, lines;
-    if (rankcall_get_int(rankcall_args(call), "rank", &rank) ||
-        rankcall_get_int(rankcall_args(call), "lines", &lines))
+    if (rankcall_get_int(rankcall_args(call), "rank", &rank) || rankcall_get_int(rankcall_args(call), "lines", &lines))
         return -1;
     if (rank != rankcall_call_rank(call))
         return 0;
