@@ -5,6 +5,7 @@
 
 #include <stdint.h>
 #include <string.h>
+#include <time.h>
 
 #include <rankcall/worker.h>
 
@@ -42,8 +43,20 @@ static int burst(struct rankcall_call *call)
     return 0;
 }
 
+/* Tells that it runs, and waits to be left. */
+static int wait(struct rankcall_call *call)
+{
+    const struct timespec nap = {.tv_nsec = 1000000};
+    if (rankcall_call_rank(call) == 0 && emit(call))
+        return -1;
+    while (!rankcall_cancelled(call))
+        nanosleep(&nap, NULL);
+    return 0;
+}
+
 static const struct rankcall_handler handlers[] = {
     {"empty", empty, "does nothing"},
+    {"wait", wait, "waits to be left"},
     {"burst", burst, "emits events"},
     {0},
 };

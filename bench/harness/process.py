@@ -103,10 +103,10 @@ class Process:
 
 
 class Driver(Process):
-    """A program that takes a command a line and answers with a line of JSON."""
+    """A program that takes a command a line and answers with a line of JSON. `under`: what starts it."""
 
-    def __init__(self, bench, program, *arguments, env=None):
-        super().__init__(bench, [bench.program(program), *arguments], env, stdin=subprocess.PIPE,
+    def __init__(self, bench, program, *arguments, env=None, under=()):
+        super().__init__(bench, [*under, bench.program(program), *arguments], env, stdin=subprocess.PIPE,
                          stdout=subprocess.PIPE)
 
     def tell(self, *words):

@@ -169,4 +169,42 @@ def start(bench, effort):
     return rows
 
 
-GROUPS = {"invoke": invoke, "events": events, "idle": idle, "start": start, "collectives": collectives}
+def deaths(bench, effort):
+    """A rank is killed while a call runs and another one waits: until the error, and until the other's result."""
+    rows = []
+    ours = Driver(bench, "bench/deaths")
+    program = bench.program("bench/worker")
+
+    def killed(rank, error):
+        to_error, to_next = (ns / 1e6 for ns in ours.ask("kill", "-", rank)["ns"])
+        error.ours.add([to_error])
+        return [to_next]
+
+    for ranks in RANKS:
+        ours.ask("start", program, ranks)
+        text = "of %d ranks killed" % ranks
+        error = Row("death-error-%d" % ranks, "one %s, to the error" % text, "ms", target=10)
+        row = Row("death-next-%d" % ranks, "one %s, to the next result" % text, "ms", target=1.3,
+                  floor="MPI_Comm_create_group, MPI_Comm_spawn, MPI_Intercomm_merge, MPI_Comm_split")
+        under = [bench.mpirun, "--oversubscribe", "--bind-to", "none", "--enable-recovery", "-n", str(ranks)]
+        floor = Driver(bench, "bench/floor/regroup", under=under, env=bench.floor_env(ranks))
+        in_turns(row, lambda: killed(ranks - 1, error), lambda: [ns / 1e6 for ns in floor.ask("go")["ns"]], 10, effort,
+                 limit_s=12)
+        floor.end()
+        first = Row("death-rank0-%d" % ranks, "rank 0 %s, to the error" % text, "ms", target=10)
+        row_0 = Row("death-next-rank0-%d" % ranks, "rank 0 %s, to the next result" % text, "ms", target=1.3,
+                    floor=row.floor_text)
+        in_turns(row_0, lambda: killed(0, first), None, 5, effort, limit_s=12)
+        row_0.floor = row.floor
+        rows += [error, row, first, row_0]
+        lost = Row("restart-error-%d" % ranks, "all %s, to the error" % text, "ms", target=10)
+        whole = Row("restart-%d" % ranks, "all %s, to the next result" % text, "ms", target=1.2,
+                    floor="mpirun of MPI_Init, until rank 0 has left it")
+        in_turns(whole, lambda: killed(-1, lost), lambda: [start_of_floor(bench, ranks)[0]], 10, effort, limit_s=12)
+        rows += [lost, whole]
+    ours.finish()
+    return rows
+
+
+GROUPS = {"invoke": invoke, "events": events, "idle": idle, "start": start, "collectives": collectives,
+          "deaths": deaths}
