@@ -14,6 +14,9 @@
  * Every function that returns int returns RANKCALL_OK (0) or a code of <rankcall/error.h>; details are in
  * rankcall_last_error(). Times are seconds; a negative time means without limit.
  *
+ * When rank 0 of a job of `rankcall run` dies, or the job is started again, a runner comes back by itself, in the next
+ * function that waits or processes: calls that had begun end with RANKCALL_ERANKDIED, the others are sent again.
+ *
  * Threads: a runner and its calls belong to one thread at a time; several runners are independent. */
 
 #ifndef RANKCALL_RUNNER_H
@@ -135,7 +138,8 @@ int rankcall_stream(struct rankcall_runner *runner, const char *handler, struct 
 
 /* ---- For those who have their own event loop ---- */
 
-/* The descriptor to wait for, and what for (POLLIN, perhaps POLLOUT, of <poll.h>; asked anew before each wait). */
+/* The descriptor to wait for, and what for (POLLIN, perhaps POLLOUT, of <poll.h>). Both asked anew before each wait: a
+ * runner that comes back has another descriptor. */
 int rankcall_runner_fd(const struct rankcall_runner *runner);
 short rankcall_runner_poll_events(const struct rankcall_runner *runner);
 
