@@ -128,7 +128,7 @@ static void on_question(const struct rankcall_payload *status)
     if (!rankcall_has(status, "running"))
         return;
     rk_describe_running(status, text, sizeof(text));
-    rk_say("waiting up to %.3g s for the running call (%s); once more to kill the job", RK_LAUNCHER_DRAIN, text);
+    rk_say("waiting up to %d s for the running call (%s); once more to kill the job", RK_LAUNCHER_DRAIN_S, text);
 }
 
 static void take_answers(struct rk_life *life)

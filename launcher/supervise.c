@@ -48,7 +48,7 @@ static void interrupt(struct rk_life *life, int signal)
     life->interrupted = signal;
     if (life->stage < READY)
         rk_say("ending the start; once more to kill the job");
-    rk_life_stop(life, life->stage == READY ? RK_LAUNCHER_DRAIN : 0);
+    rk_life_stop(life, life->stage == READY ? RK_LAUNCHER_DRAIN_S : 0);
 }
 
 static void on_signal(struct rk_life *life)

@@ -8,7 +8,7 @@
 
 #include "launcher/plan.h"
 
-#define RK_LAUNCHER_DRAIN 10 /* seconds that a running call has after Ctrl-C */
+#define RK_LAUNCHER_DRAIN_S 10 /* seconds that a running call has after Ctrl-C */
 
 /* Starts what the plan says, tells of it, passes signals and output on, and returns when nothing of it is left.
  * Returns: the exit status. */
