@@ -163,9 +163,9 @@ int rankcall_cancel(struct rankcall_pending *pending)
 {
     if (pending->state != RK_PENDING_OPEN)
         return RANKCALL_OK;
+    pending->cancelled = true;
     if (pending->runner->resuming) {
-        rk_error(RANKCALL_ECANCELLED, "the client cancelled the call while the job was being restarted");
-        rk_pending_fail(pending);
+        rk_resume_expire(pending);
         return RANKCALL_OK;
     }
     return rk_runner_send(pending->runner, RK_CANCEL, pending->id, NULL, 0, NULL);

@@ -29,6 +29,7 @@ struct rankcall_pending {
     enum rk_pending_state state;
     uint8_t type;     /* of its frame */
     bool sent, heard; /* on this connection or the one before; events have come */
+    bool cancelled;   /* its client has said so */
     uint8_t question_size;
     uint8_t question[RK_QUESTION_MAX]; /* its head, if it is one */
     struct rankcall_payload *args;     /* of a call: kept, like its head, for a job that is restarted */
@@ -84,7 +85,7 @@ int rk_runner_hello(struct rankcall_runner *runner);
 bool rk_resume_begin(struct rankcall_runner *runner); /* false: nobody is left to come back to */
 void rk_resume_settle(struct rankcall_runner *runner, uint64_t begun, const struct rankcall_error *error);
 void rk_resume_finish(struct rankcall_runner *runner);   /* another one has greeted */
-void rk_resume_expire(struct rankcall_pending *pending); /* whose timeout has passed meanwhile */
+void rk_resume_expire(struct rankcall_pending *pending); /* cancelled, or out of time meanwhile */
 
 /* receive.c: what the job sends. */
 extern const struct rk_conn_callbacks rk_receive_callbacks;

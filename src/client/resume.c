@@ -92,9 +92,14 @@ void rk_resume_settle(struct rankcall_runner *runner, uint64_t begun, const stru
 
 void rk_resume_expire(struct rankcall_pending *pending)
 {
-    if (!is_open(pending) || !pending->runner->resuming || !pending->head.timeout_us)
+    if (!is_open(pending) || !pending->runner->resuming)
         return;
-    if ((uint64_t)(rk_now_us() - pending->submitted_us) < pending->head.timeout_us)
+    if (pending->cancelled) {
+        rk_error(RANKCALL_ECANCELLED, "the client cancelled the call, and the job was restarted");
+        rk_pending_fail(pending);
+        return;
+    }
+    if (!pending->head.timeout_us || (uint64_t)(rk_now_us() - pending->submitted_us) < pending->head.timeout_us)
         return;
     rk_error(RANKCALL_ETIMEOUT, "the call's timeout passed while the job was being restarted");
     rk_pending_fail(pending);
