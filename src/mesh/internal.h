@@ -151,6 +151,19 @@ void rk_comm_free(MPI_Comm *comm); /* takes one that was never made */
  * the survivors' rk_mesh_regroup. False: it was not. */
 bool rk_mesh_join_survivors(MPI_Comm *world);
 
+/* guard.c: a thread that calls late(context), which does not return, unless the guard ends within the limit. */
+struct rk_guard {
+    pthread_t thread;
+    pthread_mutex_t lock;
+    pthread_cond_t changed;
+    bool done, running;
+    int limit_s;
+    void (*late)(void *);
+    void *context;
+};
+void rk_guard_begin(struct rk_guard *guard, int limit_s, void (*late)(void *), void *context);
+void rk_guard_end(struct rk_guard *guard);
+
 /* stuck.c: around MPI_Init: a replacement that gets stuck there ends. */
 void rk_stuck_begin(void);
 void rk_stuck_end(void);

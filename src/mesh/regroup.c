@@ -8,16 +8,13 @@
  * The living first gather in the node's memory: creating a communicator without the dead waits for everybody, so all
  * must have left whatever they were in. */
 
-#include <errno.h>
 #include <limits.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
-#include "base/bytes.h"
 #include "base/error.h"
 #include "base/fd.h"
 #include "base/log.h"
@@ -261,57 +258,20 @@ static void leave_behind(struct rk_mesh *mesh)
     memcpy(mesh->left, left, sizeof left);
 }
 
-/* ---- A limit ---- */
-
-/* MPI_Comm_spawn waits for ever for a process that dies before it has come up (the disk is full, say), so somebody
- * beside it looks at the clock. */
-struct guard {
-    struct rk_mesh *mesh;
-    pthread_t thread;
-    pthread_mutex_t lock;
-    pthread_cond_t changed;
-    bool done, running;
-};
-
-static void *keep_time(void *context)
-{
-    struct guard *guard = context;
-    struct timespec limit;
-    clock_gettime(CLOCK_REALTIME, &limit);
-    limit.tv_sec += LIMIT_S;
-    pthread_mutex_lock(&guard->lock);
-    while (!guard->done)
-        if (pthread_cond_timedwait(&guard->changed, &guard->lock, &limit) == ETIMEDOUT && !guard->done)
-            give_up(guard->mesh, "no replacement has come up in time");
-    pthread_mutex_unlock(&guard->lock);
-    return NULL;
-}
-
-static void guard_begin(struct guard *guard, struct rk_mesh *mesh)
-{
-    *guard = (struct guard){.mesh = mesh, .lock = PTHREAD_MUTEX_INITIALIZER, .changed = PTHREAD_COND_INITIALIZER};
-    guard->running = !pthread_create(&guard->thread, NULL, keep_time, guard);
-}
-
-static void guard_end(struct guard *guard)
-{
-    if (!guard->running)
-        return;
-    pthread_mutex_lock(&guard->lock);
-    guard->done = true;
-    pthread_cond_signal(&guard->changed);
-    pthread_mutex_unlock(&guard->lock);
-    pthread_join(guard->thread, NULL);
-}
-
 /* ---- All together ---- */
+
+/* MPI_Comm_spawn waits for ever for a process that dies before it has come up (the disk is full, say). */
+static void too_late(void *mesh)
+{
+    give_up(mesh, "no replacement has come up in time");
+}
 
 void rk_mesh_regroup(struct rk_mesh *mesh, int64_t grace_us)
 {
     struct roll roll = {0};
-    struct guard guard;
+    struct rk_guard guard;
     gather_living(mesh, grace_us);
-    guard_begin(&guard, mesh);
+    rk_guard_begin(&guard, LIMIT_S, too_late, mesh);
     call_roll(mesh, &roll);
     struct rk_watch *watch = mesh->watch;
     rk_watch_last(watch);
@@ -329,7 +289,7 @@ void rk_mesh_regroup(struct rk_mesh *mesh, int64_t grace_us)
     if (rk_mesh_attach(mesh))
         give_up(mesh, rankcall_last_error()->message);
     rk_watch_end(watch);
-    guard_end(&guard);
+    rk_guard_end(&guard);
 }
 
 bool rk_mesh_is_replacement(const struct rk_mesh *mesh)
