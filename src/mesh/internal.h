@@ -145,7 +145,8 @@ struct rk_mesh {
 /* mesh.c: connecting the ranks of mesh->world, and undoing that but for the communicators. Collective. */
 int rk_mesh_attach(struct rk_mesh *mesh);
 void rk_mesh_detach(struct rk_mesh *mesh);
-void rk_comm_free(MPI_Comm *comm); /* takes one that was never made */
+void rk_comm_free(MPI_Comm *comm);         /* takes one that was never made */
+bool rk_mesh_is_set(const char *variable); /* a switch of Open MPI's in the environment */
 
 /* regroup.c: this process was started to take a dead rank's place: gives the world that it belongs to. Collective with
  * the survivors' rk_mesh_regroup. False: it was not. */

@@ -33,16 +33,10 @@ _Noreturn static void give_up(struct rk_mesh *mesh, const char *what)
     rk_mesh_abort(mesh, rankcall_code_exit_status(RANKCALL_ERANKDIED));
 }
 
-static bool is_on(const char *variable)
-{
-    const char *value = getenv(variable);
-    return value && strcmp(value, "0") && strcmp(value, "false");
-}
-
 bool rk_mesh_can_regroup(const struct rk_mesh *mesh)
 {
     return mesh->nodes == 1 && mesh->size > 1 && mesh->size <= RANKS_MAX &&
-           (is_on("OMPI_MCA_orte_enable_recovery") || is_on("OMPI_MCA_mpi_ft_enable"));
+           (rk_mesh_is_set("OMPI_MCA_orte_enable_recovery") || rk_mesh_is_set("OMPI_MCA_mpi_ft_enable"));
 }
 
 /* ---- Gathering ---- */
