@@ -185,6 +185,7 @@ void rk_watch_end(struct rk_watch *watch); /* and of its segment. Takes NULL */
 
 /* bell.c */
 void rk_bell_ring(struct rk_bell *bell);
+void rk_bell_ring_all(struct rk_segment *segment, int local_size); /* of all ranks of the node */
 /* How a waiter waits: until true, when it is ready, or false, when it gave up. */
 struct rk_patience {
     int64_t nap_max_us;             /* how long it may sleep at most before it looks by itself */

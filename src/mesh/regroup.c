@@ -111,8 +111,7 @@ static bool gathered(void *context)
         !has_settled(gathering))
         return false;
     atomic_store(&segment->ordered, 1);
-    for (int i = 0; i < gathering->mesh->local_size; i++)
-        rk_bell_ring(&segment->rank[i].bell);
+    rk_bell_ring_all(segment, gathering->mesh->local_size);
     return true;
 }
 
@@ -122,8 +121,7 @@ static void gather_living(struct rk_mesh *mesh, int64_t grace_us)
         .mesh = mesh, .deadline_us = rk_now_us() + grace_us, .reaped_us = rk_now_us() + REAP_US};
     struct rk_patience patience = {.nap_max_us = SETTLE_US / 5};
     atomic_store(&mesh->segment->rank[mesh->local_rank].arrived, 1);
-    for (int i = 0; i < mesh->local_size; i++)
-        rk_bell_ring(&mesh->segment->rank[i].bell);
+    rk_bell_ring_all(mesh->segment, mesh->local_size);
     rk_bell_wait(&mesh->segment->rank[mesh->local_rank].bell, &patience, gathered, &gathering);
 }
 
