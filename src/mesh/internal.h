@@ -201,6 +201,17 @@ void rk_span_open(struct rk_mesh *mesh);
 void rk_span_close(struct rk_mesh *mesh);
 void rk_reports_await(struct rk_mesh *mesh, uint32_t operation);
 
+/* A binomial tree rooted at 0, of ranks or of nodes: who is above, and the child reached by adding `bit`, -1: there is
+ * none, nor for higher bits. */
+static inline int rk_tree_parent(int member)
+{
+    return member & (member - 1);
+}
+static inline int rk_tree_child(int member, int bit, int size)
+{
+    return member & bit || member + bit >= size ? -1 : member + bit;
+}
+
 /* tree.c: waits for a message. False: the mesh broke meanwhile. Main or handler's threads. */
 bool rk_mesh_receive(struct rk_mesh *mesh, int rank, enum rk_tag tag, void *bytes, int size);
 
