@@ -57,7 +57,7 @@ static void pass_on(struct rk_mesh *mesh, struct rk_checkpoint checkpoint)
 
 void rk_mesh_begin(struct rk_mesh *mesh, uint64_t number)
 {
-    while (mesh->rank && mesh->early.number < number) {
+    while (mesh->nodes > 1 && mesh->rank && mesh->early.number < number) {
         int arrived = 0;
         MPI_Iprobe(rk_tree_parent(mesh->rank), RK_TAG_CHECKPOINT, mesh->control, &arrived, MPI_STATUS_IGNORE);
         if (!arrived)
