@@ -124,7 +124,7 @@ struct rk_collect;
 
 struct rk_mesh {
     int rank, size, local_rank, local_size, nodes;
-    bool initialised_mpi, mpi_yields, replacement, regrouped;
+    bool initialised_mpi, mpi_yields, replacement;
     struct rk_rank_info info; /* what this rank tells of itself */
     MPI_Comm world;           /* the ranks by number; the others are copies and a part of it */
     MPI_Comm control, events, user, local;

@@ -187,7 +187,7 @@ void rk_mesh_close(struct rk_mesh *mesh)
     rk_watch_end(mesh->watch);
     /* MPI_Finalize waits for all processes that have begun together, the dead among them. Who has regrouped leaves
      * without it, which a launch method that lets jobs live on without a rank takes for an end like any other. */
-    if (!mesh->replacement && !mesh->regrouped)
+    if (mesh->world == MPI_COMM_WORLD)
         finalise(mesh);
     free(mesh->ranks);
     free(mesh);

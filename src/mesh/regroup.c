@@ -268,7 +268,6 @@ void rk_mesh_regroup(struct rk_mesh *mesh, int64_t grace_us)
     struct rk_watch *watch = mesh->watch;
     rk_watch_last(watch);
     mesh->watch = NULL;
-    mesh->regrouped = true;
     rk_mesh_detach(mesh);
     leave_behind(mesh);
     MPI_Comm living = without(mesh->world, roll.dead, roll.count);
