@@ -260,7 +260,7 @@ static void prefer_latency(struct rk_frontend *frontend, bool on)
 /* Sleeps until a descriptor or the bell calls, unless there is work after all. */
 static void doze(struct rk_frontend *frontend, int64_t nap_us)
 {
-    struct timeval limit = {.tv_usec = (suseconds_t)nap_us};
+    struct timeval limit = {.tv_usec = (suseconds_t)(frontend->away ? RK_AWAY_POLL_US : nap_us)};
     if (frontend->away) { /* the main thread cannot ring */
         event_add(frontend->look, &limit);
         event_base_loop(frontend->base, EVLOOP_ONCE);
@@ -306,8 +306,6 @@ static void *io_main(void *context)
         } else {
             doze(frontend, nap_us);
             nap_us = nap_us * 2 < nap_max_us ? nap_us * 2 : nap_max_us;
-            if (frontend->away)
-                nap_us = RK_AWAY_POLL_US;
         }
     }
     rk_listener_close(frontend); /* first: who hears that the job is gone may start the next one of its name */

@@ -24,9 +24,9 @@
 #define RK_CLOSING_LIMIT_S 2       /* how long a connection that ends may take to read its last frame */
 #define RK_QUEUE_PAYLOADS  4       /* payloads of the largest size that the queue may hold together */
 #define RK_LOOK_EVERY      16      /* of a spinning frontend's looks is one at all sockets */
+#define RK_AWAY_POLL_US    1000    /* how often the IO thread looks whether the ranks have regrouped */
 #define RK_STOP_GRACE_S    5       /* how long ranks may take to come back after a stop cancelled their call */
 #define RK_SETUP_GRACE_US  1000000 /* how long ranks may stay in setup when it has failed on another */
-#define RK_AWAY_POLL_US    1000    /* how often the IO thread looks whether the ranks have regrouped */
 #define RK_ORPHAN_GRACE_US 300000  /* the same when the launcher has died */
 
 enum rk_state { RK_JOB_STARTING, RK_JOB_READY, RK_JOB_FAILED, RK_JOB_DRAINING, RK_JOB_STOPPING };
