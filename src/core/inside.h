@@ -27,7 +27,7 @@
 #define RK_AWAY_POLL_US    1000    /* how often the IO thread looks whether the ranks have regrouped */
 #define RK_STOP_GRACE_S    5       /* how long ranks may take to come back after a stop cancelled their call */
 #define RK_SETUP_GRACE_US  1000000 /* how long ranks may stay in setup when it has failed on another */
-#define RK_ORPHAN_GRACE_US 300000  /* the same when the launcher has died */
+#define RK_ORPHAN_GRACE_US 300000  /* how long they may take to come back when the launcher has died */
 
 enum rk_state { RK_JOB_STARTING, RK_JOB_READY, RK_JOB_FAILED, RK_JOB_DRAINING, RK_JOB_STOPPING };
 

@@ -62,8 +62,8 @@ void rk_mesh_begin(struct rk_mesh *mesh, uint64_t number)
         MPI_Iprobe(rk_tree_parent(mesh->rank), RK_TAG_CHECKPOINT, mesh->control, &arrived, MPI_STATUS_IGNORE);
         if (!arrived)
             return;
-        MPI_Recv(&mesh->early, sizeof mesh->early, MPI_BYTE, rk_tree_parent(mesh->rank), RK_TAG_CHECKPOINT, mesh->control,
-                 MPI_STATUS_IGNORE);
+        MPI_Recv(&mesh->early, sizeof mesh->early, MPI_BYTE, rk_tree_parent(mesh->rank), RK_TAG_CHECKPOINT,
+                 mesh->control, MPI_STATUS_IGNORE);
     }
 }
 
