@@ -3,8 +3,8 @@
 
 /* A replacement that is stuck. mpirun 4.1 sometimes answers no new process any more when several have died at once: it
  * then waits in MPI_Init for ever, and the living for it in MPI_Comm_spawn. When it runs its program once more, mpirun
- * notices and refuses it, MPI_Comm_spawn fails for the living, and the job ends soon instead of late. (When it just
- * ends, mpirun does not tell them.) */
+ * notices and refuses it, and where it came alone, MPI_Comm_spawn fails for the living and the job ends soon. (When it
+ * just ends, mpirun does not tell them.) Where several came, their limit for the regroup ends the job. */
 
 #include <stdlib.h>
 #include <unistd.h>
