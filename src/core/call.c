@@ -217,7 +217,6 @@ void rk_call_run(struct rankcall_context *context, const struct rk_announcement 
     call.streaming = announcement->streaming;
     pthread_mutex_init(&call.emit_lock, NULL);
     rk_mesh_begin(context->mesh, call.number);
-    rk_mesh_enter(context->mesh, call.number);
     run_handler(&call);
     rk_mesh_exit(context->mesh);
     *tally = (struct rk_tally){.number = call.number, .messages = call.messages, .failed = call.failed};

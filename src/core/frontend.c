@@ -38,7 +38,7 @@ void rk_frontend_set_up(struct rk_frontend *frontend, const struct rk_tally *tal
 
 struct rankcall_payload *rk_frontend_args(struct rk_frontend *frontend)
 {
-    return frontend->desk.args; /* the announcement's ring came after it */
+    return atomic_exchange(&frontend->desk.args, NULL); /* the announcement's ring came after it */
 }
 
 bool rk_frontend_cancelled(struct rk_frontend *frontend)
@@ -101,7 +101,8 @@ void rk_frontend_announce(struct rk_frontend *frontend, struct rk_announcement *
 {
     frontend->awaited = RK_BOTH;
     frontend->messages = 0;
-    frontend->desk.args = args;
+    /* The main thread has a reference of its own: when a rank dies, this thread drops the call. */
+    rankcall_payload_free(atomic_exchange(&frontend->desk.args, args ? rk_payload_ref(args) : NULL));
     rk_mesh_announce(frontend->context->mesh, announcement, args);
 }
 
@@ -362,6 +363,7 @@ static void frontend_free(struct rk_frontend *frontend)
     free_event(frontend->signals[1]);
     if (frontend->base)
         event_base_free(frontend->base);
+    rankcall_payload_free(atomic_load(&frontend->desk.args));
     rk_ledger_free(frontend->ledger);
     rk_error_free(frontend->setup_error);
     pthread_mutex_destroy(&frontend->desk.lock);

@@ -79,8 +79,8 @@ enum rk_part { RK_RANK_0 = 1, RK_OTHERS = 2, RK_BOTH = 3 };
 /* Where the two threads of rank 0 meet. */
 struct rk_desk {
     pthread_mutex_t lock;
-    struct rankcall_payload *args;      /* IO thread to main thread: of what is announced next */
-    struct rk_note *notes, **notes_end; /* the handler's threads to the IO thread */
+    struct rankcall_payload *_Atomic args; /* IO thread to main thread: of what is announced next */
+    struct rk_note *notes, **notes_end;    /* the handler's threads to the IO thread */
     _Atomic uint64_t notes_bytes;
     bool set_up, done, finish; /* main thread to IO thread */
     struct rk_tally tally;

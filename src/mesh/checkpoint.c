@@ -24,6 +24,15 @@ static void decide(struct rk_arena *arena, uint64_t checkpoint)
         atomic_store_explicit(&arena->left, checkpoint, memory_order_relaxed);
 }
 
+/* Returns 0 unless a rank has died. */
+static int await_rank_0(struct rk_mesh *mesh, uint64_t checkpoint)
+{
+    mesh->collect->stubborn = true;
+    int code = rk_await(mesh, &mesh->collect->arena->checked, checkpoint + 1);
+    mesh->collect->stubborn = false;
+    return code;
+}
+
 bool rk_checkpoint_shared(struct rk_mesh *mesh, bool answer)
 {
     struct rk_arena *arena = mesh->collect->arena;
@@ -32,7 +41,7 @@ bool rk_checkpoint_shared(struct rk_mesh *mesh, bool answer)
         decide(arena, checkpoint);
     if (mesh->rank == 0)
         rk_publish(mesh, &arena->checked, checkpoint + 1);
-    else if (rk_await(mesh, &arena->checked, checkpoint + 1, true))
+    else if (await_rank_0(mesh, checkpoint))
         return true;
     uint64_t left = atomic_load_explicit(&arena->left, memory_order_relaxed);
     return left != NEVER && rk_stamp_reached(checkpoint, left);

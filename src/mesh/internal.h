@@ -33,8 +33,13 @@ struct rk_bell {
 #define RK_NOTICE_ROOM 968
 struct rk_notice {
     struct rk_announcement announcement;
+    uint64_t address; /* of a larger one in rank 0's memory */
     uint8_t room[RK_NOTICE_ROOM];
 };
+static inline bool rk_notice_holds(uint64_t payload_size)
+{
+    return payload_size <= RK_NOTICE_ROOM;
+}
 
 /* A rank's place in the memory of its node. */
 struct rk_place {

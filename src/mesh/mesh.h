@@ -74,9 +74,10 @@ void rk_mesh_announce(struct rk_mesh *mesh, struct rk_announcement *announcement
 /* Sleeps until the next announcement; REGROUP when the mesh is broken. Main thread. */
 void rk_mesh_await(struct rk_mesh *mesh, struct rk_announcement *announcement);
 
-/* Brings the announced payload from rank 0 to all. There it is given; on other ranks *payload is new, the caller's
- * (NULL for a STOP). Collective, main threads. Errors: memory is out on this rank: the job is aborted. */
-void rk_mesh_broadcast(struct rk_mesh *mesh, const struct rk_announcement *announcement,
+/* Brings the payload of the announced call, which has been entered (collect.h), from rank 0 to all. There it is given,
+ * and must stay until all have reported; on other ranks *payload is new, the caller's. False: a rank has died.
+ * Collective, main threads. Errors: memory is out on this rank: it ends, or the job is aborted. */
+bool rk_mesh_broadcast(struct rk_mesh *mesh, const struct rk_announcement *announcement,
                        struct rankcall_payload **payload);
 
 /* ---- Tallies: what the ranks have to say when they are done ---- */
