@@ -124,6 +124,7 @@ static void send_event(struct rankcall_call *call, struct rankcall_payload *even
     pthread_mutex_lock(&call->emit_lock);
     rk_context_send(call->context, RK_MESSAGE_EVENT, call->number, call->events++, event);
     call->messages++;
+    rk_mesh_step(call->context->mesh);
     pthread_mutex_unlock(&call->emit_lock);
 }
 

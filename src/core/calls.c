@@ -52,17 +52,24 @@ static void leave_queue(struct rk_frontend *frontend, struct rk_job_call *call)
     call->waiting = false;
 }
 
+/* The ranks are to leave the running call, and nobody wants its events any more. */
+static void leave(struct rk_frontend *frontend, struct rk_job_call *call, int code)
+{
+    call->cancelled = true;
+    atomic_store(&frontend->desk.cancelled, true);
+    rk_mesh_interrupt(frontend->context->mesh, call->number, code);
+    rk_funnel_release(frontend);
+}
+
 /* The client has its outcome or is gone: a waiting call vanishes, a running one is to be left by the ranks. */
 static void abandon(struct rk_frontend *frontend, struct rk_job_call *call, int code)
 {
     call->ended = true;
     forget_client(call);
     if (call == frontend->running) {
-        atomic_store(&frontend->desk.cancelled, true);
-        rk_mesh_interrupt(frontend->context->mesh, call->number, code);
+        leave(frontend, call, code);
         if (call->timer)
             event_del(call->timer);
-        rk_funnel_release(frontend);
         return;
     }
     if (call->waiting)
@@ -117,10 +124,19 @@ void rk_call_lost(struct rk_frontend *frontend)
         finish(frontend);
 }
 
+static void end_cancelled(struct rk_job_call *call)
+{
+    rk_error(RANKCALL_ECANCELLED, "the client cancelled the call");
+    end_with_last_error(call->client->frontend, call);
+}
+
 void rk_call_returned(struct rk_frontend *frontend)
 {
-    if (!frontend->running->ended)
-        send_result(frontend, frontend->running);
+    struct rk_job_call *call = frontend->running;
+    if (!call->ended && call->cancelled)
+        end_cancelled(call);
+    else if (!call->ended)
+        send_result(frontend, call);
     finish(frontend);
     rk_stop_check(frontend);
     rk_calls_dispatch(frontend);
@@ -145,8 +161,10 @@ void rk_call_cancel(struct rk_client *client, uint64_t id)
     struct rk_job_call *call = find(client, id);
     if (!call) /* it has ended already: its outcome is on the way */
         return;
-    rk_error(RANKCALL_ECANCELLED, "the client cancelled the call");
-    end_with_last_error(client->frontend, call);
+    if (call == client->frontend->running)
+        leave(client->frontend, call, RANKCALL_ECANCELLED); /* its outcome comes when the ranks have left */
+    else
+        end_cancelled(call);
 }
 
 void rk_calls_refuse_queued(struct rk_frontend *frontend)

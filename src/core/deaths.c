@@ -13,15 +13,27 @@
 
 #define HOUR_US INT64_C(3600000000)
 
+static void count_anew(struct rk_frontend *frontend)
+{
+    int64_t now = rk_now_us();
+    if (now - frontend->hour_begun_us <= HOUR_US)
+        return;
+    frontend->hour_begun_us = now;
+    frontend->restarts = 0;
+}
+
+bool rk_deaths_recoverable(struct rk_frontend *frontend)
+{
+    count_anew(frontend);
+    return frontend->main_serves && frontend->state <= RK_JOB_READY &&
+           frontend->restarts < frontend->context->options->restarts && rk_mesh_can_regroup(frontend->context->mesh);
+}
+
 /* Whether one more regroup is allowed: so many in an hour. */
 static bool may_restart(struct rk_frontend *frontend)
 {
-    int64_t now = rk_now_us();
     unsigned allowed = frontend->context->options->restarts;
-    if (now - frontend->hour_begun_us > HOUR_US) {
-        frontend->hour_begun_us = now;
-        frontend->restarts = 0;
-    }
+    count_anew(frontend);
     if (!allowed || !rk_mesh_can_regroup(frontend->context->mesh))
         return false;
     if (frontend->restarts++ < allowed)

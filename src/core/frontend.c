@@ -202,13 +202,21 @@ static bool take_reports(struct rk_frontend *frontend)
     return true;
 }
 
+/* While events keep it awake, it looks here whether the ranks come back, else before it sleeps. */
+static void look_at_ranks(struct rk_frontend *frontend)
+{
+    if (!frontend->away && !rk_mesh_broken(frontend->context->mesh))
+        rk_wedge_look(frontend);
+}
+
 /* A frontend that spins asks the kernel for all sockets only now and then; between, it looks at that of the client
  * which called last: it will most likely be the next. */
 static void look_at_clients(struct rk_frontend *frontend)
 {
-    if (frontend->looks++ % RK_LOOK_EVERY == 0)
+    if (frontend->looks++ % RK_LOOK_EVERY == 0) {
         event_base_loop(frontend->base, EVLOOP_NONBLOCK);
-    else if (!frontend->running && frontend->recent)
+        look_at_ranks(frontend);
+    } else if (!frontend->running && frontend->recent)
         rk_client_look(frontend->recent);
 }
 
@@ -268,12 +276,15 @@ static void doze(struct rk_frontend *frontend, int64_t nap_us)
         event_del(frontend->look);
         return;
     }
+    rk_wedge_look(frontend);
     rk_io_doze(frontend->context->mesh);
     rk_mesh_drive(frontend->context->mesh); /* what MPI keeps of our own answers must go before the sleep */
     if (!atomic_load(&frontend->desk.filled) && !rk_mesh_broken(frontend->context->mesh) && !take_reports(frontend) &&
         !rk_funnel_work(frontend)) {
-        if (frontend->running) /* messages of ranks may need a look to come through, see mesh/bell.c */
+        if (frontend->running) { /* messages of ranks may need a look to come through, see mesh/bell.c */
+            limit.tv_usec = (suseconds_t)rk_wedge_nap(frontend, nap_us);
             event_add(frontend->look, &limit);
+        }
         prefer_latency(frontend, true);
         event_base_loop(frontend->base, EVLOOP_ONCE);
         prefer_latency(frontend, false);
@@ -365,6 +376,7 @@ static void frontend_free(struct rk_frontend *frontend)
         event_base_free(frontend->base);
     rankcall_payload_free(atomic_load(&frontend->desk.args));
     rk_ledger_free(frontend->ledger);
+    free(frontend->wedge.suspects);
     rk_error_free(frontend->setup_error);
     pthread_mutex_destroy(&frontend->desk.lock);
     free(frontend);
@@ -394,6 +406,8 @@ static int prepare(struct rk_frontend *frontend, struct rankcall_context *contex
     rk_queue_init(&frontend->queue, options->queue, options->payload_cap * RK_QUEUE_PAYLOADS);
     frontend->ledger = rk_ledger_new(rk_mesh_size(context->mesh));
     int code = frontend->ledger ? make_events(frontend) : rk_error(RANKCALL_EINTERNAL, "out of memory");
+    if (!code)
+        code = rk_wedge_open(frontend);
     if (!code)
         code = rk_listener_open(frontend);
     if (!code)

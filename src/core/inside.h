@@ -25,6 +25,8 @@
 #define RK_QUEUE_PAYLOADS  4       /* payloads of the largest size that the queue may hold together */
 #define RK_LOOK_EVERY      16      /* of a spinning frontend's looks is one at all sockets */
 #define RK_AWAY_POLL_US    1000    /* how often the IO thread looks whether the ranks have regrouped */
+#define RK_STACK_WAIT_US   100000  /* how long ranks that are asked for their stacks may take to answer */
+#define RK_LEAVE_US        500000  /* for ranks to leave a wedged call before they are killed, and for its last frame */
 #define RK_STOP_GRACE_S    5       /* how long ranks may take to come back after a stop cancelled their call */
 #define RK_SETUP_GRACE_US  1000000 /* how long ranks may stay in setup when it has failed on another */
 #define RK_ORPHAN_GRACE_US 300000  /* how long they may take to come back when the launcher has died */
@@ -44,6 +46,7 @@ struct rk_job_call {
     struct rankcall_payload *args; /* NULL: still arriving, or {} */
     unsigned handler;
     bool streaming, waiting, ended; /* in the queue; the client has its outcome */
+    bool cancelled;                 /* the client has asked for its end */
     int64_t started_us, last_event_us;
     int64_t deadline_us, streaming_timeout_us; /* 0: without */
     struct event *timer;
@@ -91,6 +94,22 @@ struct rk_desk {
     _Atomic bool cancelled; /* the running call is to be left */
 };
 
+/* A rank that may be missing. */
+struct rk_suspect {
+    uint64_t signs; /* of life */
+    int64_t since_us;
+    bool wedged;
+};
+
+/* Whether the ranks come back from the running call. */
+struct rk_wedge {
+    enum { RK_WATCHING, RK_ASKED, RK_TOLD, RK_KILLED } phase;
+    uint64_t number;             /* of the call */
+    bool left;                   /* all ranks were to leave it when the watch began */
+    int64_t begun_us, due_us;    /* due: the next look */
+    struct rk_suspect *suspects; /* by rank */
+};
+
 struct rk_counters {
     uint64_t completed, failed, cancelled, refused;
 };
@@ -134,6 +153,7 @@ struct rk_frontend {
     struct rk_counters counters;
 
     /* funnel.c */
+    struct rk_wedge wedge; /* wedged.c */
     struct rk_ledger *ledger;
     unsigned awaited;                /* enum rk_part */
     uint64_t messages;               /* that those who are done have sent */
@@ -180,12 +200,23 @@ void rk_call_lost(struct rk_frontend *frontend); /* they never will be */
 
 /* deaths.c: ranks are dead: ends the running call, then has the job regrouped or ends it. */
 void rk_deaths_take(struct rk_frontend *frontend);
+bool rk_deaths_recoverable(struct rk_frontend *frontend); /* one more would be made good */
 
 /* funnel.c: messages of the ranks to the client. Returns whether there was something to do. */
 bool rk_funnel_work(struct rk_frontend *frontend);
 bool rk_funnel_moving(const struct rk_frontend *frontend); /* don't sleep */
 void rk_funnel_release(struct rk_frontend *frontend);      /* the client has read, or is gone */
 void rk_funnel_drop(struct rk_frontend *frontend);         /* whatever has come and was not passed on */
+
+/* wedged.c: looks whether the ranks come back, and does what is due when they don't. Cheap while all is well. */
+int rk_wedge_open(struct rk_frontend *frontend);
+void rk_wedge_look(struct rk_frontend *frontend);
+int64_t rk_wedge_nap(const struct rk_frontend *frontend, int64_t nap_us); /* or less: until the next look is due */
+
+/* wedged_report.c: who is missing, where, and the stacks. */
+char *rk_wedge_message(struct rk_frontend *frontend); /* malloc()ed, as is the other; NULL when memory is out */
+char *rk_wedge_stacks(struct rk_frontend *frontend);
+char rk_process_state(int pid); /* as in proc(5); '?': not known */
 
 /* status.c: payloads about the job. NULL when memory is out. */
 struct rankcall_payload *rk_status_payload(struct rk_frontend *frontend);

@@ -118,6 +118,7 @@ static void regroup(struct rankcall_context *context)
         if (status)
             report_setup_failure(context, "regroup", status);
     } while (!rk_mesh_tally(context->mesh, &tally));
+    rk_mesh_show_stack(context->mesh);
     if (context->frontend)
         rk_frontend_set_up(context->frontend, &tally);
 }
@@ -161,6 +162,7 @@ static void run_call(struct rankcall_context *context, const struct rk_announcem
 /* Serves until a STOP is announced. */
 static void serve(struct rankcall_context *context)
 {
+    rk_mesh_show_stack(context->mesh);
     for (;;) {
         struct rk_announcement announcement = {0};
         struct rankcall_payload *args = NULL;

@@ -28,7 +28,9 @@ static void decide(struct rk_arena *arena, uint64_t checkpoint)
 static int await_rank_0(struct rk_mesh *mesh, uint64_t checkpoint)
 {
     mesh->collect->stubborn = true;
+    rk_place_change(mesh, RK_AT_CHECKPOINT);
     int code = rk_await(mesh, &mesh->collect->arena->checked, checkpoint + 1);
+    rk_place_change(mesh, RK_IN_HANDLER);
     mesh->collect->stubborn = false;
     return code;
 }
@@ -37,6 +39,7 @@ bool rk_checkpoint_shared(struct rk_mesh *mesh, bool answer)
 {
     struct rk_arena *arena = mesh->collect->arena;
     uint64_t checkpoint = mesh->collect->checkpoints++;
+    rk_mesh_step(mesh);
     if (mesh->rank == 0 && answer)
         decide(arena, checkpoint);
     if (mesh->rank == 0)

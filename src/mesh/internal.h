@@ -41,6 +41,13 @@ static inline bool rk_notice_holds(uint64_t payload_size)
     return payload_size <= RK_NOTICE_ROOM;
 }
 
+/* Where a rank's main thread stood when it was asked. */
+struct rk_stack {
+    _Atomic int signal, thread; /* 0: it can't be asked */
+    _Atomic unsigned depth;     /* 0: no answer yet */
+    uint64_t frames[RK_STACK_DEPTH];
+};
+
 /* A rank's place in the memory of its node. */
 struct rk_place {
     struct rk_bell bell;
@@ -49,6 +56,7 @@ struct rk_place {
     _Atomic int pid;
     _Atomic int dead, arrived; /* arrived: where it waits for the others to regroup */
     _Atomic int wait_status;   /* of a dead one, as for waitpid(2); -1: not known */
+    struct rk_stack stack;
 };
 
 /* The memory that the ranks of a node share. */
@@ -187,6 +195,9 @@ void rk_liveness_begin(struct rk_mesh *mesh);
 int rk_liveness_watch(struct rk_mesh *mesh);
 void rk_watch_last(struct rk_watch *watch);
 void rk_watch_end(struct rk_watch *watch); /* and of its segment. Takes NULL */
+
+/* stacks.c: this rank leaves its place. */
+void rk_stacks_close(void);
 
 /* bell.c */
 void rk_bell_ring(struct rk_bell *bell);

@@ -95,6 +95,9 @@ void rk_mesh_report(struct rk_mesh *mesh, const struct rk_tally *tally);
  * thread; never blocks. */
 bool rk_mesh_reported(struct rk_mesh *mesh, struct rk_tally *tally);
 
+/* Whether one rank of this node but 0 has reported. Rank 0's IO thread. */
+bool rk_mesh_some_reported(const struct rk_mesh *mesh);
+
 /* ---- Up and down a binomial tree, O(log N) messages deep ---- */
 
 /* Sums the ranks' tallies into rank 0's. Collective, main threads; a rank returns as soon as its part is done. False:
@@ -189,6 +192,22 @@ void rk_mesh_regroup(struct rk_mesh *mesh, int64_t grace_us);
 /* Kills the ranks of a broken mesh that have not come to rk_mesh_regroup, perhaps this one: they sit in MPI, where
  * nobody comes back from the dead. Any thread, while its own rank is not there either. */
 void rk_mesh_kill_missing(const struct rk_mesh *mesh);
+
+/* Ends a rank of this node. Any thread. */
+void rk_mesh_kill(const struct rk_mesh *mesh, int rank);
+
+/* ---- Stacks: where a rank's main thread stands. Of ranks of this node. ---- */
+
+#define RK_STACK_DEPTH 32
+
+/* From now on this rank can be asked. Takes a real-time signal that nobody handles, once. Main thread. */
+void rk_mesh_show_stack(struct rk_mesh *mesh);
+
+/* Asks; the answer comes soon, or never. Rank 0's IO thread. */
+void rk_mesh_ask_stack(const struct rk_mesh *mesh, int rank);
+
+/* The answer: how many frames, the innermost first; 0: none yet. */
+unsigned rk_mesh_stack(const struct rk_mesh *mesh, int rank, uint64_t frames[RK_STACK_DEPTH]);
 
 /* Whether this process has taken the place of a dead rank. */
 bool rk_mesh_is_replacement(const struct rk_mesh *mesh);

@@ -80,6 +80,11 @@ void rk_reports_await(struct rk_mesh *mesh, uint32_t operation)
                   &span->requests[span->request_count++]);
 }
 
+bool rk_mesh_some_reported(const struct rk_mesh *mesh)
+{
+    return atomic_load(&mesh->segment->reported) > 0;
+}
+
 bool rk_mesh_reported(struct rk_mesh *mesh, struct rk_tally *tally)
 {
     struct rk_span *span = &mesh->span;

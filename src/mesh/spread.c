@@ -81,7 +81,9 @@ static bool spread(struct rk_mesh *mesh, uint8_t *bytes, uint64_t size)
     uint64_t copy_us = size / RK_COPY_RATE;
     mesh->collect->copy_us = copy_us < RK_COPY_US_MAX ? (int64_t)copy_us : RK_COPY_US_MAX;
     mesh->collect->stubborn = true;
+    rk_place_change(mesh, RK_TAKING_PAYLOAD);
     int code = mesh->nodes == 1 ? spread_in_node(mesh, bytes, size) : spread_between_nodes(mesh, bytes, size);
+    rk_place_change(mesh, RK_IN_HANDLER);
     mesh->collect->stubborn = false;
     mesh->collect->copy_us = 0;
     if (code && code != RANKCALL_ERANKDIED && !await_death(mesh))

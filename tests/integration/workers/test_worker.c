@@ -38,6 +38,8 @@ static const struct rankcall_handler handlers[] = {
     {"wait", handle_wait, "waits to be cancelled"},
     {"last_wait", handle_last_wait, "how far the last wait came"},
     {"die", handle_die, "kills a rank"},
+    {"wedge", handle_wedge, "does not come back on some ranks"},
+    {"kept", handle_kept, "how often it ran on each rank"},
     {"collectives", handle_collectives, "collectives whose results are known"},
     {"interrupted", handle_interrupted, "repeats a collective until it is interrupted"},
     {"last_codes", handle_last_codes, "how the last interrupted ended"},
