@@ -298,8 +298,8 @@ static void on_job(struct life *life)
     }
     if (!gone)
         return;
-    if (gone == RANKCALL_EJOBDIED && rankcall_last_error()->rank >= 0)
-        blame(life); /* rank 0 has said which rank died of what */
+    if ((gone == RANKCALL_EJOBDIED && rankcall_last_error()->rank >= 0) || gone == RANKCALL_EWEDGED)
+        blame(life); /* rank 0 has said which rank died of what, or did not come back */
     rankcall_runner_free(life->runner);
     life->runner = NULL;
     if (life->stage == READY && rk_plan_recovers(life->values))

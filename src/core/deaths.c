@@ -77,16 +77,6 @@ static void step_aside(struct rk_frontend *frontend)
     atomic_store(&frontend->desk.away, true);
 }
 
-/* It knows only what mpirun makes of all this. */
-static void tell_launcher(struct rk_frontend *frontend, const struct rankcall_error *death)
-{
-    struct rankcall_error error = *death;
-    error.code = RANKCALL_EJOBDIED;
-    for (struct rk_client *client = frontend->clients; client; client = client->next)
-        if (client->launcher)
-            rk_client_error(client, 0, &error);
-}
-
 static void end_job(struct rk_frontend *frontend, const struct rankcall_error *error)
 {
     frontend->doomed = true;
@@ -94,7 +84,9 @@ static void end_job(struct rk_frontend *frontend, const struct rankcall_error *e
         frontend->setup_error = rk_error_clone(error);
         rk_clients_announce_state(frontend);
     }
-    tell_launcher(frontend, error);
+    struct rankcall_error end = *error;
+    end.code = RANKCALL_EJOBDIED;
+    rk_clients_tell_launcher(frontend, &end);
     rk_stop_begin(frontend, 0, 0);
 }
 

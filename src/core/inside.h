@@ -103,7 +103,7 @@ struct rk_suspect {
 
 /* Whether the ranks come back from the running call. */
 struct rk_wedge {
-    enum { RK_WATCHING, RK_ASKED, RK_TOLD, RK_KILLED } phase;
+    enum { RK_WATCHING, RK_ASKED, RK_TOLD, RK_ENDING, RK_KILLED } phase;
     uint64_t number;             /* of the call */
     bool left;                   /* all ranks were to leave it when the watch began */
     int64_t begun_us, due_us;    /* due: the next look */
@@ -179,6 +179,8 @@ void rk_client_refuse(struct rk_client *client, uint64_t id);      /* the same, 
 void rk_client_doom(struct rk_client *client);                     /* memory is out: ends it at the next flush */
 void rk_client_never_ready(struct rk_client *client, uint64_t id); /* answers one who waits for READY */
 void rk_clients_flush(struct rk_frontend *frontend);
+/* Why the job ends: the launcher knows only what mpirun makes of it. */
+void rk_clients_tell_launcher(struct rk_frontend *frontend, const struct rankcall_error *error);
 void rk_clients_announce_state(struct rk_frontend *frontend); /* READY or failed: to those who wait for it */
 void rk_clients_close(struct rk_frontend *frontend);
 

@@ -19,6 +19,10 @@ static void grace_over(evutil_socket_t fd, short events, void *context)
 {
     struct rk_frontend *frontend = context;
     (void)fd, (void)events;
+    const struct rankcall_error wedged = {RANKCALL_EWEDGED, -1, "", "ranks did not come back and were killed", ""};
+    if (!frontend->doomed && !frontend->setup_error)
+        rk_clients_tell_launcher(frontend, &wedged);
+    rk_clients_flush(frontend);
     if (frontend->doomed)
         rk_log(RK_LOG_ERROR, "ending the job");
     else if (frontend->running)

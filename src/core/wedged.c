@@ -181,14 +181,21 @@ static void kill_wedged(struct rk_frontend *frontend)
     }
 }
 
-_Noreturn static void end_job(struct rk_frontend *frontend)
+/* Ranks can't be replaced here: who waits is told, then all are ended. */
+static void begin_end(struct rk_frontend *frontend)
 {
-    rk_log(RK_LOG_ERROR, "ranks cannot be replaced here: ending the job");
+    int rank = first_wedged(frontend);
+    const char *host = rank < 0 ? "" : rk_mesh_info(frontend->context->mesh, rank)->host;
+    const struct rankcall_error error = {RANKCALL_EWEDGED, rank, host, "ranks did not come back and were killed", ""};
+    rk_log(RK_LOG_ERROR, "ranks that do not come back cannot be replaced here: ending the job");
+    rk_calls_refuse_queued(frontend);
+    rk_clients_tell_launcher(frontend, &error);
     rk_listener_close(frontend);
-    rk_mesh_abort(frontend->context->mesh, rankcall_code_exit_status(RANKCALL_EWEDGED));
+    frontend->wedge.phase = RK_ENDING;
 }
 
-static void finish_off(struct rk_frontend *frontend, int64_t now)
+/* They may have left the call meanwhile. */
+static bool are_back(struct rk_frontend *frontend)
 {
     struct rk_wedge *wedge = &frontend->wedge;
     const struct rk_mesh *mesh = frontend->context->mesh;
@@ -197,18 +204,23 @@ static void finish_off(struct rk_frontend *frontend, int64_t now)
         if (wedge->suspects[rank].wedged && rk_mesh_is_back(mesh, rank, wedge->number, &signs))
             wedge->suspects[rank].wedged = false;
     bool far = rk_mesh_nodes(mesh) > 1 && frontend->awaited & RK_OTHERS;
-    if (!far && !has_wedged(frontend, false)) {
-        begin(frontend, now); /* they have left; others may still have time */
+    return !far && !has_wedged(frontend, false);
+}
+
+static void finish_off(struct rk_frontend *frontend, int64_t now)
+{
+    struct rk_wedge *wedge = &frontend->wedge;
+    if (wedge->phase == RK_TOLD && are_back(frontend)) {
+        begin(frontend, now); /* others may still have time */
         return;
     }
-    bool recoverable = rk_deaths_recoverable(frontend);
-    if (!recoverable)
-        rk_calls_refuse_queued(frontend);
+    if (wedge->phase == RK_TOLD && !rk_deaths_recoverable(frontend))
+        begin_end(frontend);
     rk_clients_flush(frontend);
     if (answers_are_under_way(frontend) && now < wedge->due_us + RK_LEAVE_US)
         return;
-    if (!recoverable)
-        end_job(frontend);
+    if (wedge->phase == RK_ENDING)
+        rk_mesh_abort(frontend->context->mesh, rankcall_code_exit_status(RANKCALL_EWEDGED));
     wedge->phase = RK_KILLED;
     wedge->due_us = INT64_MAX;
     kill_wedged(frontend);
@@ -229,7 +241,7 @@ void rk_wedge_look(struct rk_frontend *frontend)
         watch(frontend, now);
     else if (wedge->phase == RK_ASKED && (now >= wedge->due_us || all_have_answered(frontend)))
         tell(frontend, now);
-    else if (wedge->phase == RK_TOLD && now >= wedge->due_us)
+    else if ((wedge->phase == RK_TOLD || wedge->phase == RK_ENDING) && now >= wedge->due_us)
         finish_off(frontend, now);
 }
 
@@ -238,7 +250,7 @@ int64_t rk_wedge_nap(const struct rk_frontend *frontend, int64_t nap_us)
     const struct rk_wedge *wedge = &frontend->wedge;
     if (!frontend->running || wedge->number != frontend->running->number)
         return nap_us;
-    if (wedge->phase == RK_ASKED || wedge->phase == RK_TOLD)
+    if (wedge->phase != RK_WATCHING && wedge->phase != RK_KILLED)
         return nap_us < RK_NAP_MIN_US * 10 ? nap_us : RK_NAP_MIN_US * 10;
     int64_t left = wedge->due_us - rk_now_us();
     return left < nap_us ? left > RK_NAP_MIN_US ? left : RK_NAP_MIN_US : nap_us;

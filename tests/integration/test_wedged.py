@@ -79,12 +79,12 @@ def sleeps(t):
 
 @case("ranks in MPI's own barrier that one did not enter", ranks=(3,), own=True)
 def barrier(t):
-    one_stays(t, "barrier", "in the handler", ranks=(1, 2), stack="enter_mpi")
+    one_stays(t, "barrier", "in the handler", ranks=(1, 2), stack="handle_wedge")
 
 
 @case("a rank in MPI's own receive of what nobody sends", ranks=(2,), own=True)
 def receive(t):
-    one_stays(t, "recv", "in the handler", stack="enter_mpi")
+    one_stays(t, "recv", "in the handler", stack="handle_wedge")
 
 
 @case("a rank that was stopped has a state and no stack", ranks=(3,), own=True)
@@ -110,6 +110,7 @@ def places(t):
         id = client.submit("wedge", {"ranks": [1], "how": "sleep", "barriers": 7, "mark": "half way"})
         error = wedged(client, id, [1])
         check('behind collective 7 (barrier), marker "half way"' in error.body["message"], str(error))
+        equal(client.invoke("sum", {"value": 1.0}).json, {"sum": 3.0}, "the next call")
 
 
 @case("a rank that waits at a checkpoint for a wedged one lives", ranks=(3,), own=True)
@@ -247,8 +248,11 @@ def rank_0(t):
     with job.connect() as client:
         error = wedged(client, client.submit("wedge", {"ranks": [0], "how": "spin"}), [0])
         check("compute_for_ever" in error.body["traceback"], error.body["traceback"])
-    wait_until(lambda: "killing rank 0" in job.output(), "rank 0's end", 5)
-    job.kill()
+        wait_until(lambda: "killing rank 0" in job.output(), "rank 0's end", 5)
+        client.expect_close()
+    with job.connect() as client:
+        check(pids(client)[0] != job.pids[0], "rank 0 is still the same process")
+        equal(client.invoke("sum", {"value": 1.0}).json, {"sum": 3.0}, "the next call")
 
 
 @case("where the dead can't be replaced the job ends, wedged", ranks=(2,), own=True, by=("launcher", "mpirun"))
@@ -265,6 +269,16 @@ def unrecoverable(t):
         except JobError as error:
             equal(error.name, "shutting_down")
     equal(job.wait(), 17, "exit status")
+
+
+@case("a stop during a wedged call ends it by force", ranks=(2,), own=True)
+def stop(t):
+    job = start(t, grace=("--grace", "20"))
+    with job.connect() as client:
+        client.submit("wedge", {"ranks": [1], "how": "spin"})
+        wait_until(lambda: client.status()["running"], "the call to run", 10)
+        client.stop()
+        equal(job.wait(), 17, "exit status")
 
 
 @case("a worker's own handler of a signal stays", ranks=(2,), own=True)
