@@ -180,8 +180,8 @@ def dies(client, id):
 
 def kill_in_spread(client, other, large, victim, after):
     """Kills a rank so long after the large call was sent; whether it came to be the end of that call. One call ends with
-    it at most: if the kill was late, one of those behind."""
-    calls = [(client, client.submit("empty", large))] + [(other, other.submit("sum", {"value": 1.0})) for _ in range(2)]
+    it at most: if the kill was late, one of those behind (which must not sit in MPI's own calls then)."""
+    calls = [(client, client.submit("empty", large))] + [(other, other.submit("echo", {"n": n})) for n in range(2)]
     time.sleep(after)
     os.kill(victim, signal.SIGKILL)
     ends = [dies(*call) for call in calls]
