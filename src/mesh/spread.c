@@ -17,7 +17,7 @@
 #include "mesh/collect_internal.h"
 
 #define PIECE_MAX   (256u << 20) /* MPI counts are ints */
-#define PATIENCE_MS 1000         /* after rank 0's memory could not be read: for its death to become known */
+#define PATIENCE_US 1000000      /* after rank 0's memory could not be read: for its death to become known */
 
 _Noreturn static void give_up(struct rk_mesh *mesh, const char *why)
 {
@@ -70,7 +70,7 @@ static int spread_between_nodes(struct rk_mesh *mesh, uint8_t *bytes, uint64_t s
 static bool await_death(const struct rk_mesh *mesh)
 {
     const struct timespec nap = {.tv_nsec = 1000000};
-    for (int naps = 0; naps < PATIENCE_MS && !rk_mesh_broken(mesh); naps++)
+    for (int naps = 0; naps < PATIENCE_US / 1000 && !rk_mesh_broken(mesh); naps++)
         nanosleep(&nap, NULL);
     return rk_mesh_broken(mesh);
 }
