@@ -52,5 +52,7 @@ static void an_address_of_nothing_is_a_number(void **state)
     assert_memory_equal(text, "0x", 2);
 }
 
+#define CASE cmocka_unit_test
+
 UNIT_MAIN(CASE(a_function_that_is_not_exported_has_a_name), CASE(what_a_call_returns_to_belongs_to_the_caller),
           CASE(a_function_of_a_library_is_found), CASE(an_address_of_nothing_is_a_number))
