@@ -83,9 +83,12 @@ bool rk_mesh_checkpoint(struct rk_mesh *mesh, uint64_t number, bool answer)
     struct rk_checkpoint checkpoint = {number, answer};
     if (mesh->nodes == 1)
         return rk_checkpoint_shared(mesh, answer);
+    rk_mesh_step(mesh);
+    rk_place_change(mesh, RK_AT_CHECKPOINT);
     if (mesh->rank)
         checkpoint = hear(mesh, number);
     pass_on(mesh, checkpoint);
+    rk_place_change(mesh, RK_IN_HANDLER);
     return checkpoint.answer != 0;
 }
 

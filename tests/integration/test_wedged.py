@@ -271,6 +271,29 @@ def unrecoverable(t):
     equal(job.wait(), 17, "exit status")
 
 
+@case("a job of one rank that does not leave a call ends, wedged", ranks=(1,), own=True)
+def alone(t):
+    job = start(t)
+    with job.connect() as client:
+        id = client.submit("wedge", {"ranks": [0], "how": "sleep"})
+        wait_until(lambda: client.status()["running"], "the call to run", 10)
+        client.cancel(id)
+        wedged(client, id, [0])
+    equal(job.wait(), 17, "exit status")
+
+
+@case("a job on two nodes whose ranks do not leave a call ends, wedged", ranks=(4,), own=True, by=("mpirun",))
+def nodes(t):
+    job = t.start(options=GRACE, env={"RANKCALL_TEST_NODES": "2"})
+    with job.connect() as client:
+        id = client.submit("wedge", {"ranks": [1, 3], "how": "spin"})
+        wait_until(lambda: client.status()["running"], "the call to run", 10)
+        time.sleep(0.3)
+        client.cancel(id)
+        wedged(client, id, [1])  # of the other node's nothing is known
+    equal(job.wait(), 17, "exit status")
+
+
 @case("a stop during a wedged call ends it by force", ranks=(2,), own=True)
 def stop(t):
     job = start(t, grace=("--grace", "20"))
