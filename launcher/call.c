@@ -17,8 +17,7 @@
 #include "launcher/call.h"
 #include "launcher/say.h"
 
-#define CANCEL_US 5000000 /* how long a cancelled call may take to end */
-#define LATE_US   2000000 /* how much later than the job this side gives up */
+#define LATE_US 2000000 /* how much later than the job this side gives up */
 
 struct call {
     const struct rk_call_values *values;
@@ -26,7 +25,7 @@ struct call {
     struct rankcall_runner *runner;
     struct rankcall_pending *pending;
     int interrupted; /* the signal that asked to cancel; 0 */
-    int64_t begun_us, event_us, cancelled_us;
+    int64_t begun_us, event_us;
     bool done;
     int code;
 };
@@ -125,7 +124,7 @@ static int64_t sooner(int64_t a, int64_t b)
 /* When this side gives up waiting; -1: never. The job watches the timeouts itself: this is for one that hangs. */
 static int64_t give_up_us(const struct call *call)
 {
-    int64_t deadline = call->cancelled_us ? call->cancelled_us + CANCEL_US : -1;
+    int64_t deadline = -1;
     if (call->values->timeout > 0)
         deadline = sooner(deadline, call->begun_us + (int64_t)(call->values->timeout * 1e6) + LATE_US);
     if (call->view->streaming && call->values->streaming_timeout > 0)
@@ -139,7 +138,6 @@ static void interrupt(struct call *call)
     if (read(signal_fd, &count, sizeof(count)) != sizeof(count))
         return;
     call->interrupted = signal_seen;
-    call->cancelled_us = rk_now_us();
     rankcall_cancel(call->pending);
     rk_say("cancelling the call; once more to leave at once");
 }

@@ -239,6 +239,8 @@ static int add_worker(const struct rk_run_values *values, const char *program, s
         code = add_option(plan, "--queue", own(plan, "%d", values->queue));
     if (!code && values->restarts != RK_RESTARTS)
         code = add_option(plan, "--restarts", own(plan, "%d", values->restarts));
+    if (!code && values->grace >= 0)
+        code = add_option(plan, "--grace", own(plan, "%.6f", values->grace));
     if (!code && values->payload_cap)
         code = add_option(plan, "--payload-cap", own(plan, "%llu", (unsigned long long)values->payload_cap));
     if (!code && values->setup)

@@ -169,7 +169,8 @@ void rk_rank0_moved(struct rk_life *life)
     take_answers(life);
     if (!gone)
         return;
-    bool ending = said && said->rank >= 0 && gone == RANKCALL_EJOBDIED; /* it has told which rank died of what */
+    /* It has told which rank died of what, or that some did not come back. */
+    bool ending = said && ((said->rank >= 0 && gone == RANKCALL_EJOBDIED) || gone == RANKCALL_EWEDGED);
     if (ending)
         rk_error_copy(said);
     else

@@ -30,7 +30,7 @@ _rankcall_value()
     -o | --output) _rankcall_reply "$word" '' -d ;;
     --socket) _rankcall_reply "$word" '' -f ;;
     -a | --attach) COMPREPLY=() ;;
-    -H | --handler | -n | --ranks | --name | --queue | --payload-cap | --launcher-arg | --drain | --streaming-timeout)
+    -H | --handler | -n | --ranks | --name | --queue | --payload-cap | --restarts | --grace | --launcher-arg | --drain | --streaming-timeout)
         COMPREPLY=()
         ;;
     -t | --timeout) COMPREPLY=() ;;

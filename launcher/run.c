@@ -58,7 +58,7 @@ static int start(struct rk_run_values *values)
 
 static int run(int argc, char **argv)
 {
-    struct rk_run_values values = {.ranks = 1, .timeout = START_TIMEOUT, .restarts = RK_RESTARTS};
+    struct rk_run_values values = {.ranks = 1, .timeout = START_TIMEOUT, .restarts = RK_RESTARTS, .grace = -1};
     int status, at = rk_options_parse(&rk_command_run, argc, argv, &values, &status);
     if (at >= 0) {
         values.program = argv + at;
@@ -82,6 +82,9 @@ static const struct rk_option options[] = {
      "the largest payload, result or event (default: 1G)"},
     {"restarts", 0, "N", RK_OPTION_NUMBER, offsetof(struct rk_run_values, restarts),
      "how often in an hour ranks that died are replaced (default: 10);\n0: a rank's death ends the job"},
+    {"grace", 0, "SECONDS", RK_OPTION_SECONDS, offsetof(struct rk_run_values, grace),
+     "for ranks to come back from a call that has ended, or that others\nhave returned from, before they are killed "
+     "(default: 30;\n0: no limit)"},
     {"launcher-arg", 0, "ARG", RK_OPTION_LIST, offsetof(struct rk_run_values, launcher_arguments),
      "a further argument for mpirun; may be repeated"},
     {"timeout", 't', "SECONDS", RK_OPTION_SECONDS, offsetof(struct rk_run_values, timeout),

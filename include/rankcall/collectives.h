@@ -15,12 +15,12 @@
  * Sizes are in bytes, counts in elements; both may be 0, and then nothing is waited for except in a barrier. Pointers
  * to 0 bytes may be NULL. Memory is the host's. Returns RANKCALL_OK, or why the call is to be left:
  * RANKCALL_ECANCELLED, RANKCALL_ETIMEOUT, RANKCALL_EWORKER (a handler failed on another rank), RANKCALL_ERANKDIED,
- * RANKCALL_EINVAL (an argument is wrong, or the ranks are not in the same collective). After an interrupt every further
- * collective of the call fails at once with the same code; the handler should clean up and return, 0 or a failure as it
- * likes. Results are then undefined. Of a collective that ends while the call is interrupted some ranks may see
- * success; they see the code at the next one. Nothing reads or writes the buffers after the return, whatever it was.
- * Collective: all ranks of the job. Threads: the handler's, one collective of a rank at a time. Blocking: as its
- * meaning asks; a rank may leave before others have come. */
+ * RANKCALL_EWEDGED (others have returned long ago, or never will), RANKCALL_EINVAL (an argument is wrong, or the ranks
+ * are not in the same collective). After an interrupt every further collective of the call fails at once with the same
+ * code; the handler should clean up and return, 0 or a failure as it likes. Results are then undefined. Of a collective
+ * that ends while the call is interrupted some ranks may see success; they see the code at the next one. Nothing reads
+ * or writes the buffers after the return, whatever it was. Collective: all ranks of the job. Threads: the handler's,
+ * one collective of a rank at a time. Blocking: as its meaning asks; a rank may leave before others have come. */
 
 #ifndef RANKCALL_COLLECTIVES_H
 #define RANKCALL_COLLECTIVES_H

@@ -118,7 +118,9 @@ struct rankcall_item {
  * RANKCALL_EINVAL. Blocking: up to `timeout`. */
 int rankcall_next(struct rankcall_pending *pending, double timeout, struct rankcall_item *item);
 
-/* Asks the job to cancel the call; it still ends by rankcall_next, with RANKCALL_ECANCELLED or what came first. */
+/* Asks the job to cancel the call; it still ends by rankcall_next: with RANKCALL_ECANCELLED when all ranks have left it
+ * (at once while it is queued), with RANKCALL_EWEDGED when some have not within the job's grace, or with what came
+ * first. Its further events are dropped. */
 int rankcall_cancel(struct rankcall_pending *pending);
 
 /* The call's id on its connection, as in the protocol. */

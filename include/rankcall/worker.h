@@ -157,8 +157,11 @@ int rankcall_emit_json(struct rankcall_call *call, const char *format, ...) RANK
 int rankcall_fail(struct rankcall_call *call, const char *format, ...) RANKCALL_PRINTF(2, 3);
 
 /* A checkpoint: whether the call was cancelled or its client is gone. All ranks get the same answer at the same
- * checkpoint, so that all can leave together. A cancelled call's result goes nowhere; return 0 or fail, as you like.
- * Collective: every rank calls it equally often. Blocking: until rank 0 has come to the same checkpoint. */
+ * checkpoint, so that all can leave together. A cancelled call's result goes nowhere; return 0 or fail, as you like. A
+ * rank that does not leave within the job's grace (--grace) is killed and replaced; while nobody has ended the call,
+ * one that others wait for has as long as it likes, if it shows now and then that it lives: by a checkpoint, an event,
+ * a collective or rankcall_mark. Collective: every rank calls it equally often. Blocking: until rank 0 has come to the
+ * same checkpoint. */
 bool rankcall_cancelled(struct rankcall_call *call);
 
 #ifdef __cplusplus

@@ -142,11 +142,20 @@ bool rk_journal_was_ready(const struct rk_journal *journal)
     return atomic_load(&journal->ready);
 }
 
+static bool hour_is_over(const struct rk_journal *journal)
+{
+    return rk_now_us() - atomic_load(&journal->hour_begun_us) > HOUR_US;
+}
+
+bool rk_journal_may_mend(const struct rk_journal *journal, unsigned allowed)
+{
+    return allowed && (hour_is_over(journal) || atomic_load(&journal->mended) < allowed);
+}
+
 bool rk_journal_mend(struct rk_journal *journal, unsigned allowed)
 {
-    int64_t now = rk_now_us();
-    if (now - atomic_load(&journal->hour_begun_us) > HOUR_US) {
-        atomic_store(&journal->hour_begun_us, now);
+    if (hour_is_over(journal)) {
+        atomic_store(&journal->hour_begun_us, rk_now_us());
         atomic_store(&journal->mended, 0);
     }
     if (atomic_load(&journal->mended) >= allowed)

@@ -46,7 +46,8 @@ bool rk_journal_was_ready(const struct rk_journal *journal);
 
 /* Counts one more death that is to be made good. False when `allowed` of them have been within this hour. */
 bool rk_journal_mend(struct rk_journal *journal, unsigned allowed);
-unsigned rk_journal_mended(const struct rk_journal *journal); /* within this hour */
+bool rk_journal_may_mend(const struct rk_journal *journal, unsigned allowed); /* whether one more would be */
+unsigned rk_journal_mended(const struct rk_journal *journal);                 /* within this hour */
 
 /* How long to wait before the job goes on, in microseconds: more with each death, until a call has succeeded. */
 int64_t rk_journal_pause_us(const struct rk_journal *journal);

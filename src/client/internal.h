@@ -60,6 +60,7 @@ struct rankcall_runner {
     bool greeted, stopping, unwritable, more;
     bool resuming;               /* rank 0 has died, and another one has not greeted yet */
     unsigned resumes;            /* tried in a row */
+    int64_t welcomed_us;         /* when that was */
     unsigned generation;         /* of connections */
     struct rankcall_error *away; /* why, as the launcher says; or NULL */
     char *job, *path;
@@ -93,6 +94,9 @@ extern const struct rk_conn_callbacks rk_receive_callbacks;
 /* progress.c: bytes in and out. */
 int rk_runner_send(struct rankcall_runner *runner, uint8_t type, uint64_t id, const uint8_t *head, size_t head_size,
                    struct rankcall_payload *payload);
+/* The same from within a callback: RANKCALL_ECLOSED when nothing can be written, without looking why. */
+int rk_runner_queue(struct rankcall_runner *runner, uint8_t type, uint64_t id, const uint8_t *head, size_t head_size,
+                    struct rankcall_payload *payload);
 int rk_runner_send_pending(struct rankcall_pending *pending, const uint8_t *head, size_t head_size,
                            struct rankcall_payload *payload);            /* or keeps it for the next rank 0 */
 int rk_runner_pump(struct rankcall_runner *runner);                      /* OK, EAGAIN: more at once, or the end */

@@ -29,21 +29,26 @@ static int why_closed(struct rankcall_runner *runner)
     return runner->code ? rk_runner_end(runner) : rk_error(RANKCALL_ECLOSED, "the job has closed the connection");
 }
 
-int rk_runner_send(struct rankcall_runner *runner, uint8_t type, uint64_t id, const uint8_t *head, size_t head_size,
-                   struct rankcall_payload *payload)
+int rk_runner_queue(struct rankcall_runner *runner, uint8_t type, uint64_t id, const uint8_t *head, size_t head_size,
+                    struct rankcall_payload *payload)
 {
-    if (runner->code)
-        return rk_runner_end(runner);
     uint64_t before = rk_conn_queued(runner->conn);
     int code = rk_conn_send(runner->conn, type, id, head, head_size, payload);
-    if (code == RANKCALL_ECLOSED)
-        return why_closed(runner);
     if (code)
         return code;
     runner->queued += rk_conn_queued(runner->conn) - before;
     if (rk_conn_flush(runner->conn))
         runner->unwritable = true;
     return RANKCALL_OK;
+}
+
+int rk_runner_send(struct rankcall_runner *runner, uint8_t type, uint64_t id, const uint8_t *head, size_t head_size,
+                   struct rankcall_payload *payload)
+{
+    if (runner->code)
+        return rk_runner_end(runner);
+    int code = rk_runner_queue(runner, type, id, head, head_size, payload);
+    return code == RANKCALL_ECLOSED ? why_closed(runner) : code;
 }
 
 int rk_runner_send_pending(struct rankcall_pending *pending, const uint8_t *head, size_t head_size,

@@ -12,7 +12,8 @@
 #include "base/journal.h"
 #include "client/internal.h"
 
-#define RESUMES_MAX 20 /* connections in a row on which nothing came */
+#define SAME_CLOCK_US 1000000 /* the job's WELCOME may be so old by the same clock */
+#define RESUMES_MAX   20      /* connections in a row on which nothing came */
 
 static bool is_open(const struct rankcall_pending *pending)
 {
@@ -105,31 +106,38 @@ void rk_resume_expire(struct rankcall_pending *pending)
     rk_pending_fail(pending);
 }
 
+/* The job's clock is this process's, unless it is on another host: then as far as the WELCOME was not under way. */
+static int64_t by_the_jobs_clock(const struct rankcall_runner *runner, int64_t time_us)
+{
+    int64_t apart = (int64_t)runner->welcome.clock_us - runner->welcomed_us;
+    return apart > -SAME_CLOCK_US && apart <= 0 ? time_us : time_us + apart;
+}
+
 static int send_again(struct rankcall_runner *runner, struct rankcall_pending *pending)
 {
     struct rk_call_head head = pending->head;
     uint8_t bytes[RK_HEAD_CAP];
     head.flags |= RK_CALL_WAITED;
-    head.waited_us = (uint64_t)(rk_now_us() - pending->submitted_us);
+    head.submitted_us = (uint64_t)by_the_jobs_clock(runner, pending->submitted_us);
     if (head.timeout_us)
-        head.timeout_us -= head.waited_us; /* see rk_resume_expire */
-    return rk_runner_send(runner, RK_CALL, pending->id, bytes, rk_call_encode(&head, bytes), pending->args);
+        head.timeout_us -= (uint64_t)(rk_now_us() - pending->submitted_us); /* see rk_resume_expire */
+    return rk_runner_queue(runner, RK_CALL, pending->id, bytes, rk_call_encode(&head, bytes), pending->args);
 }
 
+/* Should the connection have ended already, the next one is tried with all that is not sent. */
 static void send_one(struct rankcall_runner *runner, struct rankcall_pending *pending)
 {
     int code;
-    rk_resume_expire(pending);
     if (!is_open(pending))
         return;
     if (pending->type == RK_CALL)
         code = send_again(runner, pending);
     else
-        code = rk_runner_send(runner, pending->type, pending->id, pending->question, pending->question_size, NULL);
-    if (code)
+        code = rk_runner_queue(runner, pending->type, pending->id, pending->question, pending->question_size, NULL);
+    if (code && code != RANKCALL_ECLOSED)
         rk_pending_fail(pending);
     pending->written_at = runner->queued;
-    pending->sent = true;
+    pending->sent = !code;
 }
 
 void rk_resume_finish(struct rankcall_runner *runner)
@@ -137,6 +145,7 @@ void rk_resume_finish(struct rankcall_runner *runner)
     const struct rankcall_error lost = {RANKCALL_ERANKDIED, 0, "", "rank 0 is gone; the call had begun", ""};
     size_t count;
     rk_resume_settle(runner, runner->welcome.begun, runner->away ? runner->away : &lost);
+    runner->welcomed_us = rk_now_us();
     struct rankcall_pending **list = list_open(&runner->calls, &count);
     for (size_t i = 0; i < count; i++)
         rk_resume_expire(list[i]);
@@ -145,7 +154,7 @@ void rk_resume_finish(struct rankcall_runner *runner)
     for (size_t i = 0; i < count && !runner->unwritable; i++)
         send_one(runner, list[i]);
     free(list);
-    rk_runner_send(runner, RK_RESUMED, 0, NULL, 0, NULL);
+    rk_runner_queue(runner, RK_RESUMED, 0, NULL, 0, NULL);
     rk_error_free(runner->away);
     runner->away = NULL;
 }

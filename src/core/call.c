@@ -124,6 +124,7 @@ static void send_event(struct rankcall_call *call, struct rankcall_payload *even
     pthread_mutex_lock(&call->emit_lock);
     rk_context_send(call->context, RK_MESSAGE_EVENT, call->number, call->events++, event);
     call->messages++;
+    rk_mesh_step(call->context->mesh);
     pthread_mutex_unlock(&call->emit_lock);
 }
 
@@ -217,7 +218,6 @@ void rk_call_run(struct rankcall_context *context, const struct rk_announcement 
     call.streaming = announcement->streaming;
     pthread_mutex_init(&call.emit_lock, NULL);
     rk_mesh_begin(context->mesh, call.number);
-    rk_mesh_enter(context->mesh, call.number);
     run_handler(&call);
     rk_mesh_exit(context->mesh);
     *tally = (struct rk_tally){.number = call.number, .messages = call.messages, .failed = call.failed};

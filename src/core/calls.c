@@ -52,17 +52,24 @@ static void leave_queue(struct rk_frontend *frontend, struct rk_job_call *call)
     call->waiting = false;
 }
 
+/* The ranks are to leave the running call, and nobody wants its events any more. */
+static void leave(struct rk_frontend *frontend, struct rk_job_call *call, int code)
+{
+    call->cancelled = true;
+    atomic_store(&frontend->desk.cancelled, true);
+    rk_mesh_interrupt(frontend->context->mesh, call->number, code);
+    rk_funnel_release(frontend);
+}
+
 /* The client has its outcome or is gone: a waiting call vanishes, a running one is to be left by the ranks. */
 static void abandon(struct rk_frontend *frontend, struct rk_job_call *call, int code)
 {
     call->ended = true;
     forget_client(call);
     if (call == frontend->running) {
-        atomic_store(&frontend->desk.cancelled, true);
-        rk_mesh_interrupt(frontend->context->mesh, call->number, code);
+        leave(frontend, call, code);
         if (call->timer)
             event_del(call->timer);
-        rk_funnel_release(frontend);
         return;
     }
     if (call->waiting)
@@ -133,10 +140,19 @@ void rk_call_lost(struct rk_frontend *frontend)
         finish(frontend);
 }
 
+static void end_cancelled(struct rk_job_call *call)
+{
+    rk_error(RANKCALL_ECANCELLED, "the client cancelled the call");
+    end_with_last_error(call->client->frontend, call);
+}
+
 void rk_call_returned(struct rk_frontend *frontend)
 {
-    if (!frontend->running->ended) {
-        send_result(frontend, frontend->running);
+    struct rk_job_call *call = frontend->running;
+    if (!call->ended && call->cancelled) {
+        end_cancelled(call);
+    } else if (!call->ended) {
+        send_result(frontend, call);
         rk_journal_succeeded(frontend->journal);
     }
     finish(frontend);
@@ -163,8 +179,10 @@ void rk_call_cancel(struct rk_client *client, uint64_t id)
     struct rk_job_call *call = find(client, id);
     if (!call) /* it has ended already: its outcome is on the way */
         return;
-    rk_error(RANKCALL_ECANCELLED, "the client cancelled the call");
-    end_with_last_error(client->frontend, call);
+    if (call == client->frontend->running)
+        leave(client->frontend, call, RANKCALL_ECANCELLED); /* its outcome comes when the ranks have left */
+    else
+        end_cancelled(call);
 }
 
 void rk_calls_refuse_queued(struct rk_frontend *frontend)
@@ -319,7 +337,7 @@ enum rk_admission rk_call_admit(struct rk_client *client, const struct rk_header
     call->idempotent = request.flags & RK_CALL_IDEMPOTENT;
     call->begun = request.begun;
     call->waited = request.flags & RK_CALL_WAITED;
-    call->submitted_us = rk_now_us() - (int64_t)(request.waited_us & INT64_MAX);
+    call->submitted_us = call->waited ? (int64_t)(request.submitted_us & INT64_MAX) : rk_now_us();
     client->arriving = call;
     return RK_ADMIT;
 }

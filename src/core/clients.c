@@ -294,6 +294,13 @@ void rk_client_never_ready(struct rk_client *client, uint64_t id)
     rk_client_last_error(client, id);
 }
 
+void rk_clients_tell_launcher(struct rk_frontend *frontend, const struct rankcall_error *error)
+{
+    for (struct rk_client *client = frontend->clients; client; client = client->next)
+        if (client->launcher && client->state < RK_CLOSING)
+            rk_client_error(client, 0, error);
+}
+
 static void answer_waiters(struct rk_client *client)
 {
     for (unsigned i = 0; i < client->waiter_count; i++) {
@@ -340,9 +347,8 @@ static void say_goodbye(struct rk_frontend *frontend)
 void rk_clients_close(struct rk_frontend *frontend)
 {
     /* A setup that fails at once may be over before the launcher has asked how it went. */
-    for (struct rk_client *client = frontend->clients; client && frontend->setup_error; client = client->next)
-        if (client->launcher && client->state < RK_CLOSING)
-            rk_client_error(client, 0, frontend->setup_error);
+    if (frontend->setup_error)
+        rk_clients_tell_launcher(frontend, frontend->setup_error);
     say_goodbye(frontend);
     rk_clients_farewell(frontend);
     while (frontend->clients) {

@@ -12,6 +12,13 @@
 #include "base/log.h"
 #include "core/inside.h"
 
+bool rk_deaths_recoverable(struct rk_frontend *frontend)
+{
+    return frontend->main_serves && frontend->state <= RK_JOB_READY &&
+           rk_journal_may_mend(frontend->journal, frontend->context->options->restarts) &&
+           rk_mesh_can_regroup(frontend->context->mesh);
+}
+
 /* Whether one more regroup is allowed: so many in an hour. */
 static bool may_restart(struct rk_frontend *frontend)
 {

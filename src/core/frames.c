@@ -4,6 +4,7 @@
 /* What a client's frames mean: greetings, questions, and where calls begin. */
 
 #include "base/error.h"
+#include "base/fd.h"
 #include "core/inside.h"
 
 /* Sends a frame with a payload made for it (NULL: memory was out). */
@@ -42,6 +43,7 @@ static void greet(struct rk_client *client, const struct rk_header *header, cons
         hello.features & (frontend->lent && frontend->context->options->restarts ? RK_FEATURE_RESUME : 0);
     if (welcome.features & RK_FEATURE_RESUME) {
         welcome.token = client->token = rk_journal_enter(frontend->journal);
+        welcome.clock_us = (uint64_t)rk_now_us();
         welcome.begun = hello.token ? rk_journal_begun(frontend->journal, hello.token) : 0;
     }
     client->state = RK_OPEN;

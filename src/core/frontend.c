@@ -38,7 +38,7 @@ void rk_frontend_set_up(struct rk_frontend *frontend, const struct rk_tally *tal
 
 struct rankcall_payload *rk_frontend_args(struct rk_frontend *frontend)
 {
-    return frontend->desk.args; /* the announcement's ring came after it */
+    return atomic_exchange(&frontend->desk.args, NULL); /* the announcement's ring came after it */
 }
 
 bool rk_frontend_cancelled(struct rk_frontend *frontend)
@@ -101,7 +101,8 @@ void rk_frontend_announce(struct rk_frontend *frontend, struct rk_announcement *
 {
     frontend->awaited = RK_BOTH;
     frontend->messages = 0;
-    frontend->desk.args = args;
+    /* The main thread has a reference of its own: when a rank dies, this thread drops the call. */
+    rankcall_payload_free(atomic_exchange(&frontend->desk.args, args ? rk_payload_ref(args) : NULL));
     rk_mesh_announce(frontend->context->mesh, announcement, args);
 }
 
@@ -210,13 +211,21 @@ static bool take_reports(struct rk_frontend *frontend)
     return true;
 }
 
+/* While events keep it awake, it looks here whether the ranks come back, else before it sleeps. */
+static void look_at_ranks(struct rk_frontend *frontend)
+{
+    if (!frontend->away && !rk_mesh_broken(frontend->context->mesh))
+        rk_wedge_look(frontend);
+}
+
 /* A frontend that spins asks the kernel for all sockets only now and then; between, it looks at that of the client
  * which called last: it will most likely be the next. */
 static void look_at_clients(struct rk_frontend *frontend)
 {
-    if (frontend->looks++ % RK_LOOK_EVERY == 0)
+    if (frontend->looks++ % RK_LOOK_EVERY == 0) {
         event_base_loop(frontend->base, EVLOOP_NONBLOCK);
-    else if (!frontend->running && frontend->recent)
+        look_at_ranks(frontend);
+    } else if (!frontend->running && frontend->recent)
         rk_client_look(frontend->recent);
 }
 
@@ -269,19 +278,22 @@ static void prefer_latency(struct rk_frontend *frontend, bool on)
 /* Sleeps until a descriptor or the bell calls, unless there is work after all. */
 static void doze(struct rk_frontend *frontend, int64_t nap_us)
 {
-    struct timeval limit = {.tv_usec = (suseconds_t)nap_us};
+    struct timeval limit = {.tv_usec = (suseconds_t)(frontend->away ? RK_AWAY_POLL_US : nap_us)};
     if (frontend->away) { /* the main thread cannot ring */
         event_add(frontend->look, &limit);
         event_base_loop(frontend->base, EVLOOP_ONCE);
         event_del(frontend->look);
         return;
     }
+    rk_wedge_look(frontend);
     rk_io_doze(frontend->context->mesh);
     rk_mesh_drive(frontend->context->mesh); /* what MPI keeps of our own answers must go before the sleep */
     if (!atomic_load(&frontend->desk.filled) && !rk_mesh_broken(frontend->context->mesh) && !take_reports(frontend) &&
         !rk_funnel_work(frontend)) {
-        if (frontend->running) /* messages of ranks may need a look to come through, see mesh/bell.c */
+        if (frontend->running) { /* messages of ranks may need a look to come through, see mesh/bell.c */
+            limit.tv_usec = (suseconds_t)rk_wedge_nap(frontend, nap_us);
             event_add(frontend->look, &limit);
+        }
         prefer_latency(frontend, true);
         event_base_loop(frontend->base, EVLOOP_ONCE);
         prefer_latency(frontend, false);
@@ -315,8 +327,6 @@ static void *io_main(void *context)
         } else {
             doze(frontend, nap_us);
             nap_us = nap_us * 2 < nap_max_us ? nap_us * 2 : nap_max_us;
-            if (frontend->away)
-                nap_us = RK_AWAY_POLL_US;
         }
     }
     rk_listener_close(frontend); /* first: who hears that the job is gone may start the next one of its name */
@@ -374,7 +384,9 @@ static void frontend_free(struct rk_frontend *frontend)
     free_event(frontend->signals[1]);
     if (frontend->base)
         event_base_free(frontend->base);
+    rankcall_payload_free(atomic_load(&frontend->desk.args));
     rk_ledger_free(frontend->ledger);
+    free(frontend->wedge.suspects);
     rk_error_free(frontend->setup_error);
     pthread_mutex_destroy(&frontend->desk.lock);
     free(frontend);
@@ -392,6 +404,8 @@ static int prepare(struct rk_frontend *frontend, struct rankcall_context *contex
     rk_queue_init(&frontend->queue, options->queue, options->payload_cap * RK_QUEUE_PAYLOADS);
     frontend->ledger = rk_ledger_new(rk_mesh_size(context->mesh));
     int code = frontend->ledger ? make_events(frontend) : rk_error(RANKCALL_EINTERNAL, "out of memory");
+    if (!code)
+        code = rk_wedge_open(frontend);
     return code ? code : rk_resume_open(frontend);
 }
 

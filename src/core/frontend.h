@@ -18,7 +18,7 @@ int rk_frontend_start(struct rankcall_context *context, struct rk_frontend **out
  * rk_frontend_finish). */
 void rk_frontend_set_up(struct rk_frontend *frontend, const struct rk_tally *tally);
 
-/* The payload of what rk_mesh_await has heard. Ownership: the frontend's; NULL for a stop. */
+/* The payload of what rk_mesh_await has heard. Ownership: the caller's; NULL for a stop, and when asked twice. */
 struct rankcall_payload *rk_frontend_args(struct rk_frontend *frontend);
 
 /* Waits until the frontend keeps off the broken mesh, which it does until rk_frontend_set_up. */

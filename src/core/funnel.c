@@ -21,7 +21,7 @@
 static struct rk_job_call *audience(const struct rk_frontend *frontend)
 {
     struct rk_job_call *call = frontend->running;
-    return call && !call->ended ? call : NULL;
+    return call && !call->cancelled ? call : NULL;
 }
 
 static bool client_is_slow(const struct rk_frontend *frontend)

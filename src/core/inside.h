@@ -26,10 +26,12 @@
 #define RK_RETURN_LIMIT_US 100000  /* how long a client that comes back may take to send its calls again */
 #define RK_QUEUE_PAYLOADS  4       /* payloads of the largest size that the queue may hold together */
 #define RK_LOOK_EVERY      16      /* of a spinning frontend's looks is one at all sockets */
+#define RK_AWAY_POLL_US    1000    /* how often the IO thread looks whether the ranks have regrouped */
+#define RK_STACK_WAIT_US   100000  /* how long ranks that are asked for their stacks may take to answer */
+#define RK_LEAVE_US        500000  /* for ranks to leave a wedged call before they are killed, and for its last frame */
 #define RK_STOP_GRACE_S    5       /* how long ranks may take to come back after a stop cancelled their call */
 #define RK_SETUP_GRACE_US  1000000 /* how long ranks may stay in setup when it has failed on another */
-#define RK_AWAY_POLL_US    1000    /* how often the IO thread looks whether the ranks have regrouped */
-#define RK_ORPHAN_GRACE_US 300000  /* the same when the launcher has died */
+#define RK_ORPHAN_GRACE_US 300000  /* how long they may take to come back when the launcher has died */
 
 enum rk_state { RK_JOB_STARTING, RK_JOB_READY, RK_JOB_FAILED, RK_JOB_DRAINING, RK_JOB_STOPPING };
 
@@ -50,6 +52,7 @@ struct rk_job_call {
     bool idempotent, heard;         /* may run again; the client has had events of it */
     uint32_t begun;                 /* how often it has */
     int64_t submitted_us;
+    bool cancelled; /* the client has asked for its end */
     int64_t started_us, last_event_us;
     int64_t deadline_us, streaming_timeout_us; /* 0: without */
     struct event *timer;
@@ -87,8 +90,8 @@ enum rk_part { RK_RANK_0 = 1, RK_OTHERS = 2, RK_BOTH = 3 };
 /* Where the two threads of rank 0 meet. */
 struct rk_desk {
     pthread_mutex_t lock;
-    struct rankcall_payload *args;      /* IO thread to main thread: of what is announced next */
-    struct rk_note *notes, **notes_end; /* the handler's threads to the IO thread */
+    struct rankcall_payload *_Atomic args; /* IO thread to main thread: of what is announced next */
+    struct rk_note *notes, **notes_end;    /* the handler's threads to the IO thread */
     _Atomic uint64_t notes_bytes;
     bool set_up, done, finish; /* main thread to IO thread */
     struct rk_tally tally;
@@ -97,6 +100,22 @@ struct rk_desk {
     _Atomic bool away;      /* IO thread to main thread: it keeps off the broken mesh */
     _Atomic bool taken;     /* main thread to IO thread: it has come back and puts the mesh together */
     _Atomic bool cancelled; /* the running call is to be left */
+};
+
+/* A rank that may be missing. */
+struct rk_suspect {
+    uint64_t signs; /* of life */
+    int64_t since_us;
+    bool wedged;
+};
+
+/* Whether the ranks come back from the running call. */
+struct rk_wedge {
+    enum { RK_WATCHING, RK_ASKED, RK_TOLD, RK_ENDING, RK_KILLED } phase;
+    uint64_t number;             /* of the call */
+    bool left;                   /* all ranks were to leave it when the watch began */
+    int64_t begun_us, due_us;    /* due: the next look */
+    struct rk_suspect *suspects; /* by rank */
 };
 
 struct rk_counters {
@@ -148,6 +167,7 @@ struct rk_frontend {
     struct rk_counters counters;
 
     /* funnel.c */
+    struct rk_wedge wedge; /* wedged.c */
     struct rk_ledger *ledger;
     unsigned awaited;                /* enum rk_part */
     uint64_t messages;               /* that those who are done have sent */
@@ -174,6 +194,8 @@ void rk_client_refuse(struct rk_client *client, uint64_t id);      /* the same, 
 void rk_client_doom(struct rk_client *client);                     /* memory is out: ends it at the next flush */
 void rk_client_never_ready(struct rk_client *client, uint64_t id); /* answers one who waits for READY */
 void rk_clients_flush(struct rk_frontend *frontend);
+/* Why the job ends: the launcher knows only what mpirun makes of it. */
+void rk_clients_tell_launcher(struct rk_frontend *frontend, const struct rankcall_error *error);
 void rk_clients_announce_state(struct rk_frontend *frontend); /* READY or failed: to those who wait for it */
 void rk_clients_farewell(struct rk_frontend *frontend);       /* lets their last frames out, for a limited time */
 void rk_clients_close(struct rk_frontend *frontend);
@@ -199,6 +221,7 @@ void rk_call_run_again(struct rk_frontend *frontend); /* the running one is the 
 
 /* deaths.c: ranks are dead: ends the running call, then has the job regrouped or ends it. */
 void rk_deaths_take(struct rk_frontend *frontend);
+bool rk_deaths_recoverable(struct rk_frontend *frontend); /* one more would be made good */
 
 /* resume.c: what outlives rank 0 lies with the launcher, or, without one, is made here. */
 int rk_resume_open(struct rk_frontend *frontend);
@@ -217,6 +240,16 @@ bool rk_funnel_work(struct rk_frontend *frontend);
 bool rk_funnel_moving(const struct rk_frontend *frontend); /* don't sleep */
 void rk_funnel_release(struct rk_frontend *frontend);      /* the client has read, or is gone */
 void rk_funnel_drop(struct rk_frontend *frontend);         /* whatever has come and was not passed on */
+
+/* wedged.c: looks whether the ranks come back, and does what is due when they don't. Cheap while all is well. */
+int rk_wedge_open(struct rk_frontend *frontend);
+void rk_wedge_look(struct rk_frontend *frontend);
+int64_t rk_wedge_nap(const struct rk_frontend *frontend, int64_t nap_us); /* or less: until the next look is due */
+
+/* wedged_report.c: who is missing, where, and the stacks. */
+char *rk_wedge_message(struct rk_frontend *frontend); /* malloc()ed, as is the other; NULL when memory is out */
+char *rk_wedge_stacks(struct rk_frontend *frontend);
+char rk_process_state(int pid); /* as in proc(5); '?': not known */
 
 /* status.c: payloads about the job. NULL when memory is out. */
 struct rankcall_payload *rk_status_payload(struct rk_frontend *frontend);

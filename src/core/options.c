@@ -22,6 +22,7 @@ enum {
     OPTION_QUEUE = 'q',
     OPTION_CAP = 'c',
     OPTION_RESTARTS = 'r',
+    OPTION_GRACE = 'g',
     OPTION_LAUNCHER = 'l',
     OPTION_DEBUG = 'd',
     OPTION_HELP = 'h',
@@ -36,6 +37,7 @@ static const struct option table[] = {
     {"payload-cap", required_argument, NULL, OPTION_CAP},
     {"launcher", required_argument, NULL, OPTION_LAUNCHER},
     {"restarts", required_argument, NULL, OPTION_RESTARTS},
+    {"grace", required_argument, NULL, OPTION_GRACE},
     {"debug", no_argument, NULL, OPTION_DEBUG},
     {"help", no_argument, NULL, OPTION_HELP},
     {"version", no_argument, NULL, OPTION_VERSION},
@@ -50,6 +52,7 @@ static const char help_text[] =
     "      --queue N            calls that may wait (default: 256); further ones are answered \"busy\"\n"
     "      --payload-cap SIZE   largest payload, result or event, with K, M or G (default: 1G)\n"
     "      --restarts N         how often in an hour dead ranks are replaced, where mpirun allows it (default: 10)\n"
+    "      --grace SECONDS      for ranks to come back from a call before they are killed (default: 30; 0: no limit)\n"
     "      --debug              print debug lines\n"
     "  -h, --help               this text\n"
     "  -V, --version            the version\n"
@@ -97,6 +100,16 @@ static int read_restarts(const char *text, unsigned *out)
     if (errno || end == text || *end || *text == '-' || value > 1000000)
         return rk_error(RANKCALL_EINVAL, "--restarts: \"%s\" is not a number from 0 to 1000000", text);
     *out = (unsigned)value;
+    return RANKCALL_OK;
+}
+
+static int read_grace(const char *text, int64_t *out)
+{
+    char *end;
+    double value = strtod(text, &end);
+    if (end == text || *end || !(value >= 0 && value <= 1e9))
+        return rk_error(RANKCALL_EINVAL, "--grace: \"%s\" is not a number of seconds", text);
+    *out = (int64_t)(value * 1e6);
     return RANKCALL_OK;
 }
 
@@ -154,6 +167,7 @@ static int read_option(int option, struct rk_options *options)
     case OPTION_SOCKET: return set_socket(optarg, options);
     case OPTION_SETUP: return read_setup(optarg, &options->setup);
     case OPTION_RESTARTS: return read_restarts(optarg, &options->restarts);
+    case OPTION_GRACE: return read_grace(optarg, &options->grace_us);
     case OPTION_QUEUE: return read_queue(optarg, &options->queue);
     case OPTION_CAP: return read_size("--payload-cap", optarg, &options->payload_cap);
     case OPTION_LAUNCHER: options->launcher = optarg; return RANKCALL_OK;
@@ -201,6 +215,7 @@ enum rk_options_end rk_options_read(int argc, char **argv, const struct rankcall
     int code = RANKCALL_OK, option;
     *options = (struct rk_options){
         .queue = RK_QUEUE_DEFAULT, .restarts = RK_RESTARTS_DEFAULT, .payload_cap = RK_PAYLOAD_CAP_DEFAULT};
+    options->grace_us = RK_GRACE_DEFAULT_S * INT64_C(1000000);
     optind = 0; /* start anew, whoever used getopt before */
     opterr = chief;
     while (!code && (option = getopt_long(argc, argv, "+hV", table, NULL)) != -1) {

@@ -15,6 +15,7 @@
 
 #define RK_QUEUE_DEFAULT    256
 #define RK_RESTARTS_DEFAULT 10 /* the launcher's, too */
+#define RK_GRACE_DEFAULT_S  30 /* the same */
 
 struct rk_options {
     char name[65];            /* of the job */
@@ -23,6 +24,7 @@ struct rk_options {
     struct rankcall_payload *setup;
     unsigned queue;    /* calls that may wait */
     unsigned restarts; /* in an hour */
+    int64_t grace_us;  /* for ranks to come back from a call; 0: no limit */
     uint64_t payload_cap;
     bool debug;
     int argc; /* what followed "--" */

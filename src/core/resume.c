@@ -84,9 +84,7 @@ void rk_resume_tell_launcher(struct rk_frontend *frontend, const struct rankcall
 {
     struct rankcall_error error = *reason;
     error.code = RANKCALL_EJOBDIED;
-    for (struct rk_client *client = frontend->clients; client; client = client->next)
-        if (client->launcher && client->state < RK_CLOSING)
-            rk_client_error(client, 0, &error);
+    rk_clients_tell_launcher(frontend, &error);
 }
 
 void rk_resume_leave(struct rk_frontend *frontend, const struct rankcall_error *reason)

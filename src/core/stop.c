@@ -19,6 +19,12 @@ static void grace_over(evutil_socket_t fd, short events, void *context)
 {
     struct rk_frontend *frontend = context;
     (void)fd, (void)events;
+    const struct rankcall_error wedged = {RANKCALL_EWEDGED, -1, "", "ranks did not come back and were killed", ""};
+    if (!frontend->doomed)
+        rk_resume_refuse(frontend); /* before it hears of the end: it must not start the job again */
+    if (!frontend->doomed && !frontend->setup_error)
+        rk_clients_tell_launcher(frontend, &wedged);
+    rk_clients_flush(frontend);
     if (frontend->doomed)
         rk_log(RK_LOG_ERROR, "ending the job");
     else if (frontend->running)
@@ -26,8 +32,6 @@ static void grace_over(evutil_socket_t fd, short events, void *context)
                (unsigned long long)frontend->running->number);
     else
         rk_log(RK_LOG_ERROR, "the ranks are still in setup: ending them");
-    if (!frontend->doomed)
-        rk_resume_refuse(frontend);
     rk_listener_close(frontend);
     rk_mesh_abort(frontend->context->mesh,
                   rankcall_code_exit_status(frontend->doomed        ? RANKCALL_ERANKDIED

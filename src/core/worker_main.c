@@ -16,6 +16,7 @@
 #include "core/call.h"
 #include "core/frontend.h"
 #include "device/device.h"
+#include "mesh/collect.h"
 #include "wire/frame.h"
 
 #define END_PATIENCE_MS 500
@@ -117,6 +118,7 @@ static void regroup(struct rankcall_context *context)
         if (status)
             report_setup_failure(context, "regroup", status);
     } while (!rk_mesh_tally(context->mesh, &tally));
+    rk_mesh_show_stack(context->mesh);
     if (context->frontend)
         rk_frontend_set_up(context->frontend, &tally);
 }
@@ -146,29 +148,35 @@ static void run_call(struct rankcall_context *context, const struct rk_announcem
 {
     struct rk_tally tally;
     struct rankcall_payload *result = NULL;
+    rk_mesh_enter(context->mesh, announcement->number);
+    if (!rk_mesh_broadcast(context->mesh, announcement, &args)) {
+        rankcall_payload_free(args);
+        return; /* the next that is heard is that ranks have died */
+    }
     rk_call_run(context, announcement, args, &tally, &result);
+    rankcall_payload_free(args);
     if (context->frontend)
         rk_frontend_done(context->frontend, &tally, result);
-    else
-        rankcall_payload_free(args);
 }
 
-/* Serves until a STOP is announced. At rank 0 the frontend owns the payloads. */
+/* Serves until a STOP is announced. */
 static void serve(struct rankcall_context *context)
 {
+    rk_mesh_show_stack(context->mesh);
     for (;;) {
         struct rk_announcement announcement = {0};
         struct rankcall_payload *args = NULL;
         rk_mesh_await(context->mesh, &announcement);
         if (context->frontend)
             args = rk_frontend_args(context->frontend);
-        rk_mesh_broadcast(context->mesh, &announcement, &args);
         if (announcement.operation == RK_OPERATION_STOP)
             return;
-        if (announcement.operation == RK_OPERATION_CALL)
+        if (announcement.operation == RK_OPERATION_CALL) {
             run_call(context, &announcement, args);
-        else
+        } else {
+            rankcall_payload_free(args);
             regroup(context);
+        }
     }
 }
 

@@ -7,25 +7,15 @@
  * needs neither MPI nor rank 0's main thread to spread it. Between nodes it goes by MPI down a binomial tree of their
  * first ranks, each of which lays it down for its own node. */
 
-#include <stdatomic.h>
-#include <stdlib.h>
-#include <string.h>
-
-#include "base/log.h"
 #include "mesh/internal.h"
+#include <stdatomic.h>
 
-#define RK_DRIVE_EVERY 16           /* looks */
-#define CHUNK_SIZE     (256u << 20) /* MPI counts are ints */
-
-static bool is_small(uint64_t size)
-{
-    return size <= RK_NOTICE_ROOM;
-}
+#define RK_DRIVE_EVERY 16 /* looks */
 
 static int notice_size(const struct rk_notice *notice)
 {
     uint64_t size = notice->announcement.payload_size;
-    return (int)(offsetof(struct rk_notice, room) + (is_small(size) ? size : 0));
+    return (int)(offsetof(struct rk_notice, room) + (rk_notice_holds(size) ? size : 0));
 }
 
 /* ---- Rank 0's IO thread ---- */
@@ -36,8 +26,10 @@ void rk_mesh_announce(struct rk_mesh *mesh, struct rk_announcement *announcement
     struct rk_notice *notice = &mesh->segment->notice;
     announcement->payload_size = payload ? rk_payload_size(payload) : 0;
     notice->announcement = *announcement;
-    if (payload && is_small(announcement->payload_size))
+    if (payload && rk_notice_holds(announcement->payload_size))
         rk_payload_copy(payload, notice->room);
+    else if (payload)
+        notice->address = (uint64_t)(uintptr_t)rk_payload_bytes(payload);
     rk_reports_await(mesh, announcement->operation);
     rk_bell_ring(&mesh->segment->all);
 }
@@ -89,45 +81,4 @@ void rk_mesh_drive(struct rk_mesh *mesh)
 {
     int arrived = 0;
     MPI_Iprobe(0, RK_TAG_ANNOUNCE, mesh->control, &arrived, MPI_STATUS_IGNORE);
-}
-
-static void broadcast_bytes(struct rk_mesh *mesh, uint8_t *bytes, uint64_t size)
-{
-    while (size) {
-        int chunk = size < CHUNK_SIZE ? (int)size : (int)CHUNK_SIZE;
-        MPI_Bcast(bytes, chunk, MPI_BYTE, 0, mesh->control);
-        bytes += chunk;
-        size -= (uint64_t)chunk;
-    }
-}
-
-static struct rankcall_payload *receive_payload(struct rk_mesh *mesh, uint64_t size)
-{
-    struct rankcall_payload *payload = NULL;
-    uint8_t *bytes = size ? rk_payload_alloc(size) : NULL;
-    if (size && !bytes) {
-        rk_log(RK_LOG_ERROR, "rank %d: no memory for a payload of %llu bytes", mesh->rank, (unsigned long long)size);
-        rk_mesh_abort(mesh, 1);
-    }
-    if (size && is_small(size))
-        memcpy(bytes, mesh->segment->notice.room, size);
-    else
-        broadcast_bytes(mesh, bytes, size);
-    if (rk_payload_decode(bytes, size, &payload)) {
-        rk_log(RK_LOG_ERROR, "rank %d: broadcast payload: %s", mesh->rank, rankcall_last_error()->message);
-        rk_mesh_abort(mesh, 1);
-    }
-    return payload;
-}
-
-void rk_mesh_broadcast(struct rk_mesh *mesh, const struct rk_announcement *announcement,
-                       struct rankcall_payload **payload)
-{
-    uint64_t size = announcement->payload_size;
-    if (announcement->operation != RK_OPERATION_CALL)
-        return;
-    if (mesh->rank != 0)
-        *payload = receive_payload(mesh, size);
-    else if (!is_small(size))
-        broadcast_bytes(mesh, (uint8_t *)rk_payload_bytes(*payload), size); /* MPI_Bcast's root only reads */
 }

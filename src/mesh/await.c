@@ -42,7 +42,6 @@ struct awaiting {
     struct rk_mesh *mesh;
     const _Atomic uint64_t *word;
     uint64_t stamp;
-    bool stubborn;
     unsigned looks;
     int code;
 };
@@ -56,10 +55,7 @@ static bool is_over(struct awaiting *awaiting)
 {
     if (reached(awaiting))
         return true;
-    if (awaiting->stubborn)
-        awaiting->code = rk_mesh_broken(awaiting->mesh) ? RANKCALL_ERANKDIED : 0;
-    else
-        awaiting->code = rk_mesh_interrupted(awaiting->mesh, awaiting->mesh->collect->number);
+    awaiting->code = rk_must_leave(awaiting->mesh);
     return awaiting->code;
 }
 
@@ -94,9 +90,9 @@ static bool goes_on_looking(const struct rk_mesh *mesh, int looks, int64_t *unti
     return rk_now_us() < *until;
 }
 
-int rk_await(struct rk_mesh *mesh, const _Atomic uint64_t *word, uint64_t stamp, bool stubborn)
+int rk_await(struct rk_mesh *mesh, const _Atomic uint64_t *word, uint64_t stamp)
 {
-    struct awaiting awaiting = {.mesh = mesh, .word = word, .stamp = stamp, .stubborn = stubborn};
+    struct awaiting awaiting = {.mesh = mesh, .word = word, .stamp = stamp};
     int64_t until = 0;
     for (int looks = 0; goes_on_looking(mesh, looks, &until); looks++) {
         for (int pauses = 0; pauses < PAUSES; pauses++) {

@@ -40,6 +40,12 @@ void rk_bell_ring(struct rk_bell *bell)
         futex_wake_all(&bell->rung);
 }
 
+void rk_bell_ring_all(struct rk_segment *segment, int local_size)
+{
+    for (int i = 0; i < local_size; i++)
+        rk_bell_ring(&segment->rank[i].bell);
+}
+
 bool rk_bell_wait(struct rk_bell *bell, const struct rk_patience *patience, bool (*ready)(void *), void *context)
 {
     int64_t spin_until = 0, nap_us = RK_NAP_MIN_US;

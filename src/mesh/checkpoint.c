@@ -24,15 +24,27 @@ static void decide(struct rk_arena *arena, uint64_t checkpoint)
         atomic_store_explicit(&arena->left, checkpoint, memory_order_relaxed);
 }
 
+/* Returns 0 unless a rank has died. */
+static int await_rank_0(struct rk_mesh *mesh, uint64_t checkpoint)
+{
+    mesh->collect->stubborn = true;
+    rk_place_change(mesh, RK_AT_CHECKPOINT);
+    int code = rk_await(mesh, &mesh->collect->arena->checked, checkpoint + 1);
+    rk_place_change(mesh, RK_IN_HANDLER);
+    mesh->collect->stubborn = false;
+    return code;
+}
+
 bool rk_checkpoint_shared(struct rk_mesh *mesh, bool answer)
 {
     struct rk_arena *arena = mesh->collect->arena;
     uint64_t checkpoint = mesh->collect->checkpoints++;
+    rk_mesh_step(mesh);
     if (mesh->rank == 0 && answer)
         decide(arena, checkpoint);
     if (mesh->rank == 0)
         rk_publish(mesh, &arena->checked, checkpoint + 1);
-    else if (rk_await(mesh, &arena->checked, checkpoint + 1, true))
+    else if (await_rank_0(mesh, checkpoint))
         return true;
     uint64_t left = atomic_load_explicit(&arena->left, memory_order_relaxed);
     return left != NEVER && rk_stamp_reached(checkpoint, left);

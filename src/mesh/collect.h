@@ -70,7 +70,7 @@ int rk_mesh_interrupted(const struct rk_mesh *mesh, uint64_t number);
 
 /* ---- Whereabouts ---- */
 
-enum rk_activity { RK_IDLE, RK_IN_HANDLER, RK_IN_COLLECTIVE };
+enum rk_activity { RK_IDLE, RK_IN_HANDLER, RK_IN_COLLECTIVE, RK_AT_CHECKPOINT, RK_TAKING_PAYLOAD };
 
 struct rk_whereabouts {
     bool known; /* false: the rank is on another node */
@@ -80,6 +80,13 @@ struct rk_whereabouts {
     uint64_t sequence;            /* its number within the call, from 1 */
     char mark[RK_MARK_SIZE];      /* the handler's last marker in that call, or "" */
 };
+
+/* This rank does something: for who looks whether it still does. The handler's threads. */
+void rk_mesh_step(struct rk_mesh *mesh);
+
+/* Whether a rank is back from call `number`; if not, *signs changes whenever it enters a collective, passes a
+ * checkpoint, takes a step or sets a marker. Ranks of this node. Any thread; cheap. */
+bool rk_mesh_is_back(const struct rk_mesh *mesh, int rank, uint64_t number, uint64_t *signs);
 
 /* Notes a marker of this rank. The handler's threads, one at a time. */
 void rk_mesh_mark(struct rk_mesh *mesh, const char *text);

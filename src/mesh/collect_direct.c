@@ -17,7 +17,7 @@
 
 static int pull_failed(struct rk_mesh *mesh, int rank)
 {
-    int interrupted = rk_mesh_interrupted(mesh, mesh->collect->number);
+    int interrupted = rk_must_leave(mesh);
     if (interrupted)
         return interrupted;
     if (errno == ESRCH)
@@ -34,7 +34,7 @@ int rk_pull(struct rk_mesh *mesh, int rank, void *to, uint64_t from, size_t size
         ssize_t pulled = process_vm_readv((pid_t)mesh->ranks[rank].pid, &here, 1, &there, 1, 0);
         if (pulled <= 0)
             return pull_failed(mesh, rank);
-        int code = rk_mesh_interrupted(mesh, mesh->collect->number);
+        int code = rk_must_leave(mesh);
         if (code)
             return code;
         bytes += pulled;
@@ -205,7 +205,7 @@ static int await_last_round(struct rk_mesh *mesh)
 {
     int code = 0;
     for (int rank = 0; rank < mesh->size && !code; rank++)
-        code = rk_await(mesh, &rk_seat(mesh, rank)->posted, mesh->collect->round, false);
+        code = rk_await(mesh, &rk_seat(mesh, rank)->posted, mesh->collect->round);
     return code;
 }
 

@@ -26,7 +26,7 @@ struct rk_seat {
     _Alignas(64) _Atomic uint64_t posted;  /* the rounds before this stamp lie in the rank's boxes */
     _Alignas(64) _Atomic uint64_t done;    /* the rank has read all that it needs of the rounds before this stamp */
     _Alignas(64) _Atomic uint32_t waiting; /* it sleeps, or is about to */
-    _Atomic uint64_t number, place;        /* whereabouts.c */
+    _Atomic uint64_t number, place, steps; /* whereabouts.c */
     _Atomic uint64_t mark_version, mark[RK_MARK_SIZE / 8];
 };
 
@@ -56,6 +56,7 @@ struct rk_collect {
     size_t arena_size, box_size;
     uint8_t *boxes;
     bool direct;       /* this node's ranks may read each other's memory */
+    bool stubborn;     /* nothing but a death ends what it waits for */
     uint64_t number;   /* of the call */
     uint64_t base;     /* its first stamp */
     uint64_t round;    /* the stamp of the next round */
@@ -69,6 +70,14 @@ struct rk_collect {
     struct rk_packets *packets;
     struct rk_tidings *tidings;
 };
+
+/* Why this rank is to leave what it is in, or 0. */
+static inline int rk_must_leave(const struct rk_mesh *mesh)
+{
+    if (mesh->collect->stubborn)
+        return rk_mesh_broken(mesh) ? RANKCALL_ERANKDIED : 0;
+    return rk_mesh_interrupted(mesh, mesh->collect->number);
+}
 
 static inline bool rk_stamp_reached(uint64_t stamp, uint64_t target)
 {
@@ -86,8 +95,7 @@ static inline struct rk_seat *rk_seat(const struct rk_mesh *mesh, int local_rank
 /* await.c: publishing a stamp, and waiting for one. */
 void rk_publish(struct rk_mesh *mesh, _Atomic uint64_t *word, uint64_t stamp);
 void rk_wake_waiters(struct rk_mesh *mesh);
-/* Returns 0, or why the call is to be left; `stubborn`: waits unless a rank has died. */
-int rk_await(struct rk_mesh *mesh, const _Atomic uint64_t *word, uint64_t stamp, bool stubborn);
+int rk_await(struct rk_mesh *mesh, const _Atomic uint64_t *word, uint64_t stamp); /* 0, or why the call is to be left */
 
 /* rounds.c: boxes in, boxes out. */
 int rk_round_claim(struct rk_mesh *mesh, const struct rk_collective *collective, struct rk_box **box);
@@ -127,6 +135,7 @@ void rk_tidings_look(struct rk_mesh *mesh); /* takes in interrupts from rank 0's
 
 /* whereabouts.c */
 void rk_place_set(struct rk_mesh *mesh, enum rk_activity activity, enum rk_collective_kind kind, uint64_t sequence);
+void rk_place_change(struct rk_mesh *mesh, enum rk_activity activity); /* the collective stays */
 void rk_place_enter(struct rk_mesh *mesh, uint64_t number);
 void rk_place_exit(struct rk_mesh *mesh);
 

@@ -33,7 +33,19 @@ struct rk_bell {
 #define RK_NOTICE_ROOM 968
 struct rk_notice {
     struct rk_announcement announcement;
+    uint64_t address; /* of a larger one in rank 0's memory */
     uint8_t room[RK_NOTICE_ROOM];
+};
+static inline bool rk_notice_holds(uint64_t payload_size)
+{
+    return payload_size <= RK_NOTICE_ROOM;
+}
+
+/* Where a rank's main thread stood when it was asked. */
+struct rk_stack {
+    _Atomic int signal, thread; /* 0: it can't be asked */
+    _Atomic unsigned depth;     /* 0: no answer yet */
+    uint64_t frames[RK_STACK_DEPTH];
 };
 
 /* A rank's place in the memory of its node. */
@@ -44,6 +56,7 @@ struct rk_place {
     _Atomic int pid;
     _Atomic int dead, arrived; /* arrived: where it waits for the others to regroup */
     _Atomic int wait_status;   /* of a dead one, as for waitpid(2); -1: not known */
+    struct rk_stack stack;
 };
 
 /* The memory that the ranks of a node share. */
@@ -124,7 +137,7 @@ struct rk_collect;
 
 struct rk_mesh {
     int rank, size, local_rank, local_size, nodes;
-    bool initialised_mpi, mpi_yields, replacement, regrouped;
+    bool initialised_mpi, mpi_yields, replacement;
     struct rk_rank_info info; /* what this rank tells of itself */
     MPI_Comm world;           /* the ranks by number; the others are copies and a part of it */
     MPI_Comm control, events, user, local;
@@ -145,11 +158,25 @@ struct rk_mesh {
 /* mesh.c: connecting the ranks of mesh->world, and undoing that but for the communicators. Collective. */
 int rk_mesh_attach(struct rk_mesh *mesh);
 void rk_mesh_detach(struct rk_mesh *mesh);
-void rk_comm_free(MPI_Comm *comm); /* takes one that was never made */
+void rk_comm_free(MPI_Comm *comm);         /* takes one that was never made */
+bool rk_mesh_is_set(const char *variable); /* a switch of Open MPI's in the environment */
 
 /* regroup.c: this process was started to take a dead rank's place: gives the world that it belongs to. Collective with
  * the survivors' rk_mesh_regroup. False: it was not. */
 bool rk_mesh_join_survivors(MPI_Comm *world);
+
+/* guard.c: a thread that calls late(context), which does not return, unless the guard ends within the limit. */
+struct rk_guard {
+    pthread_t thread;
+    pthread_mutex_t lock;
+    pthread_cond_t changed;
+    bool done, running;
+    int limit_s;
+    void (*late)(void *);
+    void *context;
+};
+void rk_guard_begin(struct rk_guard *guard, int limit_s, void (*late)(void *), void *context);
+void rk_guard_end(struct rk_guard *guard);
 
 /* stuck.c: around MPI_Init: a replacement that gets stuck there ends. */
 void rk_stuck_begin(void);
@@ -169,8 +196,12 @@ int rk_liveness_watch(struct rk_mesh *mesh);
 void rk_watch_last(struct rk_watch *watch);
 void rk_watch_end(struct rk_watch *watch); /* and of its segment. Takes NULL */
 
+/* stacks.c: this rank leaves its place. */
+void rk_stacks_close(void);
+
 /* bell.c */
 void rk_bell_ring(struct rk_bell *bell);
+void rk_bell_ring_all(struct rk_segment *segment, int local_size); /* of all ranks of the node */
 /* How a waiter waits: until true, when it is ready, or false, when it gave up. */
 struct rk_patience {
     int64_t nap_max_us;             /* how long it may sleep at most before it looks by itself */
@@ -185,6 +216,17 @@ bool rk_bell_wait(struct rk_bell *bell, const struct rk_patience *patience, bool
 void rk_span_open(struct rk_mesh *mesh);
 void rk_span_close(struct rk_mesh *mesh);
 void rk_reports_await(struct rk_mesh *mesh, uint32_t operation);
+
+/* A binomial tree rooted at 0, of ranks or of nodes: who is above, and the child reached by adding `bit`, -1: there is
+ * none, nor for higher bits. */
+static inline int rk_tree_parent(int member)
+{
+    return member & (member - 1);
+}
+static inline int rk_tree_child(int member, int bit, int size)
+{
+    return member & bit || member + bit >= size ? -1 : member + bit;
+}
 
 /* tree.c: waits for a message. False: the mesh broke meanwhile. Main or handler's threads. */
 bool rk_mesh_receive(struct rk_mesh *mesh, int rank, enum rk_tag tag, void *bytes, int size);

@@ -47,8 +47,7 @@ static void record(struct rk_watch *watch, int local_rank, int pidfd)
         rk_mesh_abort(watch->mesh, rankcall_code_exit_status(RANKCALL_ERANKDIED));
     }
     rk_bell_ring(&watch->segment->all);
-    for (int i = 0; i < watch->local_size; i++)
-        rk_bell_ring(&watch->segment->rank[i].bell);
+    rk_bell_ring_all(watch->segment, watch->local_size);
     rk_io_ring(watch->mesh);
 }
 

@@ -36,7 +36,7 @@ void rk_mesh_prepare_environment(int cpus)
         setenv("OMPI_MCA_mpi_yield_when_idle", "1", 0);
 }
 
-static bool is_set(const char *variable)
+bool rk_mesh_is_set(const char *variable)
 {
     const char *value = getenv(variable);
     return value && strcmp(value, "0") && strcmp(value, "false");
@@ -57,7 +57,7 @@ static int initialise_mpi(struct rk_mesh *mesh)
     if (level < MPI_THREAD_MULTIPLE)
         return rk_error(RANKCALL_ELAUNCH, "MPI gives thread level %d, but rankcall needs MPI_THREAD_MULTIPLE (%d)",
                         level, MPI_THREAD_MULTIPLE);
-    mesh->mpi_yields = is_set("OMPI_MCA_mpi_yield_when_idle") || is_set("OMPI_MCA_mpi_oversubscribe");
+    mesh->mpi_yields = rk_mesh_is_set("OMPI_MCA_mpi_yield_when_idle") || rk_mesh_is_set("OMPI_MCA_mpi_oversubscribe");
     /* A rank that dies must not take the others with it: they are told by other means. */
     MPI_Comm_set_errhandler(MPI_COMM_WORLD, MPI_ERRORS_RETURN);
     MPI_Comm_set_errhandler(MPI_COMM_SELF, MPI_ERRORS_RETURN);
@@ -198,7 +198,7 @@ void rk_mesh_close(struct rk_mesh *mesh)
     rk_watch_end(mesh->watch);
     /* MPI_Finalize waits for all processes that have begun together, the dead among them. Who has regrouped leaves
      * without it, which a launch method that lets jobs live on without a rank takes for an end like any other. */
-    if (!mesh->replacement && !mesh->regrouped)
+    if (mesh->world == MPI_COMM_WORLD)
         finalise(mesh);
     free(mesh->ranks);
     free(mesh);

@@ -75,9 +75,10 @@ void rk_mesh_announce(struct rk_mesh *mesh, struct rk_announcement *announcement
 /* Sleeps until the next announcement; REGROUP when the mesh is broken. Main thread. */
 void rk_mesh_await(struct rk_mesh *mesh, struct rk_announcement *announcement);
 
-/* Brings the announced payload from rank 0 to all. There it is given; on other ranks *payload is new, the caller's
- * (NULL for a STOP). Collective, main threads. Errors: memory is out on this rank: the job is aborted. */
-void rk_mesh_broadcast(struct rk_mesh *mesh, const struct rk_announcement *announcement,
+/* Brings the payload of the announced call, which has been entered (collect.h), from rank 0 to all. There it is given,
+ * and must stay until all have reported; on other ranks *payload is new, the caller's. False: a rank has died.
+ * Collective, main threads. Errors: memory is out on this rank: it ends, or the job is aborted. */
+bool rk_mesh_broadcast(struct rk_mesh *mesh, const struct rk_announcement *announcement,
                        struct rankcall_payload **payload);
 
 /* ---- Tallies: what the ranks have to say when they are done ---- */
@@ -94,6 +95,9 @@ void rk_mesh_report(struct rk_mesh *mesh, const struct rk_tally *tally);
 /* Whether every rank but 0 has reported; then *tally is their sum. Ends true once for an announcement. Rank 0's IO
  * thread; never blocks. */
 bool rk_mesh_reported(struct rk_mesh *mesh, struct rk_tally *tally);
+
+/* Whether one rank of this node but 0 has reported. Rank 0's IO thread. */
+bool rk_mesh_some_reported(const struct rk_mesh *mesh);
 
 /* ---- Up and down a binomial tree, O(log N) messages deep ---- */
 
@@ -189,6 +193,22 @@ void rk_mesh_regroup(struct rk_mesh *mesh, int64_t grace_us);
 /* Kills the ranks of a broken mesh that have not come to rk_mesh_regroup, perhaps this one: they sit in MPI, where
  * nobody comes back from the dead. Any thread, while its own rank is not there either. */
 void rk_mesh_kill_missing(const struct rk_mesh *mesh);
+
+/* Ends a rank of this node. Any thread. */
+void rk_mesh_kill(const struct rk_mesh *mesh, int rank);
+
+/* ---- Stacks: where a rank's main thread stands. Of ranks of this node. ---- */
+
+#define RK_STACK_DEPTH 32
+
+/* From now on this rank can be asked. Takes a real-time signal that nobody handles, once. Main thread. */
+void rk_mesh_show_stack(struct rk_mesh *mesh);
+
+/* Asks; the answer comes soon, or never. Rank 0's IO thread. */
+void rk_mesh_ask_stack(const struct rk_mesh *mesh, int rank);
+
+/* The answer: how many frames, the innermost first; 0: none yet. */
+unsigned rk_mesh_stack(const struct rk_mesh *mesh, int rank, uint64_t frames[RK_STACK_DEPTH]);
 
 /* Whether this process has taken the place of a dead rank. */
 bool rk_mesh_is_replacement(const struct rk_mesh *mesh);

@@ -8,23 +8,19 @@
  * The living first gather in the node's memory: creating a communicator without the dead waits for everybody, so all
  * must have left whatever they were in. */
 
-#include <errno.h>
 #include <limits.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
-#include "base/bytes.h"
 #include "base/error.h"
 #include "base/fd.h"
 #include "base/log.h"
 #include "mesh/internal.h"
 
 #define GROUP_TAG 1
-#define RANKS_MAX 1024
 #define LIMIT_S   20      /* for the replacements to come up: their setup not included */
 #define REAP_US   1000000 /* for mpirun to notice the deaths: a new process that comes up meanwhile may be forgotten */
 #define SETTLE_US 20000   /* without anything new, before the living set out */
@@ -36,16 +32,10 @@ _Noreturn static void give_up(struct rk_mesh *mesh, const char *what)
     rk_mesh_abort(mesh, rankcall_code_exit_status(RANKCALL_ERANKDIED));
 }
 
-static bool is_on(const char *variable)
-{
-    const char *value = getenv(variable);
-    return value && strcmp(value, "0") && strcmp(value, "false");
-}
-
 bool rk_mesh_can_regroup(const struct rk_mesh *mesh)
 {
-    return mesh->nodes == 1 && mesh->size > 1 && mesh->size <= RANKS_MAX &&
-           (is_on("OMPI_MCA_orte_enable_recovery") || is_on("OMPI_MCA_mpi_ft_enable"));
+    return mesh->nodes == 1 && mesh->size > 1 &&
+           (rk_mesh_is_set("OMPI_MCA_orte_enable_recovery") || rk_mesh_is_set("OMPI_MCA_mpi_ft_enable"));
 }
 
 /* ---- Gathering ---- */
@@ -120,8 +110,7 @@ static bool gathered(void *context)
         !has_settled(gathering))
         return false;
     atomic_store(&segment->ordered, 1);
-    for (int i = 0; i < gathering->mesh->local_size; i++)
-        rk_bell_ring(&segment->rank[i].bell);
+    rk_bell_ring_all(segment, gathering->mesh->local_size);
     return true;
 }
 
@@ -131,8 +120,7 @@ static void gather_living(struct rk_mesh *mesh, int64_t grace_us)
         .mesh = mesh, .deadline_us = rk_now_us() + grace_us, .reaped_us = rk_now_us() + REAP_US};
     struct rk_patience patience = {.nap_max_us = SETTLE_US / 5};
     atomic_store(&mesh->segment->rank[mesh->local_rank].arrived, 1);
-    for (int i = 0; i < mesh->local_size; i++)
-        rk_bell_ring(&mesh->segment->rank[i].bell);
+    rk_bell_ring_all(mesh->segment, mesh->local_size);
     rk_bell_wait(&mesh->segment->rank[mesh->local_rank].bell, &patience, gathered, &gathering);
 }
 
@@ -164,19 +152,20 @@ static MPI_Info where_to_start(void)
     return info;
 }
 
-/* One process: with several at once mpirun 4.1 sometimes forgets one that is coming up. Only the root's arguments
- * count. */
-static int spawn(MPI_Comm members, MPI_Comm *between)
+/* As many processes as have died. Only the root's arguments count. */
+static int spawn(MPI_Comm living, int count, MPI_Comm *between)
 {
     char program[PATH_MAX] = "", bytes[ARGS_MAX];
-    int rank, code, failure = MPI_ERR_OTHER;
+    int rank, failure = MPI_ERR_OTHER;
+    int *codes = calloc((size_t)count, sizeof *codes);
     char **arguments = own_arguments(bytes, sizeof bytes);
     MPI_Info info = where_to_start();
-    MPI_Comm_rank(members, &rank);
-    if (rank != 0 || (arguments && readlink("/proc/self/exe", program, sizeof program - 1) > 0))
-        failure = MPI_Comm_spawn(program, arguments, 1, info, 0, members, between, &code);
+    MPI_Comm_rank(living, &rank);
+    if (codes && (rank != 0 || (arguments && readlink("/proc/self/exe", program, sizeof program - 1) > 0)))
+        failure = MPI_Comm_spawn(program, arguments, count, info, 0, living, between, codes);
     MPI_Info_free(&info);
     free(arguments);
+    free(codes);
     return failure;
 }
 
@@ -193,38 +182,18 @@ static MPI_Comm without(MPI_Comm world, const int *dead, int count)
     return living;
 }
 
-/* Who is missing, and how many of them are here already. */
-struct roll {
-    int count, back;
-    int dead[RANKS_MAX];
-};
-
-/* Both sides: takes in the process at the other end. The lowest living rank tells it what it has to know. */
-static MPI_Comm take_in(MPI_Comm between, bool replacement, struct roll *roll)
+/* Both sides: all in the order of the old numbers. The lowest living rank tells who is missing. */
+static MPI_Comm restore_order(MPI_Comm between, bool replacement, int rank, int *dead, int count)
 {
-    MPI_Comm members;
+    MPI_Comm members, world;
+    int index = 0;
     MPI_Comm_set_errhandler(between, MPI_ERRORS_RETURN);
     MPI_Intercomm_merge(between, replacement, &members);
     MPI_Comm_set_errhandler(members, MPI_ERRORS_RETURN);
-    roll->back++;
-    MPI_Bcast(roll, sizeof *roll / sizeof(int), MPI_INT, 0, members);
-    return members;
-}
-
-/* The others that are still missing, then all in the order of the old numbers. MPI_COMM_NULL: no process could be
- * started.
- */
-static MPI_Comm complete(MPI_Comm members, int rank, struct roll *roll)
-{
-    MPI_Comm between, world = MPI_COMM_NULL;
-    while (roll->back < roll->count) {
-        MPI_Comm before = members;
-        if (spawn(members, &between))
-            return MPI_COMM_NULL;
-        members = take_in(between, false, roll);
-        MPI_Comm_free(&before);
-    }
-    MPI_Comm_split(members, 0, rank, &world);
+    MPI_Bcast(dead, count, MPI_INT, 0, members);
+    if (replacement)
+        MPI_Comm_rank(MPI_COMM_WORLD, &index);
+    MPI_Comm_split(members, 0, replacement ? dead[index] : rank, &world);
     MPI_Comm_set_errhandler(world, MPI_ERRORS_RETURN);
     MPI_Comm_free(&members);
     return world;
@@ -233,22 +202,26 @@ static MPI_Comm complete(MPI_Comm members, int rank, struct roll *roll)
 bool rk_mesh_join_survivors(MPI_Comm *world)
 {
     MPI_Comm parent = MPI_COMM_NULL;
-    struct roll roll = {0};
+    int count = 0;
     MPI_Comm_get_parent(&parent);
     if (parent == MPI_COMM_NULL)
         return false;
-    MPI_Comm members = take_in(parent, true, &roll);
-    *world = complete(members, roll.dead[roll.back - 1], &roll);
-    if (*world == MPI_COMM_NULL)
+    MPI_Comm_size(MPI_COMM_WORLD, &count); /* those who were started together */
+    int *dead = calloc((size_t)count, sizeof *dead);
+    if (!dead)
         MPI_Abort(MPI_COMM_WORLD, 1);
+    *world = restore_order(parent, true, -1, dead, count);
+    free(dead);
     return true;
 }
 
-static void call_roll(const struct rk_mesh *mesh, struct roll *roll)
+static int list_dead(const struct rk_mesh *mesh, int *dead)
 {
-    for (int i = 0; i < mesh->local_size && roll->count < RANKS_MAX; i++)
+    int count = 0;
+    for (int i = 0; i < mesh->local_size; i++)
         if (atomic_load(&mesh->segment->rank[i].dead))
-            roll->dead[roll->count++] = i; /* all ranks are on one node */
+            dead[count++] = i; /* all ranks are on one node */
+    return count;
 }
 
 /* The broken communicators are kept until the next regroup. A message on one of them may still be on its way, and would
@@ -261,75 +234,42 @@ static void leave_behind(struct rk_mesh *mesh)
     memcpy(mesh->left, left, sizeof left);
 }
 
-/* ---- A limit ---- */
-
-/* MPI_Comm_spawn waits for ever for a process that dies before it has come up (the disk is full, say), so somebody
- * beside it looks at the clock. */
-struct guard {
-    struct rk_mesh *mesh;
-    pthread_t thread;
-    pthread_mutex_t lock;
-    pthread_cond_t changed;
-    bool done, running;
-};
-
-static void *keep_time(void *context)
-{
-    struct guard *guard = context;
-    struct timespec limit;
-    clock_gettime(CLOCK_REALTIME, &limit);
-    limit.tv_sec += LIMIT_S;
-    pthread_mutex_lock(&guard->lock);
-    while (!guard->done)
-        if (pthread_cond_timedwait(&guard->changed, &guard->lock, &limit) == ETIMEDOUT && !guard->done)
-            give_up(guard->mesh, "no replacement has come up in time");
-    pthread_mutex_unlock(&guard->lock);
-    return NULL;
-}
-
-static void guard_begin(struct guard *guard, struct rk_mesh *mesh)
-{
-    *guard = (struct guard){.mesh = mesh, .lock = PTHREAD_MUTEX_INITIALIZER, .changed = PTHREAD_COND_INITIALIZER};
-    guard->running = !pthread_create(&guard->thread, NULL, keep_time, guard);
-}
-
-static void guard_end(struct guard *guard)
-{
-    if (!guard->running)
-        return;
-    pthread_mutex_lock(&guard->lock);
-    guard->done = true;
-    pthread_cond_signal(&guard->changed);
-    pthread_mutex_unlock(&guard->lock);
-    pthread_join(guard->thread, NULL);
-}
-
 /* ---- All together ---- */
+
+/* MPI_Comm_spawn waits for ever for a process that dies before it has come up (the disk is full, say). */
+static void too_late(void *mesh)
+{
+    give_up(mesh, "no replacement has come up in time");
+}
 
 void rk_mesh_regroup(struct rk_mesh *mesh, int64_t grace_us)
 {
-    struct roll roll = {0};
-    struct guard guard;
+    struct rk_guard guard;
+    MPI_Comm between;
+    int *dead = calloc((size_t)mesh->size, sizeof *dead);
+    if (!dead)
+        give_up(mesh, "out of memory");
     gather_living(mesh, grace_us);
-    guard_begin(&guard, mesh);
-    call_roll(mesh, &roll);
+    rk_guard_begin(&guard, LIMIT_S, too_late, mesh);
+    int count = list_dead(mesh, dead);
     struct rk_watch *watch = mesh->watch;
     rk_watch_last(watch);
     mesh->watch = NULL;
-    mesh->regrouped = true;
     rk_mesh_detach(mesh);
     leave_behind(mesh);
-    MPI_Comm living = without(mesh->world, roll.dead, roll.count);
+    MPI_Comm living = without(mesh->world, dead, count);
     if (living == MPI_COMM_NULL)
         give_up(mesh, "MPI_Comm_create_group failed");
     MPI_Comm_set_errhandler(living, MPI_ERRORS_RETURN);
-    mesh->world = complete(living, mesh->rank, &roll);
-    if (mesh->world == MPI_COMM_NULL)
+    if (spawn(living, count, &between))
         give_up(mesh, "MPI_Comm_spawn failed");
+    mesh->world = restore_order(between, false, mesh->rank, dead, count);
+    free(dead);
+    MPI_Comm_free(&living);
     if (rk_mesh_attach(mesh))
         give_up(mesh, rankcall_last_error()->message);
     rk_watch_end(watch);
-    guard_end(&guard);
+    rk_guard_end(&guard);
 }
 
 bool rk_mesh_is_replacement(const struct rk_mesh *mesh)

@@ -80,6 +80,11 @@ void rk_reports_await(struct rk_mesh *mesh, uint32_t operation)
                   &span->requests[span->request_count++]);
 }
 
+bool rk_mesh_some_reported(const struct rk_mesh *mesh)
+{
+    return atomic_load(&mesh->segment->reported) > 0;
+}
+
 bool rk_mesh_reported(struct rk_mesh *mesh, struct rk_tally *tally)
 {
     struct rk_span *span = &mesh->span;
@@ -114,9 +119,9 @@ void rk_span_open(struct rk_mesh *mesh)
     struct rk_span *span = &mesh->span;
     int node = mesh->ranks[mesh->rank].node;
     *span = (struct rk_span){0};
-    span->parent = node ? first_rank(mesh, node & (node - 1)) : -1;
-    for (int bit = 1; !(node & bit) && node + bit < mesh->nodes; bit <<= 1)
-        span->children[span->child_count++] = first_rank(mesh, node + bit);
+    span->parent = node ? first_rank(mesh, rk_tree_parent(node)) : -1;
+    for (int bit = 1, child; (child = rk_tree_child(node, bit, mesh->nodes)) > 0; bit <<= 1)
+        span->children[span->child_count++] = first_rank(mesh, child);
 }
 
 void rk_span_close(struct rk_mesh *mesh)

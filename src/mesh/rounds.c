@@ -22,7 +22,7 @@ static int await_freed(struct rk_mesh *mesh, uint64_t stamp)
     uint64_t freed = collect->round;
     for (int rank = 0; rank < mesh->size; rank++) {
         const _Atomic uint64_t *done = &rk_seat(mesh, rank)->done;
-        int code = rank == mesh->rank ? 0 : rk_await(mesh, done, stamp, false);
+        int code = rank == mesh->rank ? 0 : rk_await(mesh, done, stamp);
         uint64_t here = rank == mesh->rank ? freed : atomic_load_explicit(done, memory_order_acquire);
         if (code)
             return code;
@@ -68,7 +68,7 @@ static int mismatch(const struct rk_mesh *mesh, const struct rk_collective *coll
 int rk_round_await(struct rk_mesh *mesh, const struct rk_collective *collective, int rank, const struct rk_box **box)
 {
     const struct rk_collect *collect = mesh->collect;
-    int code = rk_await(mesh, &rk_seat(mesh, rank)->posted, collect->round + 1, false);
+    int code = rk_await(mesh, &rk_seat(mesh, rank)->posted, collect->round + 1);
     if (code)
         return code;
     *box = box_of(mesh, rank, collect->round);
@@ -87,7 +87,7 @@ void rk_round_done(struct rk_mesh *mesh)
 
 int rk_round_done_by(struct rk_mesh *mesh, int rank)
 {
-    return rk_await(mesh, &rk_seat(mesh, rank)->done, mesh->collect->round + 1, false);
+    return rk_await(mesh, &rk_seat(mesh, rank)->done, mesh->collect->round + 1);
 }
 
 int rk_round_all_done(struct rk_mesh *mesh)

@@ -133,6 +133,7 @@ int rk_segment_open(struct rk_mesh *mesh)
 void rk_segment_close(struct rk_mesh *mesh)
 {
     rk_fd_close(&mesh->io_fifo);
+    rk_stacks_close();
     mesh->segment = NULL;
 }
 

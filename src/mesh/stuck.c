@@ -3,14 +3,10 @@
 
 /* A replacement that is stuck. mpirun 4.1 sometimes answers no new process any more when several have died at once: it
  * then waits in MPI_Init for ever, and the living for it in MPI_Comm_spawn. When it runs its program once more, mpirun
- * notices and refuses it, MPI_Comm_spawn fails for the living, and the job ends soon instead of late. (When it just
- * ends, mpirun does not tell them.) */
+ * notices and refuses it, and where it came alone, MPI_Comm_spawn fails for the living and the job ends soon. (When it
+ * just ends, mpirun does not tell them.) Where several came, their limit for the regroup ends the job. */
 
-#include <errno.h>
-#include <pthread.h>
-#include <stdbool.h>
 #include <stdlib.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "base/log.h"
@@ -18,40 +14,23 @@
 
 #define PATIENCE_S 3
 
-static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
-static pthread_cond_t changed = PTHREAD_COND_INITIALIZER;
-static bool running, done;
-static pthread_t thread;
+static struct rk_guard guard;
 
-static void *keep_time(void *context)
+static void start_again(void *context)
 {
-    struct timespec limit;
-    clock_gettime(CLOCK_REALTIME, &limit);
-    limit.tv_sec += PATIENCE_S;
-    pthread_mutex_lock(&lock);
-    while (!done)
-        if (pthread_cond_timedwait(&changed, &lock, &limit) == ETIMEDOUT && !done) {
-            rk_log(RK_LOG_INFO, "this replacement is stuck in MPI_Init: mpirun does not answer it");
-            execl("/proc/self/exe", "stuck", (char *)NULL);
-            _exit(1);
-        }
-    pthread_mutex_unlock(&lock);
-    return context;
+    (void)context;
+    rk_log(RK_LOG_INFO, "this replacement is stuck in MPI_Init: mpirun does not answer it");
+    execl("/proc/self/exe", "stuck", (char *)NULL);
+    _exit(1);
 }
 
 void rk_stuck_begin(void)
 {
     if (getenv("OMPI_PARENT_PORT")) /* as Open MPI marks a process that another one started */
-        running = !pthread_create(&thread, NULL, keep_time, NULL);
+        rk_guard_begin(&guard, PATIENCE_S, start_again, NULL);
 }
 
 void rk_stuck_end(void)
 {
-    if (!running)
-        return;
-    pthread_mutex_lock(&lock);
-    done = true;
-    pthread_cond_signal(&changed);
-    pthread_mutex_unlock(&lock);
-    pthread_join(thread, NULL);
+    rk_guard_end(&guard);
 }

@@ -35,48 +35,35 @@ bool rk_mesh_receive(struct rk_mesh *mesh, int rank, enum rk_tag tag, void *byte
     return false;
 }
 
-static int parent(int rank)
-{
-    return rank & (rank - 1);
-}
-
-/* The child reached by adding `bit`, or -1: there is none, nor for higher bits. */
-static int child(const struct rk_mesh *mesh, int bit)
-{
-    if (mesh->rank & bit || mesh->rank + bit >= mesh->size)
-        return -1;
-    return mesh->rank + bit;
-}
-
 bool rk_mesh_tally(struct rk_mesh *mesh, struct rk_tally *tally)
 {
     int from;
-    for (int bit = 1; (from = child(mesh, bit)) > 0; bit <<= 1) {
+    for (int bit = 1; (from = rk_tree_child(mesh->rank, bit, mesh->size)) > 0; bit <<= 1) {
         struct rk_tally part;
         if (!rk_mesh_receive(mesh, from, RK_TAG_TALLY, &part, sizeof part))
             return false;
         tally->messages += part.messages;
         tally->failed += part.failed;
     }
-    return mesh->rank == 0 || rk_mesh_send(mesh, parent(mesh->rank), RK_TAG_TALLY, tally, sizeof *tally);
+    return mesh->rank == 0 || rk_mesh_send(mesh, rk_tree_parent(mesh->rank), RK_TAG_TALLY, tally, sizeof *tally);
 }
 
 static void pass_on(struct rk_mesh *mesh, struct rk_checkpoint checkpoint)
 {
     int to;
-    for (int bit = 1; (to = child(mesh, bit)) > 0; bit <<= 1)
+    for (int bit = 1; (to = rk_tree_child(mesh->rank, bit, mesh->size)) > 0; bit <<= 1)
         rk_mesh_send(mesh, to, RK_TAG_CHECKPOINT, &checkpoint, sizeof checkpoint);
 }
 
 void rk_mesh_begin(struct rk_mesh *mesh, uint64_t number)
 {
-    while (mesh->rank && mesh->early.number < number) {
+    while (mesh->nodes > 1 && mesh->rank && mesh->early.number < number) {
         int arrived = 0;
-        MPI_Iprobe(parent(mesh->rank), RK_TAG_CHECKPOINT, mesh->control, &arrived, MPI_STATUS_IGNORE);
+        MPI_Iprobe(rk_tree_parent(mesh->rank), RK_TAG_CHECKPOINT, mesh->control, &arrived, MPI_STATUS_IGNORE);
         if (!arrived)
             return;
-        MPI_Recv(&mesh->early, sizeof mesh->early, MPI_BYTE, parent(mesh->rank), RK_TAG_CHECKPOINT, mesh->control,
-                 MPI_STATUS_IGNORE);
+        MPI_Recv(&mesh->early, sizeof mesh->early, MPI_BYTE, rk_tree_parent(mesh->rank), RK_TAG_CHECKPOINT,
+                 mesh->control, MPI_STATUS_IGNORE);
     }
 }
 
@@ -86,7 +73,7 @@ static struct rk_checkpoint hear(struct rk_mesh *mesh, uint64_t number)
     struct rk_checkpoint checkpoint = mesh->early;
     mesh->early.number = 0;
     while (checkpoint.number != number)
-        if (!rk_mesh_receive(mesh, parent(mesh->rank), RK_TAG_CHECKPOINT, &checkpoint, sizeof checkpoint))
+        if (!rk_mesh_receive(mesh, rk_tree_parent(mesh->rank), RK_TAG_CHECKPOINT, &checkpoint, sizeof checkpoint))
             return (struct rk_checkpoint){number, CHECKPOINT_LEAVE};
     return checkpoint;
 }
@@ -96,9 +83,12 @@ bool rk_mesh_checkpoint(struct rk_mesh *mesh, uint64_t number, bool answer)
     struct rk_checkpoint checkpoint = {number, answer};
     if (mesh->nodes == 1)
         return rk_checkpoint_shared(mesh, answer);
+    rk_mesh_step(mesh);
+    rk_place_change(mesh, RK_AT_CHECKPOINT);
     if (mesh->rank)
         checkpoint = hear(mesh, number);
     pass_on(mesh, checkpoint);
+    rk_place_change(mesh, RK_IN_HANDLER);
     return checkpoint.answer != 0;
 }
 

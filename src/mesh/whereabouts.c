@@ -43,15 +43,44 @@ void rk_place_enter(struct rk_mesh *mesh, uint64_t number)
     struct rk_seat *seat = rk_seat(mesh, mesh->local_rank);
     if (atomic_load_explicit(&seat->mark[0], memory_order_relaxed))
         write_mark(seat, (const uint64_t[RK_MARK_SIZE / 8]){0});
-    atomic_store_explicit(&seat->number, number, memory_order_relaxed);
     rk_place_set(mesh, RK_IN_HANDLER, RK_NO_COLLECTIVE, 0);
+    atomic_store_explicit(&seat->number, number, memory_order_release); /* last: who sees it sees no older place */
+}
+
+void rk_place_change(struct rk_mesh *mesh, enum rk_activity activity)
+{
+    struct rk_seat *seat = rk_seat(mesh, mesh->local_rank);
+    uint64_t last = atomic_load_explicit(&seat->place, memory_order_relaxed) & ~(UINT64_C(0xff) << SEQUENCE_BITS);
+    atomic_store_explicit(&seat->place, last | (uint64_t)activity << SEQUENCE_BITS, memory_order_relaxed);
 }
 
 void rk_place_exit(struct rk_mesh *mesh)
 {
+    rk_place_change(mesh, RK_IDLE);
+}
+
+/* Two threads at once may count as one. */
+void rk_mesh_step(struct rk_mesh *mesh)
+{
     struct rk_seat *seat = rk_seat(mesh, mesh->local_rank);
-    uint64_t last = atomic_load_explicit(&seat->place, memory_order_relaxed) & ~(UINT64_C(0xff) << SEQUENCE_BITS);
-    atomic_store_explicit(&seat->place, last | (uint64_t)RK_IDLE << SEQUENCE_BITS, memory_order_relaxed);
+    uint64_t steps = atomic_load_explicit(&seat->steps, memory_order_relaxed);
+    atomic_store_explicit(&seat->steps, steps + 1, memory_order_relaxed);
+}
+
+static enum rk_activity activity_of(uint64_t place)
+{
+    return (enum rk_activity)(place >> SEQUENCE_BITS & 0xff);
+}
+
+bool rk_mesh_is_back(const struct rk_mesh *mesh, int rank, uint64_t number, uint64_t *signs)
+{
+    const struct rk_seat *seat = rk_seat(mesh, mesh->ranks[rank].local_rank);
+    uint64_t here = atomic_load_explicit(&seat->number, memory_order_acquire);
+    uint64_t place = atomic_load_explicit(&seat->place, memory_order_relaxed);
+    *signs = here + (place & ((UINT64_C(1) << SEQUENCE_BITS) - 1)) +
+             atomic_load_explicit(&seat->steps, memory_order_relaxed) +
+             atomic_load_explicit(&seat->mark_version, memory_order_relaxed);
+    return here == number && activity_of(place) == RK_IDLE;
 }
 
 static void read_mark(const struct rk_seat *seat, char text[RK_MARK_SIZE])
@@ -75,10 +104,10 @@ void rk_mesh_whereabouts(const struct rk_mesh *mesh, int rank, struct rk_whereab
     if (mesh->ranks[rank].node != mesh->ranks[mesh->rank].node)
         return;
     const struct rk_seat *seat = rk_seat(mesh, mesh->ranks[rank].local_rank);
-    uint64_t place = atomic_load_explicit(&seat->place, memory_order_relaxed);
     out->known = true;
-    out->number = atomic_load_explicit(&seat->number, memory_order_relaxed);
-    out->activity = (enum rk_activity)(place >> SEQUENCE_BITS & 0xff);
+    out->number = atomic_load_explicit(&seat->number, memory_order_acquire);
+    uint64_t place = atomic_load_explicit(&seat->place, memory_order_relaxed);
+    out->activity = activity_of(place);
     out->kind = (enum rk_collective_kind)(place >> 56);
     out->sequence = place & ((UINT64_C(1) << SEQUENCE_BITS) - 1);
     read_mark(seat, out->mark);

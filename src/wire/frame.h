@@ -70,19 +70,20 @@ struct rk_welcome {
     uint16_t version;
     uint32_t world_size;
     uint64_t features, payload_cap;
-    uint64_t token; /* this connection's; 0 without RK_FEATURE_RESUME */
-    uint64_t begun; /* the highest id of a call of the connection before that has begun; 0: none */
+    uint64_t token;    /* this connection's; 0 without RK_FEATURE_RESUME */
+    uint64_t begun;    /* the highest id of a call of the connection before that has begun; 0: none */
+    uint64_t clock_us; /* what the job's clock says */
 };
 struct rk_away_head {
     uint64_t begun; /* as in a WELCOME */
 };
 #define RK_CALL_IDEMPOTENT 1 /* it may run again when a rank dies */
-#define RK_CALL_WAITED     2 /* waited_us is there */
+#define RK_CALL_WAITED     2 /* submitted_us is there */
 struct rk_call_head {
     uint8_t kind;                              /* enum rk_call_kind */
     uint8_t flags;                             /* RK_CALL_... */
     uint32_t begun;                            /* how often it has begun at ranks that have died */
-    uint64_t waited_us;                        /* in the queue of a rank 0 that has died */
+    uint64_t submitted_us;                     /* at a rank 0 that has died, by the job's clock */
     uint64_t timeout_us, streaming_timeout_us; /* RK_TIME_NONE: no limit */
     char handler[RANKCALL_MAX_NAME + 1];       /* "": the default; valid UTF-8 without NUL */
 };

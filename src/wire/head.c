@@ -73,6 +73,7 @@ size_t rk_welcome_encode(const struct rk_welcome *head, uint8_t *bytes)
     if (head->token) {
         rk_write_u64(&writer, head->token);
         rk_write_u64(&writer, head->begun);
+        rk_write_u64(&writer, head->clock_us);
     }
     return written(&writer, bytes);
 }
@@ -88,6 +89,7 @@ int rk_welcome_decode(const uint8_t *bytes, size_t size, struct rk_welcome *head
     head->payload_cap = rk_read_u64(&reader);
     head->token = read_later_u64(&reader, size, 24);
     head->begun = read_later_u64(&reader, size, 32);
+    head->clock_us = read_later_u64(&reader, size, 40);
     if (check_read(&reader, "WELCOME", size))
         return RANKCALL_EPROTOCOL;
     if (head->world_size == 0 || head->world_size > INT32_MAX)
@@ -109,7 +111,7 @@ size_t rk_call_encode(const struct rk_call_head *head, uint8_t *bytes)
     rk_write_u64(&writer, head->streaming_timeout_us);
     rk_write_bytes(&writer, head->handler, handler_size);
     if (head->flags & RK_CALL_WAITED)
-        rk_write_u64(&writer, head->waited_us);
+        rk_write_u64(&writer, head->submitted_us);
     return written(&writer, bytes);
 }
 
@@ -149,7 +151,7 @@ int rk_call_decode(const uint8_t *bytes, size_t size, struct rk_call_head *head)
                         head->kind);
     if (decode_handler(&reader, handler_size, head->handler))
         return RANKCALL_EPROTOCOL;
-    head->waited_us = head->flags & RK_CALL_WAITED ? rk_read_u64(&reader) : 0;
+    head->submitted_us = head->flags & RK_CALL_WAITED ? rk_read_u64(&reader) : 0;
     return check_read(&reader, "CALL", size);
 }
 

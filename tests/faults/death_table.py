@@ -113,7 +113,8 @@ class Row:
 
     def die_broadcast(self, client):
         """The rank is stopped while the call is announced, and never takes part."""
-        call = calls.Call("work", "work", {"seconds": 0.3})  # longer than it takes to die when the process goes on
+        large = bytes(4 << 20) if self.rank else b""  # rank 0 must take it in before it is stopped
+        call = calls.Call("work", "work", {"seconds": 0.3}, data=large)  # longer than it takes to die when the process goes on
         if self.way == "oom":
             limit = calls.Call("limit", "limit", {"rank": self.rank, "room": 16 << 20})
             client.outcome(client.submit(limit.handler, limit.payload()))

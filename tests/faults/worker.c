@@ -339,8 +339,9 @@ static int start_listening(struct rankcall_context *context, struct state *state
     pthread_t thread;
     char path[PATH_MAX];
     snprintf(path, sizeof path, "%s/order.%d", folder, rankcall_rank(context));
-    /* For writing too: then whoever gives the order need not wait for us, who may be stopped. */
-    if (mkfifo(path, 0600) != 0 || (state->orders = open(path, O_RDWR | O_CLOEXEC)) < 0 ||
+    /* For writing too: then whoever gives the order need not wait for us, who may be stopped. A rank before us may have
+     * made it. */
+    if ((mkfifo(path, 0600) != 0 && errno != EEXIST) || (state->orders = open(path, O_RDWR | O_CLOEXEC)) < 0 ||
         pthread_create(&thread, NULL, await_order, state) != 0)
         return rankcall_fail_setup(context, "can't listen at %s", path);
     pthread_detach(thread);

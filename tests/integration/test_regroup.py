@@ -5,11 +5,13 @@
 
 import contextlib
 import os
+import random
 import signal
 import threading
+import time
 
-from harness import case, check, equal, main, wait_until
-from strangers_client import JobError
+from harness import FULL, case, check, equal, main, wait_until
+from strangers_client import Attachment, JobError, Payload
 
 BARE = ("--enable-recovery",)
 
@@ -166,6 +168,56 @@ def waiting(t):
         except JobError as error:
             equal((error.name, error.rank), ("rank_died", 1), str(error))
         equal(client.invoke("sum", {"value": 1.0}).json, {"sum": 6.0})
+
+
+def dies(client, id):
+    """Whether that is how the call ends; else it has a result."""
+    try:
+        client.outcome(id)
+        return False
+    except JobError as error:
+        equal(error.name, "rank_died", str(error))
+        return True
+
+
+def kill_in_spread(client, other, large, victim, after):
+    """Kills a rank so long after the large call was sent; whether it came to be the end of that call. One call ends with
+    it at most: if the kill was late, one of those behind (which must not sit in MPI's own calls then)."""
+    calls = [(client, client.submit("empty", large))] + [(other, other.submit("echo", {"n": n})) for n in range(2)]
+    time.sleep(after)
+    os.kill(victim, signal.SIGKILL)
+    ends = [dies(*call) for call in calls]
+    check(sum(ends) <= 1, "ended by one death: %s" % ends)
+    if not any(ends):
+        wait_until(lambda: victim not in pids(other), "the death to be noticed", 10)
+    equal(other.invoke("sum", {"value": 1.0}).json, {"sum": 6.0}, "a call afterwards")
+    return ends[0]
+
+
+def die_in_spread(t, **env):
+    rounds, large = 40 if FULL else 6, Payload(b"{}", [Attachment("x", bytes(256 << 20))])
+    job = start(t, options=("--restarts", "1000"), env=env)
+    with job.connect() as client, job.connect() as other:
+        client.invoke("empty", large)
+        began = time.monotonic()
+        call = client.submit("empty", large)
+        sent = time.monotonic()
+        client.outcome(call)
+        span = time.monotonic() - sent
+        died = sum(kill_in_spread(client, other, large, pids(other)[random.choice((1, 2))], random.uniform(0, span))
+                   for _ in range(rounds))
+        check(died, "no death was in time: %.3f s to send, %.3f s until the result" % (sent - began, span))
+
+
+@case("a rank that dies while a large payload is spread costs that call alone", ranks=(3,), own=True, timeout=120,
+      by=("launcher", "mpirun"))
+def large(t):
+    die_in_spread(t)
+
+
+@case("the same where ranks may not read each other's memory", ranks=(3,), own=True, timeout=120)
+def large_in_pieces(t):
+    die_in_spread(t, RANKCALL_TEST_NO_DIRECT="1")
 
 
 main("regroup")

@@ -37,6 +37,7 @@ static void an_empty_line_gives_the_defaults(void **state)
     assert_string_equal(options.name, "my_worker");
     assert_non_null(strstr(options.socket, "/my_worker.sock"));
     assert_int_equal(options.queue, RK_QUEUE_DEFAULT);
+    assert_int_equal(options.grace_us, 30000000);
     assert_int_equal(options.payload_cap, UINT64_C(1) << 30);
     assert_string_equal(rankcall_payload_json(options.setup, NULL), "{}");
     assert_int_equal(options.argc, 0);
@@ -47,12 +48,13 @@ static void every_option_is_read(void **state)
 {
     struct rk_options options;
     (void)state;
-    assert_int_equal(READ(&options, "--name", "demo", "--setup={\"a\": 1}", "--queue=3", "--payload-cap=2G", "--debug",
-                          "--launcher", "/l", "--", "x", "--y"),
+    assert_int_equal(READ(&options, "--name", "demo", "--setup={\"a\": 1}", "--queue=3", "--grace=0.5",
+                          "--payload-cap=2G", "--debug", "--launcher", "/l", "--", "x", "--y"),
                      RK_OPTIONS_RUN);
     assert_string_equal(options.name, "demo");
     assert_string_equal(rankcall_payload_json(options.setup, NULL), "{\"a\": 1}");
     assert_int_equal(options.queue, 3);
+    assert_int_equal(options.grace_us, 500000);
     assert_int_equal(options.payload_cap, UINT64_C(2) << 30);
     assert_true(options.debug);
     assert_string_equal(options.launcher, "/l");
@@ -92,6 +94,9 @@ static void what_is_wrong_is_named(void **state)
         {"--queue", "0", "--queue"},
         {"--queue", "-3", "--queue"},
         {"--queue", "many", "--queue"},
+        {"--grace", "-1", "--grace"},
+        {"--grace", "soon", "--grace"},
+        {"--grace", "nan", "--grace"},
         {"--payload-cap", "1X", "--payload-cap"},
         {"--payload-cap", "99999999999T", "--payload-cap"},
         {"--payload-cap", "", "--payload-cap"},

@@ -130,10 +130,42 @@ static void whereabouts_tell_call_collective_and_marker(void **state)
     assert_false(where.known);
 }
 
+/* How the signs of rank 1 change, seen by rank 0. */
+static bool has_moved(struct node *node, uint64_t *signs)
+{
+    uint64_t before = *signs;
+    assert_false(rk_mesh_is_back(&node->ranks[0], 1, 9, signs));
+    return *signs != before;
+}
+
+static void whatever_a_rank_does_is_a_sign_of_life(void **state)
+{
+    struct node *node = *state;
+    uint64_t signs = 0;
+    assert_false(rk_mesh_is_back(&node->ranks[0], 1, 9, &signs)); /* it has not begun */
+    enter(node, 9);
+    assert_true(has_moved(node, &signs));
+    assert_false(has_moved(node, &signs));
+    rk_mesh_mark(&node->ranks[1], "here");
+    assert_true(has_moved(node, &signs));
+    rk_place_set(&node->ranks[1], RK_IN_COLLECTIVE, RK_BARRIER, 1);
+    assert_true(has_moved(node, &signs));
+    rk_mesh_step(&node->ranks[1]);
+    assert_true(has_moved(node, &signs));
+    rk_checkpoint_shared(&node->ranks[0], false);
+    assert_false(has_moved(node, &signs));
+    rk_checkpoint_shared(&node->ranks[1], false);
+    assert_true(has_moved(node, &signs));
+    rk_mesh_exit(&node->ranks[1]);
+    assert_true(rk_mesh_is_back(&node->ranks[0], 1, 9, &signs));
+    assert_false(rk_mesh_is_back(&node->ranks[0], 1, 10, &signs));
+}
+
 #define CASE(function) cmocka_unit_test_setup_teardown(function, make_node, free_node)
 
 UNIT_MAIN(CASE(an_interrupt_is_of_one_call_and_its_first_reason_counts),
           CASE(a_collective_of_an_interrupted_call_ends_at_once),
           CASE(all_ranks_get_the_same_answer_at_the_same_checkpoint),
           CASE(a_rank_0_that_leaves_answers_all_later_checkpoints),
-          CASE(stamps_of_the_last_call_are_below_those_of_the_next), CASE(whereabouts_tell_call_collective_and_marker))
+          CASE(stamps_of_the_last_call_are_below_those_of_the_next), CASE(whereabouts_tell_call_collective_and_marker),
+          CASE(whatever_a_rank_does_is_a_sign_of_life))

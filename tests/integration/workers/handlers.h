@@ -12,6 +12,7 @@
 struct test_state {
     char *setup_json;         /* setup's arguments as they came */
     char *marker_folder;      /* where teardown leaves a file per rank, or NULL */
+    int kept;                 /* how often `kept` ran on this rank since its setup */
     int last_code;            /* how the last `interrupted` left its collective on this rank */
     int64_t last_checkpoints; /* checkpoints that the last `wait` passed on this rank */
 };
@@ -56,6 +57,10 @@ int handle_collectives(struct rankcall_call *call);
 int handle_interrupted(struct rankcall_call *call);
 int handle_last_codes(struct rankcall_call *call);
 int handle_collectives_refused(struct rankcall_call *call);
+
+/* wedged_handlers.c */
+int handle_wedge(struct rankcall_call *call);
+int handle_kept(struct rankcall_call *call);
 
 /* Waits at most 30 s for a file to appear; 0, or -1 and the call fails. */
 int wait_for_file(struct rankcall_call *call, const char *path);

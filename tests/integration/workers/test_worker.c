@@ -41,6 +41,8 @@ static const struct rankcall_handler handlers[] = {
     {"die_times", handle_die_times, "kills a rank a number of times"},
     {"last_words", handle_last_words, "prints and aborts"},
     {"turn", handle_turn, "counts"},
+    {"wedge", handle_wedge, "does not come back on some ranks"},
+    {"kept", handle_kept, "how often it ran on each rank"},
     {"collectives", handle_collectives, "collectives whose results are known"},
     {"interrupted", handle_interrupted, "repeats a collective until it is interrupted"},
     {"last_codes", handle_last_codes, "how the last interrupted ended"},

@@ -1,0 +1,123 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright (c) 2026 The rankcall authors */
+
+/* Bringing a call's payload from rank 0 to all, such that a death in the middle lets everybody go.
+ *
+ * On one node the ranks read it from rank 0's memory, where rank 0 keeps it until all have reported on the call: so
+ * nobody waits for rank 0's main thread, nor it for them. Where reading is forbidden it goes through the boxes. Between
+ * nodes it goes by MPI. An interrupt is not looked at: all ranks come to the handler, and leave the call there. */
+
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/error.h"
+#include "base/log.h"
+#include "mesh/collect_internal.h"
+
+#define PIECE_MAX   (256u << 20) /* MPI counts are ints */
+#define PATIENCE_US 1000000      /* after rank 0's memory could not be read: for its death to become known */
+
+_Noreturn static void give_up(struct rk_mesh *mesh, const char *why)
+{
+    rk_log(RK_LOG_ERROR, "rank %d: the call's payload: %s", mesh->rank, why);
+    rk_mesh_abort(mesh, 1);
+}
+
+/* Where the others can go on without this rank, it alone ends. */
+_Noreturn static void end_alone(struct rk_mesh *mesh)
+{
+    if (rk_mesh_can_regroup(mesh))
+        _exit(1);
+    rk_mesh_abort(mesh, 1);
+}
+
+static int spread_in_node(struct rk_mesh *mesh, uint8_t *bytes, uint64_t size)
+{
+    struct rk_collective collective = {.kind = RK_BROADCAST, .size = size, .send = bytes, .receive = bytes};
+    if (!mesh->collect->direct || size <= RK_DIRECT_MIN)
+        return rk_collect_boxes(mesh, &collective);
+    return mesh->rank ? rk_pull(mesh, 0, bytes, mesh->segment->notice.address, size) : 0;
+}
+
+struct piece {
+    MPI_Request request;
+};
+
+static bool has_come(void *context)
+{
+    struct piece *piece = context;
+    int done = 0;
+    MPI_Test(&piece->request, &done, MPI_STATUS_IGNORE);
+    return done;
+}
+
+/* A piece that a death interrupts is left to MPI. */
+static int spread_between_nodes(struct rk_mesh *mesh, uint8_t *bytes, uint64_t size)
+{
+    for (uint64_t offset = 0, length; offset < size; offset += length) {
+        struct piece piece;
+        length = size - offset < PIECE_MAX ? size - offset : PIECE_MAX;
+        MPI_Ibcast(bytes + offset, (int)length, MPI_BYTE, 0, mesh->control, &piece.request);
+        if (!rk_mesh_wait(mesh, has_come, &piece))
+            return RANKCALL_ERANKDIED;
+    }
+    return 0;
+}
+
+/* Rank 0 may have died without anybody knowing yet. */
+static bool await_death(const struct rk_mesh *mesh)
+{
+    const struct timespec nap = {.tv_nsec = 1000000};
+    for (int naps = 0; naps < PATIENCE_US / 1000 && !rk_mesh_broken(mesh); naps++)
+        nanosleep(&nap, NULL);
+    return rk_mesh_broken(mesh);
+}
+
+/* False: a rank has died. */
+static bool spread(struct rk_mesh *mesh, uint8_t *bytes, uint64_t size)
+{
+    uint64_t copy_us = size / RK_COPY_RATE;
+    mesh->collect->copy_us = copy_us < RK_COPY_US_MAX ? (int64_t)copy_us : RK_COPY_US_MAX;
+    mesh->collect->stubborn = true;
+    rk_place_change(mesh, RK_TAKING_PAYLOAD);
+    int code = mesh->nodes == 1 ? spread_in_node(mesh, bytes, size) : spread_between_nodes(mesh, bytes, size);
+    rk_place_change(mesh, RK_IN_HANDLER);
+    mesh->collect->stubborn = false;
+    mesh->collect->copy_us = 0;
+    if (code && code != RANKCALL_ERANKDIED && !await_death(mesh))
+        give_up(mesh, rankcall_last_error()->message);
+    return !code;
+}
+
+static struct rankcall_payload *receive(struct rk_mesh *mesh, uint64_t size)
+{
+    struct rankcall_payload *payload = NULL;
+    uint8_t *bytes = size ? rk_payload_alloc(size) : NULL;
+    if (size && !bytes) {
+        rk_log(RK_LOG_ERROR, "rank %d: no memory for a payload of %llu bytes", mesh->rank, (unsigned long long)size);
+        end_alone(mesh);
+    }
+    if (size && rk_notice_holds(size)) {
+        memcpy(bytes, mesh->segment->notice.room, size);
+    } else if (!spread(mesh, bytes, size)) {
+        if (mesh->nodes == 1) /* else MPI still has it */
+            free(bytes);
+        return NULL;
+    }
+    if (rk_payload_decode(bytes, size, &payload))
+        give_up(mesh, rankcall_last_error()->message);
+    return payload;
+}
+
+bool rk_mesh_broadcast(struct rk_mesh *mesh, const struct rk_announcement *announcement,
+                       struct rankcall_payload **payload)
+{
+    uint64_t size = announcement->payload_size;
+    if (mesh->rank != 0)
+        return (*payload = receive(mesh, size)) != NULL;
+    if (rk_notice_holds(size) || mesh->size == 1)
+        return true;
+    return spread(mesh, (uint8_t *)rk_payload_bytes(*payload), size); /* only read at the root */
+}
