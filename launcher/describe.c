@@ -7,6 +7,7 @@
 
 #include <string.h>
 
+#include "launcher/say.h"
 #include "launcher/table.h"
 
 const char *rk_describe_text(const struct rankcall_payload *status, const char *key)
@@ -49,6 +50,14 @@ void rk_describe_running(const struct rankcall_payload *status, char *text, size
     rankcall_opt_bool(status, "/running/ended", &ended);
     rk_describe_time(age, since, sizeof(since));
     snprintf(text, size, "%s for %s%s", rk_describe_text(status, "/running/handler"), since, ended ? " (ended)" : "");
+}
+
+void rk_describe_timing(const struct rankcall_timing *timing)
+{
+    rk_say("call %llu: queued %llu us, broadcast %llu us, handler %llu to %llu us (slowest: rank %d), reply %llu us",
+           (unsigned long long)timing->call, (unsigned long long)timing->queued_us,
+           (unsigned long long)timing->broadcast_us, (unsigned long long)timing->handler_min_us,
+           (unsigned long long)timing->handler_max_us, timing->slowest_rank, (unsigned long long)timing->reply_us);
 }
 
 void rk_describe_ranks(const struct rankcall_payload *status, FILE *out, const char *indent)

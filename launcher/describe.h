@@ -10,6 +10,7 @@
 #include <stdio.h>
 
 #include <rankcall/payload.h>
+#include <rankcall/runner.h>
 
 /* A member of the status as text, "?" when it lacks it. Ownership: the payload's. */
 const char *rk_describe_text(const struct rankcall_payload *status, const char *key);
@@ -20,6 +21,9 @@ void rk_describe_time(double seconds, char *text, size_t size);
 
 /* What runs: "denoise for 3s", or "-". */
 void rk_describe_running(const struct rankcall_payload *status, char *text, size_t size);
+
+/* Where a call's time went, on standard error. */
+void rk_describe_timing(const struct rankcall_timing *timing);
 
 /* The table of ranks: rank, host, pid, cpus, device. */
 void rk_describe_ranks(const struct rankcall_payload *status, FILE *out, const char *indent);

@@ -19,6 +19,7 @@ struct rk_run_values {
     int queue;            /* 0: the worker's default */
     int restarts;         /* how often in an hour dead ranks are replaced */
     uint64_t payload_cap; /* 0: the worker's default */
+    const char *call_log; /* or NULL */
     struct rk_list launcher_arguments;
     double timeout;
     bool debug, json, verbose;

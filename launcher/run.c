@@ -80,6 +80,8 @@ static const struct rk_option options[] = {
      "calls that may wait; further ones are answered \"busy\""},
     {"payload-cap", 0, "SIZE", RK_OPTION_SIZE, offsetof(struct rk_run_values, payload_cap),
      "the largest payload, result or event (default: 1G)"},
+    {"call-log", 0, "FILE", RK_OPTION_TEXT, offsetof(struct rk_run_values, call_log),
+     "append a line a call to FILE (-: standard error):\noutcome, sizes, and times in microseconds"},
     {"restarts", 0, "N", RK_OPTION_NUMBER, offsetof(struct rk_run_values, restarts),
      "how often in an hour ranks that died are replaced (default: 10);\n0: a rank's death ends the job"},
     {"launcher-arg", 0, "ARG", RK_OPTION_LIST, offsetof(struct rk_run_values, launcher_arguments),

@@ -26,7 +26,9 @@ struct rankcall_pending {
     uint64_t id;
     uint64_t written_at; /* where its frame ends in the stream of bytes to the job */
     enum rk_pending_state state;
-    bool call;                       /* not a question */
+    bool call;  /* not a question */
+    bool timed; /* `timing` is there */
+    struct rk_result_head timing;
     struct rankcall_payload *result; /* NULL for answers without one */
     struct rankcall_error *error;    /* NULL when memory was out: RANKCALL_EINTERNAL */
     struct rankcall_item *events;    /* a ring */

@@ -52,10 +52,52 @@ static void leave_queue(struct rk_frontend *frontend, struct rk_job_call *call)
     call->waiting = false;
 }
 
+/* What was measured of a call. Of one that has not come back from all ranks only how long it was queued. */
+static void measure(const struct rk_frontend *frontend, const struct rk_job_call *call, int64_t now_us,
+                    struct rk_result_head *out)
+{
+    const struct rk_spans *spans = &frontend->tally.spans;
+    int64_t begun_us = call->number ? call->started_us : now_us;
+    *out = (struct rk_result_head){.call = call->serial, .slowest_rank = -1};
+    if (call->arrived_us)
+        out->queued_us = (uint64_t)(begun_us - call->arrived_us);
+    if (call != frontend->running || frontend->awaited)
+        return;
+    uint64_t ran_us = (uint64_t)(now_us - call->started_us);
+    out->broadcast_us = spans->payload_us;
+    out->handler_min_us = spans->handler_min;
+    out->handler_max_us = spans->handler_max;
+    out->slowest_rank = spans->slowest;
+    out->reply_us = ran_us > spans->ended_us ? ran_us - spans->ended_us : 0;
+}
+
+/* The end of a call in every respect. */
+static void retire(struct rk_frontend *frontend, struct rk_job_call *call, const struct rk_result_head *timing)
+{
+    if (frontend->log) {
+        struct rk_call_record record = {.number = call->number, .bytes = call->bytes, .code = call->code};
+        record.over_us = rk_now_us();
+        record.handler = frontend->context->worker->handlers[call->handler].name;
+        record.pid = call->pid;
+        record.streaming = call->streaming;
+        record.gone = call->gone;
+        if (call->ended && call == frontend->running)
+            record.leaving_us = (uint64_t)(record.over_us - call->ended_us);
+        if (timing)
+            record.timing = *timing;
+        else
+            measure(frontend, call, record.over_us, &record.timing);
+        rk_call_log_add(frontend->log, &record);
+    }
+    call_free(call);
+}
+
 /* The client has its outcome or is gone: a waiting call vanishes, a running one is to be left by the ranks. */
 static void abandon(struct rk_frontend *frontend, struct rk_job_call *call, int code)
 {
     call->ended = true;
+    call->ended_us = rk_now_us();
+    call->code = code;
     forget_client(call);
     if (call == frontend->running) {
         atomic_store(&frontend->desk.cancelled, true);
@@ -67,7 +109,7 @@ static void abandon(struct rk_frontend *frontend, struct rk_job_call *call, int 
     }
     if (call->waiting)
         leave_queue(frontend, call);
-    call_free(call);
+    retire(frontend, call, NULL);
 }
 
 void rk_call_end_error(struct rk_frontend *frontend, struct rk_job_call *call, const struct rankcall_error *error)
@@ -90,38 +132,41 @@ static void end_with_last_error(struct rk_frontend *frontend, struct rk_job_call
     rk_error_free(error);
 }
 
-static void send_result(struct rk_frontend *frontend, struct rk_job_call *call)
+static void send_result(struct rk_frontend *frontend, struct rk_job_call *call, const struct rk_result_head *timing)
 {
     struct rk_client *client = call->client;
+    uint8_t head[RK_RESULT_HEAD_SIZE];
     frontend->counters.completed++;
-    if (rk_conn_send(client->conn, RK_RESULT, call->id, NULL, 0, frontend->result))
+    if (rk_conn_send(client->conn, RK_RESULT, call->id, head, rk_result_encode(timing, head), frontend->result))
         rk_client_doom(client);
     rk_client_dirty(client);
 }
 
 /* The ranks are done with the call that ran. */
-static void finish(struct rk_frontend *frontend)
+static void finish(struct rk_frontend *frontend, const struct rk_result_head *timing)
 {
     struct rk_job_call *call = frontend->running;
-    frontend->running = NULL;
     rankcall_payload_free(frontend->result);
     frontend->result = NULL;
     forget_client(call);
     rk_queue_release(&frontend->queue, call->bytes);
-    call_free(call);
+    retire(frontend, call, timing);
+    frontend->running = NULL;
 }
 
 void rk_call_lost(struct rk_frontend *frontend)
 {
     if (frontend->running)
-        finish(frontend);
+        finish(frontend, NULL);
 }
 
 void rk_call_returned(struct rk_frontend *frontend)
 {
+    struct rk_result_head timing;
+    measure(frontend, frontend->running, rk_now_us(), &timing);
     if (!frontend->running->ended)
-        send_result(frontend, frontend->running);
-    finish(frontend);
+        send_result(frontend, frontend->running, &timing);
+    finish(frontend, &timing);
     rk_stop_check(frontend);
     rk_calls_dispatch(frontend);
 }
@@ -130,12 +175,15 @@ void rk_calls_forget(struct rk_client *client)
 {
     struct rk_frontend *frontend = client->frontend;
     if (client->arriving) {
+        client->arriving->code = RANKCALL_ECANCELLED;
+        client->arriving->gone = true;
         rk_queue_unreserve(&frontend->queue, client->arriving->bytes);
-        call_free(client->arriving);
+        retire(frontend, client->arriving, NULL);
         client->arriving = NULL;
     }
     while (client->calls) {
         frontend->counters.cancelled++;
+        client->calls->gone = true;
         abandon(frontend, client->calls, RANKCALL_ECANCELLED);
     }
 }
@@ -284,6 +332,8 @@ enum rk_admission rk_call_admit(struct rk_client *client, const struct rk_header
     }
     call->client = client;
     call->id = header->id;
+    call->pid = client->pid;
+    call->serial = ++frontend->next_serial;
     call->bytes = header->payload_size;
     call->handler = handler;
     call->streaming = request.kind == RK_STREAM;
@@ -309,6 +359,7 @@ void rk_call_arrived(struct rk_client *client, struct rankcall_payload *payload)
     call->next = client->calls;
     client->calls = call;
     call->waiting = true;
+    call->arrived_us = rk_now_us();
     rk_queue_push(&client->frontend->queue, &call->node);
     if (call->deadline_us)
         arm(call);
@@ -326,7 +377,8 @@ void rk_call_unusable(struct rk_client *client)
     client->arriving = NULL;
     client->frontend->counters.refused++;
     rk_queue_unreserve(&client->frontend->queue, call->bytes);
-    call_free(call);
+    call->code = RANKCALL_EPAYLOAD;
+    retire(client->frontend, call, NULL);
 }
 
 /* The oldest call whose client has read what it got before: answers must not pile up for one that doesn't read, and
@@ -358,5 +410,6 @@ void rk_calls_dispatch(struct rk_frontend *frontend)
     struct rk_announcement announcement = {.operation = RK_OPERATION_CALL, .number = call->number};
     announcement.handler = call->handler;
     announcement.streaming = call->streaming;
+    announcement.announced_us = call->started_us;
     rk_frontend_announce(frontend, &announcement, call->args);
 }

@@ -150,12 +150,13 @@ static void out_of_time(evutil_socket_t fd, short events, void *context)
 }
 
 /* Only the job's own user and root may call it. */
-static int check_peer(int fd)
+static int check_peer(int fd, pid_t *pid)
 {
     struct ucred peer = {0};
     socklen_t size = sizeof peer;
     if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &size))
         return rk_error_system("cannot tell who the client is");
+    *pid = peer.pid;
     if (peer.uid != geteuid() && peer.uid != 0)
         return rk_error(RANKCALL_EFORBIDDEN, "the job belongs to user %u, the client is user %u", geteuid(), peer.uid);
     return RANKCALL_OK;
@@ -218,7 +219,7 @@ void rk_client_new(struct rk_frontend *frontend, int fd, bool launcher)
     }
     client->frontend = frontend;
     client->launcher = launcher;
-    int code = check_peer(fd);
+    int code = check_peer(fd, &client->pid);
     if (!make_parts(client, fd)) {
         client_free(client);
         return;

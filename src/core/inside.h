@@ -10,6 +10,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
+#include "core/call_log.h"
 #include "core/context.h"
 #include "core/frontend.h"
 #include "core/ledger.h"
@@ -39,12 +40,17 @@ struct rk_job_call {
     struct rk_job_call *next;      /* among the client's own */
     struct rk_client *client;      /* NULL: gone */
     uint64_t id;                   /* the client's */
-    uint64_t number;               /* the job's, once it runs */
+    uint64_t serial;               /* the job's, from its admission on */
+    uint64_t number;               /* the ranks': in the order in which calls run; 0: it does not yet */
     uint64_t bytes;                /* of the payload */
     struct rankcall_payload *args; /* NULL: still arriving, or {} */
     unsigned handler;
-    bool streaming, waiting, ended; /* in the queue; the client has its outcome */
-    int64_t started_us, last_event_us;
+    bool streaming, waiting, ended;            /* in the queue; the client has its outcome */
+    bool gone;                                 /* ended because the client closed its connection */
+    int code;                                  /* of the outcome */
+    pid_t pid;                                 /* the client's */
+    int64_t arrived_us, started_us, ended_us;  /* whole; announced; when the client got another outcome than a result */
+    int64_t last_event_us;                     /* or the announcement's */
     int64_t deadline_us, streaming_timeout_us; /* 0: without */
     struct event *timer;
 };
@@ -59,6 +65,7 @@ struct rk_client {
     struct rk_conn *conn;
     struct event *readable, *writable, *limit;
     enum rk_client_state state;
+    pid_t pid;
     bool launcher, reading, doomed, watched;
     struct rk_job_call *arriving; /* its payload is being read */
     struct rk_job_call *calls;    /* outstanding */
@@ -130,13 +137,14 @@ struct rk_frontend {
     /* calls.c */
     struct rk_queue queue;
     struct rk_job_call *running;
-    uint64_t next_number;
+    uint64_t next_number, next_serial;
+    struct rk_call_log *log; /* NULL: none is wanted */
     struct rk_counters counters;
 
     /* funnel.c */
     struct rk_ledger *ledger;
     unsigned awaited;                /* enum rk_part */
-    uint64_t messages;               /* that those who are done have sent */
+    struct rk_tally tally;           /* of those who are done */
     struct rankcall_payload *result; /* of rank 0, waits for the others and the last messages */
     struct rk_envelope offer;        /* a bulk message that waits for the same */
     bool offered;

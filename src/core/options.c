@@ -21,6 +21,7 @@ enum {
     OPTION_SETUP = 'S',
     OPTION_QUEUE = 'q',
     OPTION_CAP = 'c',
+    OPTION_CALL_LOG = 'C',
     OPTION_RESTARTS = 'r',
     OPTION_LAUNCHER = 'l',
     OPTION_DEBUG = 'd',
@@ -34,6 +35,7 @@ static const struct option table[] = {
     {"setup", required_argument, NULL, OPTION_SETUP},
     {"queue", required_argument, NULL, OPTION_QUEUE},
     {"payload-cap", required_argument, NULL, OPTION_CAP},
+    {"call-log", required_argument, NULL, OPTION_CALL_LOG},
     {"launcher", required_argument, NULL, OPTION_LAUNCHER},
     {"restarts", required_argument, NULL, OPTION_RESTARTS},
     {"debug", no_argument, NULL, OPTION_DEBUG},
@@ -49,6 +51,7 @@ static const char help_text[] =
     "      --setup JSON|@FILE   arguments of every rank's setup (default: {})\n"
     "      --queue N            calls that may wait (default: 256); further ones are answered \"busy\"\n"
     "      --payload-cap SIZE   largest payload, result or event, with K, M or G (default: 1G)\n"
+    "      --call-log FILE      append a line a call, of key=value pairs, to FILE (-: standard error)\n"
     "      --restarts N         how often in an hour dead ranks are replaced, where mpirun allows it (default: 10)\n"
     "      --debug              print debug lines\n"
     "  -h, --help               this text\n"
@@ -156,6 +159,7 @@ static int read_option(int option, struct rk_options *options)
     case OPTION_RESTARTS: return read_restarts(optarg, &options->restarts);
     case OPTION_QUEUE: return read_queue(optarg, &options->queue);
     case OPTION_CAP: return read_size("--payload-cap", optarg, &options->payload_cap);
+    case OPTION_CALL_LOG: options->call_log = optarg; return RANKCALL_OK;
     case OPTION_LAUNCHER: options->launcher = optarg; return RANKCALL_OK;
     case OPTION_DEBUG: options->debug = true; return RANKCALL_OK;
     default: return rk_error(RANKCALL_EINVAL, "see --help");

@@ -19,6 +19,7 @@
 struct rk_options {
     char name[65];            /* of the job */
     char socket[RK_PATH_MAX]; /* where it listens */
+    const char *call_log;     /* file that gets a line a call, "-": standard error; or NULL */
     const char *launcher;     /* socket of the launcher to report to, or NULL */
     struct rankcall_payload *setup;
     unsigned queue;    /* calls that may wait */

@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/fd.h"
 #include "base/log.h"
 #include "mesh/internal.h"
 
@@ -57,6 +58,7 @@ static void look_for_notice(struct rk_mesh *mesh)
     if (!arrived)
         return;
     MPI_Recv(notice, sizeof *notice, MPI_BYTE, mesh->span.parent, RK_TAG_ANNOUNCE, mesh->control, MPI_STATUS_IGNORE);
+    notice->announcement.announced_us = rk_now_us(); /* clocks of nodes differ */
     atomic_store(&mesh->segment->reported, 0);
     rk_bell_ring(&mesh->segment->all);
     for (int i = mesh->span.child_count - 1; i >= 0; i--)

@@ -76,6 +76,11 @@ struct rk_event_head {
     uint32_t rank;
     uint64_t sequence;
 };
+struct rk_result_head { /* microseconds */
+    uint64_t queued_us, broadcast_us, handler_min_us, handler_max_us, reply_us;
+    uint64_t call; /* the job's own number of the call, as in its status */
+    int32_t slowest_rank;
+};
 struct rk_error_head {
     uint32_t code;
     int32_t rank;
@@ -87,7 +92,8 @@ struct rk_stop_head {
     uint64_t drain_us;
 };
 
-#define RK_EVENT_HEAD_SIZE 16
+#define RK_EVENT_HEAD_SIZE  16
+#define RK_RESULT_HEAD_SIZE 56 /* a job that does not measure sends none */
 
 size_t rk_hello_encode(const struct rk_hello *head, uint8_t *bytes);
 int rk_hello_decode(const uint8_t *bytes, size_t size, struct rk_hello *head);
@@ -97,6 +103,8 @@ size_t rk_call_encode(const struct rk_call_head *head, uint8_t *bytes);
 int rk_call_decode(const uint8_t *bytes, size_t size, struct rk_call_head *head);
 size_t rk_event_encode(const struct rk_event_head *head, uint8_t *bytes);
 int rk_event_decode(const uint8_t *bytes, size_t size, struct rk_event_head *head);
+size_t rk_result_encode(const struct rk_result_head *head, uint8_t *bytes); /* RK_RESULT_HEAD_SIZE bytes of room */
+int rk_result_decode(const uint8_t *bytes, size_t size, struct rk_result_head *head);
 size_t rk_error_encode(const struct rk_error_head *head, uint8_t *bytes);
 int rk_error_decode(const uint8_t *bytes, size_t size, struct rk_error_head *head);
 size_t rk_status_encode(const struct rk_status_head *head, uint8_t *bytes);

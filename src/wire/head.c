@@ -157,6 +157,40 @@ int rk_event_decode(const uint8_t *bytes, size_t size, struct rk_event_head *hea
     return RANKCALL_OK;
 }
 
+size_t rk_result_encode(const struct rk_result_head *head, uint8_t *bytes)
+{
+    struct rk_writer writer = rk_writer(bytes, RK_RESULT_HEAD_SIZE);
+
+    rk_write_u64(&writer, head->queued_us);
+    rk_write_u64(&writer, head->broadcast_us);
+    rk_write_u64(&writer, head->handler_min_us);
+    rk_write_u64(&writer, head->handler_max_us);
+    rk_write_u64(&writer, head->reply_us);
+    rk_write_u64(&writer, head->call);
+    rk_write_u32(&writer, (uint32_t)head->slowest_rank);
+    rk_write_u32(&writer, 0);
+    return written(&writer, bytes);
+}
+
+int rk_result_decode(const uint8_t *bytes, size_t size, struct rk_result_head *head)
+{
+    struct rk_reader reader = rk_reader(bytes, size);
+
+    head->queued_us = rk_read_u64(&reader);
+    head->broadcast_us = rk_read_u64(&reader);
+    head->handler_min_us = rk_read_u64(&reader);
+    head->handler_max_us = rk_read_u64(&reader);
+    head->reply_us = rk_read_u64(&reader);
+    head->call = rk_read_u64(&reader);
+    head->slowest_rank = (int32_t)rk_read_u32(&reader);
+    rk_read_u32(&reader);
+    if (check_read(&reader, "RESULT", size))
+        return RANKCALL_EPROTOCOL;
+    if (head->slowest_rank < -1)
+        return rk_error(RANKCALL_EPROTOCOL, "RESULT head, byte 48: a rank of %ld", (long)head->slowest_rank);
+    return RANKCALL_OK;
+}
+
 size_t rk_error_encode(const struct rk_error_head *head, uint8_t *bytes)
 {
     struct rk_writer writer = rk_writer(bytes, RK_HEAD_CAP);

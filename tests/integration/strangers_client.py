@@ -116,6 +116,15 @@ class Frame:
         return Payload.decode(self.payload_bytes)
 
     @property
+    def timing(self):
+        if not self.head:
+            return None
+        names = ("queued", "broadcast", "handler_min", "handler_max", "reply", "call", "slowest_rank")
+        *values, zero = struct.unpack_from("<QQQQQQiI", self.head)
+        require(zero == 0, "a result's reserved bytes")
+        return dict(zip(names, values))
+
+    @property
     def rank_and_sequence(self):
         rank, zero, sequence = struct.unpack_from("<IIQ", self.head)
         require(zero == 0, "an event's reserved bytes")
@@ -147,6 +156,7 @@ class Client:
         self.buffer = bytearray()
         self.kept = {}
         self.next_id = 0
+        self.timing = None  # of the result that came last
         if greet:
             with contextlib.suppress(BrokenPipeError):  # then an ERROR says why
                 self.send(hello(payload=Payload({"client": "stranger"})))
@@ -233,6 +243,7 @@ class Client:
         if got.type == ERROR:
             raise JobError(got)
         require(got.type == RESULT, "frame type %d instead of a result" % got.type)
+        self.timing = got.timing
         return got.payload
 
     def invoke(self, handler="", payload=Payload()):
@@ -252,6 +263,7 @@ class Client:
             if got.type == ERROR:
                 raise JobError(got)
             require(got.type == RESULT, "a frame of a call")
+            self.timing = got.timing
             yield None, None, got.payload
             return
 

@@ -116,6 +116,7 @@ static void every_head_comes_back_as_it_was_sent(void **state)
                                 "noise"},
                         call_back;
     struct rk_event_head event = {7, 1ull << 40}, event_back;
+    struct rk_result_head result = {1, 2, 3, 4, 1ull << 40, 6, 7}, result_back;
     struct rk_error_head error = {RANKCALL_EBUSY, -1}, error_back;
     struct rk_status_head status = {1}, status_back;
     struct rk_stop_head stop = {12345678901}, stop_back;
@@ -132,6 +133,10 @@ static void every_head_comes_back_as_it_was_sent(void **state)
     assert_string_equal(call_back.handler, call.handler);
     assert_ok(rk_event_decode(bytes, rk_event_encode(&event, bytes), &event_back));
     assert_true(event_back.rank == 7 && event_back.sequence == 1ull << 40);
+    assert_int_equal(rk_result_encode(&result, bytes), RK_RESULT_HEAD_SIZE);
+    assert_ok(rk_result_decode(bytes, RK_RESULT_HEAD_SIZE, &result_back));
+    assert_memory_equal(&result_back, &result, offsetof(struct rk_result_head, slowest_rank));
+    assert_int_equal(result_back.slowest_rank, 7);
     assert_ok(rk_error_decode(bytes, rk_error_encode(&error, bytes), &error_back));
     assert_true(error_back.code == RANKCALL_EBUSY && error_back.rank == -1);
     assert_ok(rk_status_decode(bytes, rk_status_encode(&status, bytes), &status_back));
@@ -155,6 +160,7 @@ DECODER(hello_decode, struct rk_hello)
 DECODER(welcome_decode, struct rk_welcome)
 DECODER(call_decode, struct rk_call_head)
 DECODER(event_decode, struct rk_event_head)
+DECODER(result_decode, struct rk_result_head)
 DECODER(error_decode, struct rk_error_head)
 DECODER(status_decode, struct rk_status_head)
 DECODER(stop_decode, struct rk_stop_head)
@@ -165,6 +171,9 @@ struct head_case {
     const char *bytes;
     const char *message; /* NULL: it is right */
 };
+
+#define ZEROS_16 "\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0"
+#define ZEROS_48 ZEROS_16 ZEROS_16 ZEROS_16
 
 static const struct head_case heads[] = {
     {hello_decode, 16, "\1\0\1\0\0\0\0\0\0\0\0\0\0\0\0\0", NULL},
@@ -184,6 +193,8 @@ static const struct head_case heads[] = {
     {call_decode, 26, "\0\0\2\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0h\0", "name is not UTF-8"},
     {event_decode, 16, "\3\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0", NULL},
     {event_decode, 16, "\0\0\0\x80\0\0\0\0\0\0\0\0\0\0\0\0", "EVENT head, byte 0"},
+    {result_decode, 56, ZEROS_48 "\xff\xff\xff\xff\0\0\0\0", NULL},
+    {result_decode, 56, ZEROS_48 "\xfe\xff\xff\xff\0\0\0\0", "RESULT head, byte 48: a rank of -2"},
     {error_decode, 8, "\5\0\0\0\xff\xff\xff\xff", NULL},
     {error_decode, 8, "\0\0\0\0\0\0\0\0", "ERROR head, byte 0: code is 0"},
     {error_decode, 8, "\0\0\0\x80\0\0\0\0", "ERROR head, byte 0"},

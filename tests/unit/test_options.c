@@ -48,7 +48,7 @@ static void every_option_is_read(void **state)
     struct rk_options options;
     (void)state;
     assert_int_equal(READ(&options, "--name", "demo", "--setup={\"a\": 1}", "--queue=3", "--payload-cap=2G", "--debug",
-                          "--launcher", "/l", "--", "x", "--y"),
+                          "--launcher", "/l", "--call-log", "-", "--", "x", "--y"),
                      RK_OPTIONS_RUN);
     assert_string_equal(options.name, "demo");
     assert_string_equal(rankcall_payload_json(options.setup, NULL), "{\"a\": 1}");
@@ -56,6 +56,7 @@ static void every_option_is_read(void **state)
     assert_int_equal(options.payload_cap, UINT64_C(2) << 30);
     assert_true(options.debug);
     assert_string_equal(options.launcher, "/l");
+    assert_string_equal(options.call_log, "-");
     assert_int_equal(options.argc, 2);
     assert_string_equal(options.argv[0], "x");
     assert_string_equal(options.argv[1], "--y");

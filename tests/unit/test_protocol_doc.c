@@ -266,12 +266,15 @@ static void event_is_right(const struct decoded *decoded, uint8_t *head, size_t 
 
 static void result_is_right(const struct decoded *decoded, uint8_t *head, size_t *size)
 {
+    struct rk_result_head result;
     double mean;
 
-    (void)head;
+    assert_ok(rk_result_decode(decoded->head, decoded->header.head_size, &result));
+    assert_true(result.queued_us == 14 && result.broadcast_us == 9 && result.handler_min_us == 5200 &&
+                result.handler_max_us == 5741 && result.reply_us == 6 && result.call == 17 && result.slowest_rank == 1);
     assert_ok(rankcall_get_double(decoded->payload, "mean", &mean));
     assert_true(mean == 5.5);
-    *size = 0;
+    *size = rk_result_encode(&result, head);
 }
 
 static void error_is_right(const struct decoded *decoded, uint8_t *head, size_t *size)

@@ -1,0 +1,132 @@
+# SPDX-License-Identifier: BSD-3-Clause
+# Copyright (c) 2026 The rankcall authors
+
+"""What a job tells of its calls: where their time went, its log of calls."""
+
+import json
+import os
+import re
+import time
+
+from harness import COMMAND, SLOW, case, check, equal, main, raises, wait_until
+from strangers_client import STREAM
+
+
+def log_path(t):
+    return os.path.join(t.sandbox.folder, "calls.log")
+
+
+def log_lines(t, count):
+    """The lines of the job's log of calls as dictionaries, once there are so many."""
+    def read():
+        if not os.path.exists(log_path(t)):
+            return []
+        with open(log_path(t)) as file:
+            return file.read().splitlines()
+
+    wait_until(lambda: len(read()) >= count, "%d lines of the log" % count, 10)
+    lines = [dict(word.split("=", 1) for word in line.split(" ")) for line in read()]
+    equal(len(lines), count, "lines")
+    return lines
+
+
+def check_slow_rank(t, client, rank):
+    began = time.monotonic()
+    client.invoke("slow", {"seconds": 0.2, "rank": rank})
+    whole = 1e6 * (time.monotonic() - began)
+    timing = client.timing
+    equal(timing["slowest_rank"], rank, "the slowest rank")
+    check(200000 <= timing["handler_max"] <= whole, "the slowest handler took %d us of %d" % (timing["handler_max"], whole))
+    if t.ranks > 1:
+        check(timing["handler_min"] < 150000 * SLOW, "the fastest handler took %d us" % timing["handler_min"])
+    parts = timing["queued"] + timing["broadcast"] + timing["reply"] + timing["handler_max"]
+    check(parts <= whole * 1.01, "parts of %d us in a call of %d us" % (parts, whole))
+    check(whole - parts < 100000 * SLOW, "%d us of %d are not accounted for" % (whole - parts, whole))
+
+
+@case("a result tells where the call's time went, and which rank was slowest", ranks=(1, 2, 4), by=("launcher", "mpirun"))
+def timings(t):
+    with t.connect() as client:
+        for rank in range(t.ranks):
+            check_slow_rank(t, client, rank)
+        first = client.submit("slow", {"seconds": 0.2})
+        second = client.submit("empty")
+        client.outcome(first)
+        number = client.timing["call"]
+        client.outcome(second)
+        check(client.timing["queued"] >= 190000, "the second was queued for %d us" % client.timing["queued"])
+        check(client.timing["handler_max"] < 100000 * SLOW, "it took %d us" % client.timing["handler_max"])
+        equal(client.timing["call"], number + 1, "the job's number of the call")
+
+
+@case("the same with several nodes", ranks=(4,), own=True)
+def timings_of_nodes(t):
+    t.job = t.start(env={"RANKCALL_TEST_NODES": "2"})
+    with t.connect() as client:
+        for rank in range(4):
+            check_slow_rank(t, client, rank)
+
+
+@case("the log of calls has one line a call, however it ended", own=True)
+def call_log(t):
+    t.job = t.start(options=("--call-log", log_path(t)))
+    with t.connect() as client:
+        client.invoke("slow", {"seconds": 0.05, "rank": 1})
+        list(client.stream("burst", {"count": 5}))
+        for handler, payload, name in (("fail", {"rank": 1}, "worker_error"), ("echo", b"x", "bad_payload")):
+            with raises(name):
+                client.invoke(handler, payload)
+        with raises("timeout"):
+            client.outcome(client.submit("slow", {"seconds": 0.3}, timeout=0.1))
+        with raises("cancelled"):
+            queued = client.submit("empty")
+            client.cancel(queued)
+            client.outcome(queued)
+        with t.connect() as leaver:
+            next(leaver.items(leaver.submit("wait", kind=STREAM)))
+        client.invoke("empty")
+        lines = log_lines(t, 8)
+    by_call = {int(line["call"]): line for line in lines}
+    equal(sorted(by_call), list(range(1, 9)), "the calls' numbers")
+    equal([(by_call[n]["handler"], by_call[n]["kind"], by_call[n]["outcome"]) for n in range(1, 9)],
+          [("slow", "invoke", "ok"), ("burst", "stream", "ok"), ("fail", "invoke", "worker_error"),
+           ("echo", "invoke", "bad_payload"), ("slow", "invoke", "timeout"), ("empty", "invoke", "cancelled"),
+           ("wait", "stream", "disconnected"), ("empty", "invoke", "ok")], "what they say")
+    slow = by_call[1]
+    equal((slow["slowest_rank"], slow["number"], slow["client"]), ("1", "1", str(os.getpid())), "the first line")
+    check(int(slow["handler_max_us"]) >= 50000 > int(slow["handler_min_us"]), "times: %s" % slow)
+    check(re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z", slow["time"]), "time: " + slow["time"])
+    check(int(by_call[5]["leaving_us"]) >= 150000, "the ranks came back after the timeout: %s" % by_call[5])
+    check("number" not in by_call[6] and "handler_max_us" not in by_call[6], "it never ran: %s" % by_call[6])
+
+
+@case("many calls in a row all get their line", own=True)
+def many_logged(t):
+    t.job = t.start(options=("--call-log", log_path(t)))
+    with t.connect() as client:
+        for _ in range(500):
+            client.invoke("empty")
+    equal([int(line["call"]) for line in log_lines(t, 500)], list(range(1, 501)), "calls")
+
+
+@case("a log of calls that cannot be written keeps the job from starting", own=True)
+def bad_log(t):
+    job = t.start(options=("--call-log", "/no/such/folder/log"), ready=False)
+    check(job.wait() != 0, "the job started")
+    check("--call-log: cannot write /no/such/folder/log" in job.output(), job.output())
+
+
+@case("invoke and stream --timing print it")
+def printed(t):
+    done = t.run(COMMAND, "invoke", "--timing", "-j", t.job.name, text=True)
+    equal((done.returncode, done.stdout), (0, "{}\n"), "invoke")
+    check(re.search(r"queued \d+ us, broadcast \d+ us, handler \d+ to \d+ us \(slowest: rank \d\), reply \d+ us", done.stderr),
+          done.stderr)
+    done = t.run(COMMAND, "invoke", "--timing", "--json", "-H", "slow", '{"seconds": 0.05, "rank": 1}', text=True)
+    timing = json.loads(done.stderr)["timing"]
+    check(timing["slowest_rank"] == 1 and timing["handler_max_us"] >= 50000, done.stderr)
+    done = t.run(COMMAND, "stream", "--timing", "-H", "steps", '{"steps": 1}', text=True)
+    equal(set(json.loads(done.stdout.splitlines()[-1])["timing"]), set(timing), "stream")
+
+
+main("state")
