@@ -12,11 +12,6 @@
 #include "core/inside.h"
 #include "mesh/collect.h"
 
-static struct rk_job_call *of_node(struct rk_queue_node *node)
-{
-    return (struct rk_job_call *)((char *)node - offsetof(struct rk_job_call, node));
-}
-
 static void call_free(struct rk_job_call *call)
 {
     if (call->timer)
@@ -202,11 +197,11 @@ void rk_calls_refuse_queued(struct rk_frontend *frontend)
     struct rk_queue_node *node;
     while ((node = rk_queue_oldest(&frontend->queue))) {
         if (frontend->setup_error) {
-            rk_call_end_error(frontend, of_node(node), frontend->setup_error);
+            rk_call_end_error(frontend, rk_call_of_node(node), frontend->setup_error);
             continue;
         }
         rk_error(RANKCALL_ESHUTTINGDOWN, "the job is stopping; the call had not begun");
-        end_with_last_error(frontend, of_node(node));
+        end_with_last_error(frontend, rk_call_of_node(node));
     }
 }
 
@@ -386,9 +381,9 @@ void rk_call_unusable(struct rk_client *client)
 static struct rk_job_call *next_call(const struct rk_frontend *frontend)
 {
     struct rk_queue_node *node = rk_queue_oldest(&frontend->queue);
-    while (node && rk_conn_queued(of_node(node)->client->conn) > RK_QUEUED_HIGH)
+    while (node && rk_conn_queued(rk_call_of_node(node)->client->conn) > RK_QUEUED_HIGH)
         node = rk_queue_behind(&frontend->queue, node);
-    return node ? of_node(node) : NULL;
+    return node ? rk_call_of_node(node) : NULL;
 }
 
 void rk_calls_dispatch(struct rk_frontend *frontend)

@@ -3,6 +3,8 @@
 
 /* What a client's frames mean: greetings, questions, and where calls begin. */
 
+#include <string.h>
+
 #include "base/error.h"
 #include "core/inside.h"
 
@@ -23,7 +25,20 @@ static void reply(struct rk_client *client, uint8_t type, uint64_t id)
     rk_client_dirty(client);
 }
 
-static void greet(struct rk_client *client, const struct rk_header *header, const uint8_t *head)
+/* What a client calls itself; cut, not refused, where that is long. */
+static void take_name(struct rk_client *client, const struct rankcall_payload *payload)
+{
+    const char *name = "";
+    if (!payload || rankcall_opt_string(payload, "client", &name))
+        return;
+    size_t size = strnlen(name, sizeof client->name - 1);
+    while (size && !rk_utf8_ok(name, size))
+        size--;
+    memcpy(client->name, name, size);
+}
+
+static void greet(struct rk_client *client, const struct rk_header *header, const uint8_t *head,
+                  const struct rankcall_payload *payload)
 {
     struct rk_hello hello;
     struct rk_frontend *frontend = client->frontend;
@@ -38,6 +53,7 @@ static void greet(struct rk_client *client, const struct rk_header *header, cons
     }
     struct rk_welcome welcome = {.version = RK_VERSION, .world_size = (uint32_t)rankcall_world_size(frontend->context)};
     welcome.payload_cap = frontend->context->options->payload_cap;
+    take_name(client, payload);
     client->state = RK_OPEN;
     event_del(client->limit);
     reply_with(client, RK_WELCOME, header->id, bytes, rk_welcome_encode(&welcome, bytes), rk_welcome_payload(frontend));
@@ -96,7 +112,7 @@ static void frame(void *context, const struct rk_header *header, const uint8_t *
     }
     switch (header->type) {
     case RK_CALL: rk_call_arrived(client, payload); return;
-    case RK_HELLO: greet(client, header, head); break;
+    case RK_HELLO: greet(client, header, head, payload); break;
     case RK_CANCEL: rk_call_cancel(client, header->id); break;
     case RK_STATUS: answer_status(client, header, head); break;
     case RK_PING: reply(client, RK_PONG, header->id); break;

@@ -24,6 +24,7 @@
 #define RK_STALL_LIMIT_S   30      /* how long a client may stop in the middle of a frame */
 #define RK_CLOSING_LIMIT_S 2       /* how long a connection that ends may take to read its last frame */
 #define RK_QUEUE_PAYLOADS  4       /* payloads of the largest size that the queue may hold together */
+#define RK_STATUS_QUEUED   100     /* calls of the queue that the status lists */
 #define RK_LOOK_EVERY      16      /* of a spinning frontend's looks is one at all sockets */
 #define RK_STOP_GRACE_S    5       /* how long ranks may take to come back after a stop cancelled their call */
 #define RK_SETUP_GRACE_US  1000000 /* how long ranks may stay in setup when it has failed on another */
@@ -66,6 +67,7 @@ struct rk_client {
     struct event *readable, *writable, *limit;
     enum rk_client_state state;
     pid_t pid;
+    char name[64]; /* as it calls itself */
     bool launcher, reading, doomed, watched;
     struct rk_job_call *arriving; /* its payload is being read */
     struct rk_job_call *calls;    /* outstanding */
@@ -174,6 +176,10 @@ void rk_clients_close(struct rk_frontend *frontend);
 extern const struct rk_conn_callbacks rk_client_callbacks;
 
 /* calls.c: a call's life. */
+static inline struct rk_job_call *rk_call_of_node(const struct rk_queue_node *node)
+{
+    return (struct rk_job_call *)((char *)node - offsetof(struct rk_job_call, node));
+}
 enum rk_admission rk_call_admit(struct rk_client *client, const struct rk_header *header, const uint8_t *head);
 void rk_call_arrived(struct rk_client *client, struct rankcall_payload *payload);
 void rk_call_unusable(struct rk_client *client);

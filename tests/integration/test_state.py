@@ -116,6 +116,87 @@ def bad_log(t):
     check("--call-log: cannot write /no/such/folder/log" in job.output(), job.output())
 
 
+@case("the status lists the calls that run and wait, a hundred of the latter at most", job={"options": ("--queue", "200")})
+def calls_of_status(t):
+    with t.connect() as client, t.connect() as other:
+        equal(client.status()["current"], [], "calls of an idle job")
+        items = client.items(client.submit("wait", kind=STREAM, id=77))
+        next(items)
+        queued = [other.submit("echo", {"n": 1}) for _ in range(120)]
+        wait_until(lambda: client.status()["queue"]["length"] == 120, "the queue")
+        told = client.status()
+        first, second = told["current"][:2]
+        equal((first["state"], first["handler"], first["kind"], first["id"], first["client"]),
+              ("running", "wait", "stream", 77, {"pid": os.getpid(), "name": "stranger"}), "the running call")
+        equal((second["state"], second["handler"], second["kind"], second["id"]), ("queued", "echo", "invoke", queued[0]), "the next")
+        check(0 < first["running"] <= first["age"] < 30 * SLOW and "running" not in second, "ages")
+        check(second["bytes"] > 0, "bytes")
+        equal(told["running"]["call"], first["call"], "the running call's number")
+        equal([one["call"] for one in told["current"]], list(range(first["call"], first["call"] + 101)), "numbers")
+        client.cancel(77)
+        for id in queued:
+            other.outcome(id)
+        equal(other.timing["call"], first["call"] + 120, "the last one's number")
+
+
+def states(client):
+    return [rank["state"] for rank in client.status()["ranks"]]
+
+
+@case("a call whose ranks are not back is leaving, and ranks that are say so", ranks=(3,))
+def leaving(t):
+    with t.connect() as client:
+        with raises("timeout"):
+            client.outcome(client.submit("slow", {"seconds": 1, "rank": 1}, timeout=0.1))
+        told = client.status()
+        equal([one["state"] for one in told["current"]], ["leaving"], "the call")
+        equal([rank["state"] for rank in told["ranks"]], ["reported", "handler", "reported"], "ranks")
+        check(0 < told["ranks"][1]["since"] < 1, "how long: %s" % told["ranks"][1])
+        wait_until(lambda: states(client) == ["idle"] * 3, "the ranks to be idle", 10)
+
+
+@case("the status tells which ranks sit in which collective, and their last marker", ranks=(3,))
+def whereabouts(t):
+    with t.connect() as client:
+        id = client.submit("interrupted", {"kind": "all_gather", "absent": 1, "absent_us": 1500000, "turns": 1})
+        wait_until(lambda: states(client) == ["collective", "handler", "collective"], "the ranks to be there", 10)
+        ranks = client.status()["ranks"]
+        equal([rank.get("collective") for rank in ranks], [{"name": "all_gather", "number": 1}, None,
+                                                           {"name": "all_gather", "number": 1}], "collectives")
+        equal([rank["mark"] for rank in ranks], ["turn 0"] * 3, "markers")
+        text = t.run(COMMAND, "status", text=True).stdout
+        check("collective all_gather 1 for" in text and 'at "turn 0"' in text, text)
+        check(re.search(r"running +interrupted for \d+s, call \d+", text), text)
+        check(re.search(r"running  interrupted  invoke +\ds +\d+ +%d +stranger" % os.getpid(), text), text)
+        check(re.search(r"interrupted for \d+s, call \d+", t.run(COMMAND, "ps", text=True).stdout), "ps")
+        client.outcome(id)
+
+
+@case("ranks in setup say so, and those of other nodes are unknown", ranks=(4,), own=True)
+def elsewhere(t):
+    t.job = t.start(env={"RANKCALL_TEST_NODES": "2"}, setup=json.dumps({"go": log_path(t)}), ready=False)
+    with t.job.connect() as client:
+        wait_until(lambda: states(client) == ["setup", "setup", "unknown", "unknown"], "setup to be told", 10)
+        with open(log_path(t), "w"):
+            pass
+        client.status(wait=True)
+        equal(states(client), ["idle"] * 4, "of an idle job")
+        items = client.items(client.submit("wait", kind=STREAM))
+        next(items)
+        wait_until(lambda: states(client)[2:] == ["unknown"] * 2 and states(client)[0] == "handler", "the ranks to run", 10)
+
+
+@case("while a dead rank is replaced the status says so", ranks=(3,), own=True)
+def regrouping(t):
+    t.job = t.start()
+    with t.connect() as client:
+        with raises("rank_died"):
+            client.invoke("die", {"rank": 1})
+        wait_until(lambda: states(client) == ["regrouping"] * 3, "the ranks to regroup", 10)
+        client.status(wait=True)
+        equal(states(client), ["idle"] * 3, "afterwards")
+
+
 @case("invoke and stream --timing print it")
 def printed(t):
     done = t.run(COMMAND, "invoke", "--timing", "-j", t.job.name, text=True)
