@@ -83,6 +83,20 @@ static void on_answer(struct rankcall_runner *runner, const struct rk_header *he
     rk_pending_finish(pending, payload);
 }
 
+static void on_cancelled(struct rankcall_runner *runner, const struct rk_header *header, const uint8_t *head)
+{
+    struct rankcall_pending *pending = addressee(runner, header->id);
+    struct rk_cancelled_head cancelled;
+    if (rk_cancelled_decode(head, header->head_size, &cancelled)) {
+        rk_runner_break(runner, rankcall_last_error()->code);
+    } else if (pending) {
+        struct rankcall_payload *answer = rankcall_payload_new();
+        if (answer)
+            rankcall_set_int(answer, "cancelled", (int64_t)cancelled.calls);
+        rk_pending_finish(pending, answer);
+    }
+}
+
 static void on_error(struct rankcall_runner *runner, const struct rk_header *header, const uint8_t *head,
                      struct rankcall_payload *payload)
 {
@@ -118,6 +132,7 @@ static void on_frame(void *context, const struct rk_header *header, const uint8_
     case RK_PONG: on_answer(runner, header, head, payload); return;
     case RK_ERROR: on_error(runner, header, head, payload); return;
     case RK_WELCOME: on_welcome(runner, header, head, payload); break;
+    case RK_CANCELLED: on_cancelled(runner, header, head); break;
     case RK_STOPPING: runner->stopping = true; break;
     default: refuse(runner, header);
     }

@@ -88,6 +88,21 @@ static void stop(struct rk_client *client, const struct rk_header *header, const
     rk_stop_begin(client->frontend, request.drain_us, RK_STOP_GRACE_S * 1000000);
 }
 
+/* Another client's call, by the job's number. */
+static void cancel_call(struct rk_client *client, const struct rk_header *header, const uint8_t *head)
+{
+    struct rk_cancel_head request;
+    struct rk_cancelled_head answer;
+    uint8_t bytes[RK_HEAD_CAP];
+    if (rk_cancel_decode(head, header->head_size, &request))
+        rk_client_refuse(client, header->id);
+    else if (rk_calls_cancel(client, request.call, &answer.calls))
+        rk_client_last_error(client, header->id);
+    else if (rk_conn_send(client->conn, RK_CANCELLED, header->id, bytes, rk_cancelled_encode(&answer, bytes), NULL))
+        rk_client_doom(client);
+    rk_client_dirty(client);
+}
+
 static enum rk_admission admit(void *context, const struct rk_header *header, const uint8_t *head)
 {
     struct rk_client *client = context;
@@ -114,6 +129,7 @@ static void frame(void *context, const struct rk_header *header, const uint8_t *
     case RK_CALL: rk_call_arrived(client, payload); return;
     case RK_HELLO: greet(client, header, head, payload); break;
     case RK_CANCEL: rk_call_cancel(client, header->id); break;
+    case RK_CANCEL_CALL: cancel_call(client, header, head); break;
     case RK_STATUS: answer_status(client, header, head); break;
     case RK_PING: reply(client, RK_PONG, header->id); break;
     case RK_STOP: stop(client, header, head); break;

@@ -184,7 +184,8 @@ enum rk_admission rk_call_admit(struct rk_client *client, const struct rk_header
 void rk_call_arrived(struct rk_client *client, struct rankcall_payload *payload);
 void rk_call_unusable(struct rk_client *client);
 void rk_call_cancel(struct rk_client *client, uint64_t id);
-void rk_calls_forget(struct rk_client *client); /* the client is gone */
+int rk_calls_cancel(struct rk_client *by, uint64_t serial, uint64_t *count); /* 0: all; with the reason as last error */
+void rk_calls_forget(struct rk_client *client);                              /* the client is gone */
 void rk_calls_refuse_queued(struct rk_frontend *frontend);
 void rk_calls_dispatch(struct rk_frontend *frontend);
 void rk_call_end_error(struct rk_frontend *frontend, struct rk_job_call *call, const struct rankcall_error *error);

@@ -33,8 +33,10 @@ enum rk_frame_type {
     RK_STATUS_REPLY = 9,
     RK_PING = 10,
     RK_PONG = 11,
-    RK_STOP = 12,     /* client: stop the job */
-    RK_STOPPING = 13, /* job: it will */
+    RK_STOP = 12,        /* client: stop the job */
+    RK_STOPPING = 13,    /* job: it will */
+    RK_CANCEL_CALL = 14, /* client: cancel a call of any client, by the job's number */
+    RK_CANCELLED = 15,   /* job: how many were */
     RK_FRAME_TYPES,
 };
 
@@ -91,6 +93,12 @@ struct rk_status_head {
 struct rk_stop_head {
     uint64_t drain_us;
 };
+struct rk_cancel_head {
+    uint64_t call; /* the job's number; 0: all */
+};
+struct rk_cancelled_head {
+    uint64_t calls; /* that were cancelled */
+};
 
 #define RK_EVENT_HEAD_SIZE  16
 #define RK_RESULT_HEAD_SIZE 56 /* a job that does not measure sends none */
@@ -111,6 +119,10 @@ size_t rk_status_encode(const struct rk_status_head *head, uint8_t *bytes);
 int rk_status_decode(const uint8_t *bytes, size_t size, struct rk_status_head *head);
 size_t rk_stop_encode(const struct rk_stop_head *head, uint8_t *bytes);
 int rk_stop_decode(const uint8_t *bytes, size_t size, struct rk_stop_head *head);
+size_t rk_cancel_encode(const struct rk_cancel_head *head, uint8_t *bytes);
+int rk_cancel_decode(const uint8_t *bytes, size_t size, struct rk_cancel_head *head);
+size_t rk_cancelled_encode(const struct rk_cancelled_head *head, uint8_t *bytes);
+int rk_cancelled_decode(const uint8_t *bytes, size_t size, struct rk_cancelled_head *head);
 
 /* An error as an ERROR frame's payload, {"error": name, "message", "rank", "host", "traceback"}, and back. Text that is
  * not UTF-8 gets U+FFFD in place of the bad bytes. */

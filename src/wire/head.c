@@ -238,18 +238,49 @@ int rk_status_decode(const uint8_t *bytes, size_t size, struct rk_status_head *h
     return RANKCALL_OK;
 }
 
-size_t rk_stop_encode(const struct rk_stop_head *head, uint8_t *bytes)
+/* Heads of one number. */
+static size_t encode_number(uint64_t number, uint8_t *bytes)
 {
     struct rk_writer writer = rk_writer(bytes, RK_HEAD_CAP);
 
-    rk_write_u64(&writer, head->drain_us);
+    rk_write_u64(&writer, number);
     return written(&writer, bytes);
+}
+
+static int decode_number(const uint8_t *bytes, size_t size, const char *type, uint64_t *number)
+{
+    struct rk_reader reader = rk_reader(bytes, size);
+
+    *number = rk_read_u64(&reader);
+    return check_read(&reader, type, size);
+}
+
+size_t rk_stop_encode(const struct rk_stop_head *head, uint8_t *bytes)
+{
+    return encode_number(head->drain_us, bytes);
 }
 
 int rk_stop_decode(const uint8_t *bytes, size_t size, struct rk_stop_head *head)
 {
-    struct rk_reader reader = rk_reader(bytes, size);
+    return decode_number(bytes, size, "STOP", &head->drain_us);
+}
 
-    head->drain_us = rk_read_u64(&reader);
-    return check_read(&reader, "STOP", size);
+size_t rk_cancel_encode(const struct rk_cancel_head *head, uint8_t *bytes)
+{
+    return encode_number(head->call, bytes);
+}
+
+int rk_cancel_decode(const uint8_t *bytes, size_t size, struct rk_cancel_head *head)
+{
+    return decode_number(bytes, size, "CANCEL_CALL", &head->call);
+}
+
+size_t rk_cancelled_encode(const struct rk_cancelled_head *head, uint8_t *bytes)
+{
+    return encode_number(head->calls, bytes);
+}
+
+int rk_cancelled_decode(const uint8_t *bytes, size_t size, struct rk_cancelled_head *head)
+{
+    return decode_number(bytes, size, "CANCELLED", &head->calls);
 }

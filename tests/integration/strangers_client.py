@@ -14,12 +14,13 @@ import time
 
 MAGIC = b"RKCL"
 VERSION = 1
-HELLO, WELCOME, CALL, CANCEL, EVENT, RESULT, ERROR, STATUS, STATUS_REPLY, PING, PONG, STOP, STOPPING = range(1, 14)
+(HELLO, WELCOME, CALL, CANCEL, EVENT, RESULT, ERROR, STATUS, STATUS_REPLY, PING, PONG, STOP, STOPPING, CANCEL_CALL,
+ CANCELLED) = range(1, 16)
 INVOKE, STREAM = 0, 1
 HEADER = struct.Struct("<4sBBHQIIQ")
 BYTES, IMAGE_PNG, IMAGE_JPEG, NDARRAY = range(4)
 ITEM_SIZES = [0, 1, 1, 2, 4, 8, 1, 2, 4, 8, 2, 4, 8, 8, 16, 2]  # by dtype
-KNOWN_HEADS = {WELCOME: 24, EVENT: 16, RESULT: 0, ERROR: 8, STATUS_REPLY: 0, PONG: 0, STOPPING: 0}
+KNOWN_HEADS = {WELCOME: 24, EVENT: 16, RESULT: 0, ERROR: 8, STATUS_REPLY: 0, PONG: 0, STOPPING: 0, CANCELLED: 8}
 
 
 class JobError(Exception):
@@ -270,14 +271,21 @@ class Client:
     def cancel(self, id):
         self.send(frame(CANCEL, id))
 
+    def cancel_call(self, call):
+        """By the job's number, 0 for all; returns how many were cancelled."""
+        return struct.unpack("<Q", self.answer(CANCEL_CALL, CANCELLED, struct.pack("<Q", call)).head)[0]
+
     def ask(self, type, answer, head=b""):
+        return self.answer(type, answer, head).payload
+
+    def answer(self, type, answer, head=b""):
         id = self.new_id()
         self.send(frame(type, id, head))
         got = self.receive_for(id)
         if got.type == ERROR:
             raise JobError(got)
         require(got.type == answer, "frame type %d answers type %d" % (got.type, type))
-        return got.payload
+        return got
 
     def status(self, wait=False):
         return self.ask(STATUS, STATUS_REPLY, struct.pack("<B7x", wait)).json

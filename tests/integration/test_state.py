@@ -197,6 +197,69 @@ def regrouping(t):
         equal(states(client), ["idle"] * 3, "afterwards")
 
 
+# ---- cancel ----
+
+
+def cancel(t, *arguments, status=0):
+    done = t.run(COMMAND, "cancel", *arguments, text=True)
+    equal((done.returncode, done.stdout), (status, ""), "rankcall cancel %s: %s" % (" ".join(arguments), done.stderr))
+    return done.stderr
+
+
+@case("an operator cancels running and queued calls of other clients")
+def cancel_others(t):
+    with t.connect() as client, t.connect() as other:
+        items = client.items(client.submit("wait", kind=STREAM))
+        next(items)
+        queued = [other.submit("echo", {"n": n}) for n in range(3)]
+        wait_until(lambda: len(client.status()["current"]) == 4, "the queue")
+        running, first, second, third = (one["call"] for one in client.status()["current"])
+        cancel(t, "-j", t.job.name, str(second))
+        with raises("cancelled", text="an operator cancelled the call (process"):
+            other.outcome(queued[1])
+        equal(other.cancel_call(first), 1, "calls cancelled")
+        with raises("cancelled", text="(process %d, stranger)" % os.getpid()):
+            other.outcome(queued[0])
+        check("cancelled call %d" % running in cancel(t, t.job.name, str(running)), "what it says")
+        with raises("cancelled", text="operator"):
+            next(items)
+        equal(other.outcome(queued[2]).json, {"n": 2}, "the one that was left alone")
+        equal(other.timing["call"], third, "its number")
+
+
+@case("an operator cancels all calls at once")
+def cancel_all(t):
+    check("cancelled 0 calls" in cancel(t, "--all"), "nothing to cancel")
+    with t.connect() as client, t.connect() as other:
+        items = client.items(client.submit("wait", kind=STREAM))
+        next(items)
+        queued = [other.submit("echo") for _ in range(30)]
+        wait_until(lambda: client.status()["queue"]["length"] == 30, "the queue")
+        check("cancelled 31 calls" in cancel(t, "--all", t.job.name), "how many")
+        for id in queued:
+            with raises("cancelled", text="operator"):
+                other.outcome(id)
+        with raises("cancelled", text="operator"):
+            next(items)
+        equal(client.invoke("empty").text, b"{}", "the next call")
+
+
+@case("cancelling a call that is not there, or has ended, is an error and harms nobody")
+def cancel_nothing(t):
+    with t.connect() as client:
+        client.invoke("empty")
+        done = client.timing["call"]
+        for call in (done, done + 1000, (1 << 64) - 1):
+            check("no call %d runs or waits" % call in cancel(t, str(call), status=2), "what it says")
+            with raises("invalid_argument"):
+                client.cancel_call(call)
+        id = client.submit("slow", {"seconds": 0.5}, timeout=0.1)
+        with raises("timeout"):
+            client.outcome(id)
+        check("has ended already" in cancel(t, str(done + 1), status=2), "of one whose ranks are not back")
+        equal(client.invoke("echo", {"n": 1}).json, {"n": 1}, "the next call")
+
+
 @case("invoke and stream --timing print it")
 def printed(t):
     done = t.run(COMMAND, "invoke", "--timing", "-j", t.job.name, text=True)

@@ -41,8 +41,8 @@ static const struct bad_header bad_headers[] = {
     {3, 0, RANKCALL_EPROTOCOL, "frame byte 0: magic"},
     {4, 0, RANKCALL_EPROTOCOL, "frame byte 4: version is 0, expected 1"},
     {4, 2, RANKCALL_EPROTOCOL, "frame byte 4: version is 2, expected 1"},
-    {5, 0, RANKCALL_EPROTOCOL, "frame byte 5: type is 0, expected 1 to 13"},
-    {5, 14, RANKCALL_EPROTOCOL, "frame byte 5: type is 14"},
+    {5, 0, RANKCALL_EPROTOCOL, "frame byte 5: type is 0, expected 1 to 15"},
+    {5, 16, RANKCALL_EPROTOCOL, "frame byte 5: type is 16"},
     {5, 255, RANKCALL_EPROTOCOL, "frame byte 5: type is 255"},
     {6, 1, RANKCALL_EPROTOCOL, "frame byte 6: flags are 0x0001"},
     {7, 0x80, RANKCALL_EPROTOCOL, "frame byte 6: flags are 0x8000"},
@@ -120,6 +120,8 @@ static void every_head_comes_back_as_it_was_sent(void **state)
     struct rk_error_head error = {RANKCALL_EBUSY, -1}, error_back;
     struct rk_status_head status = {1}, status_back;
     struct rk_stop_head stop = {12345678901}, stop_back;
+    struct rk_cancel_head cancel = {UINT64_MAX}, cancel_back;
+    struct rk_cancelled_head cancelled = {3}, cancelled_back;
 
     (void)state;
     assert_ok(rk_hello_decode(bytes, rk_hello_encode(&hello, bytes), &hello_back));
@@ -143,6 +145,10 @@ static void every_head_comes_back_as_it_was_sent(void **state)
     assert_int_equal(status_back.wait, 1);
     assert_ok(rk_stop_decode(bytes, rk_stop_encode(&stop, bytes), &stop_back));
     assert_true(stop_back.drain_us == stop.drain_us);
+    assert_ok(rk_cancel_decode(bytes, rk_cancel_encode(&cancel, bytes), &cancel_back));
+    assert_true(cancel_back.call == UINT64_MAX);
+    assert_ok(rk_cancelled_decode(bytes, rk_cancelled_encode(&cancelled, bytes), &cancelled_back));
+    assert_int_equal(cancelled_back.calls, 3);
 }
 
 /* A decoder of any type, as one that takes bytes and drops what it found. */
@@ -164,6 +170,8 @@ DECODER(result_decode, struct rk_result_head)
 DECODER(error_decode, struct rk_error_head)
 DECODER(status_decode, struct rk_status_head)
 DECODER(stop_decode, struct rk_stop_head)
+DECODER(cancel_decode, struct rk_cancel_head)
+DECODER(cancelled_decode, struct rk_cancelled_head)
 
 struct head_case {
     decode_fn decode;
@@ -195,6 +203,8 @@ static const struct head_case heads[] = {
     {event_decode, 16, "\0\0\0\x80\0\0\0\0\0\0\0\0\0\0\0\0", "EVENT head, byte 0"},
     {result_decode, 56, ZEROS_48 "\xff\xff\xff\xff\0\0\0\0", NULL},
     {result_decode, 56, ZEROS_48 "\xfe\xff\xff\xff\0\0\0\0", "RESULT head, byte 48: a rank of -2"},
+    {cancel_decode, 8, "\1\0\0\0\0\0\0\0", NULL},
+    {cancelled_decode, 8, "\1\0\0\0\0\0\0\0", NULL},
     {error_decode, 8, "\5\0\0\0\xff\xff\xff\xff", NULL},
     {error_decode, 8, "\0\0\0\0\0\0\0\0", "ERROR head, byte 0: code is 0"},
     {error_decode, 8, "\0\0\0\x80\0\0\0\0", "ERROR head, byte 0"},

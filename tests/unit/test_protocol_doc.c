@@ -84,7 +84,9 @@ static void the_document_lists_every_frame_type(void **state)
                 {RK_PING, "PING | client | 0 | no"},
                 {RK_PONG, "PONG | job | 0 | no"},
                 {RK_STOP, "STOP | client | 8 | no"},
-                {RK_STOPPING, "STOPPING | job | 0 | no"}};
+                {RK_STOPPING, "STOPPING | job | 0 | no"},
+                {RK_CANCEL_CALL, "CANCEL_CALL | client | 8 | no"},
+                {RK_CANCELLED, "CANCELLED | job | 8 | no"}};
 
     (void)state;
     assert_int_equal(COUNT(rows), RK_FRAME_TYPES - 1);
