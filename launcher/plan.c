@@ -241,6 +241,8 @@ static int add_worker(const struct rk_run_values *values, const char *program, s
         code = add_option(plan, "--restarts", own(plan, "%d", values->restarts));
     if (!code && values->payload_cap)
         code = add_option(plan, "--payload-cap", own(plan, "%llu", (unsigned long long)values->payload_cap));
+    if (!code && values->client_stall >= 0)
+        code = add_option(plan, "--client-stall", own(plan, "%.6f", values->client_stall));
     if (!code && values->call_log)
         code = add(plan, "--call-log", values->call_log, NULL);
     if (!code && values->setup)

@@ -28,9 +28,9 @@ _rankcall_value()
     case $before in
     -j | --job) _rankcall_reply "$word" "$(_rankcall_jobs)" -f ;;
     -o | --output) _rankcall_reply "$word" '' -d ;;
-    --socket) _rankcall_reply "$word" '' -f ;;
+    --socket | --call-log) _rankcall_reply "$word" '' -f ;;
     -a | --attach) COMPREPLY=() ;;
-    -H | --handler | -n | --ranks | --name | --queue | --payload-cap | --launcher-arg | --drain | --streaming-timeout)
+    -H | --handler | -n | --ranks | --name | --queue | --payload-cap | --launcher-arg | --client-stall | --drain | --streaming-timeout)
         COMPREPLY=()
         ;;
     -t | --timeout) COMPREPLY=() ;;

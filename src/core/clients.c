@@ -38,6 +38,7 @@ static void bury(struct rk_client *client)
     event_del(client->readable);
     event_del(client->writable);
     event_del(client->limit);
+    rk_stall_over(client);
     rk_calls_forget(client);
     rk_client_dirty(client);
 }
@@ -70,6 +71,7 @@ void rk_client_refuse(struct rk_client *client, uint64_t id)
     client->state = RK_CLOSING;
     rk_calls_forget(client);
     event_del(client->readable);
+    rk_stall_over(client);
     event_add(client->limit, &limit);
 }
 
@@ -193,6 +195,8 @@ static void client_free(struct rk_client *client)
         event_free(client->writable);
     if (client->limit)
         event_free(client->limit);
+    if (client->stall)
+        event_free(client->stall);
     rk_conn_free(client->conn);
     free(client);
 }
@@ -253,6 +257,7 @@ static void adjust_reading(struct rk_client *client)
 
 static void flush(struct rk_client *client)
 {
+    uint64_t before = rk_conn_queued(client->conn);
     int code = client->doomed ? RANKCALL_ECLOSED : rk_conn_flush(client->conn);
     uint64_t queued = rk_conn_queued(client->conn);
     if (code || (client->state == RK_CLOSING && !queued)) {
@@ -264,6 +269,10 @@ static void flush(struct rk_client *client)
     }
     if (queued)
         event_add(client->writable, NULL);
+    if (queued >= RK_QUEUED_LOW)
+        rk_stall_watch(client, queued < before);
+    else
+        rk_stall_over(client);
     adjust_reading(client);
     if (queued <= RK_QUEUED_HIGH)
         rk_calls_dispatch(client->frontend); /* its calls may have waited for that */

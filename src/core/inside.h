@@ -65,10 +65,12 @@ struct rk_client {
     struct rk_frontend *frontend;
     struct rk_conn *conn;
     struct event *readable, *writable, *limit;
+    struct event *stall; /* stall.c; NULL until it is needed */
+    int64_t moved_us;    /* when something was last written, while it is watched */
     enum rk_client_state state;
     pid_t pid;
     char name[64]; /* as it calls itself */
-    bool launcher, reading, doomed, watched;
+    bool launcher, reading, doomed, watched, stalling, stall_told;
     struct rk_job_call *arriving; /* its payload is being read */
     struct rk_job_call *calls;    /* outstanding */
     uint64_t waiters[RK_WAITERS_MAX];
@@ -206,6 +208,11 @@ void rk_funnel_drop(struct rk_frontend *frontend);         /* whatever has come 
 struct rankcall_payload *rk_status_payload(struct rk_frontend *frontend);
 struct rankcall_payload *rk_welcome_payload(struct rk_frontend *frontend);
 const char *rk_worker_name(const struct rankcall_context *context);
+
+/* stall.c: clients that don't read. After a flush that left at least the low mark, and wrote something or not; or less.
+ */
+void rk_stall_watch(struct rk_client *client, bool moved);
+void rk_stall_over(struct rk_client *client);
 
 /* stop.c */
 void rk_stop_begin(struct rk_frontend *frontend, uint64_t drain_us, int64_t grace_us);

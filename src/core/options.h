@@ -15,6 +15,7 @@
 
 #define RK_QUEUE_DEFAULT    256
 #define RK_RESTARTS_DEFAULT 10 /* the launcher's, too */
+#define RK_CLIENT_STALL_S   60
 
 struct rk_options {
     char name[65];            /* of the job */
@@ -25,6 +26,7 @@ struct rk_options {
     unsigned queue;    /* calls that may wait */
     unsigned restarts; /* in an hour */
     uint64_t payload_cap;
+    int64_t client_stall_us; /* how long calls wait for a client that reads nothing; 0: for ever */
     bool debug;
     int argc; /* what followed "--" */
     char **argv;
