@@ -66,7 +66,8 @@ struct rk_client {
     struct rk_conn *conn;
     struct event *readable, *writable, *limit;
     struct event *stall; /* stall.c; NULL until it is needed */
-    int64_t moved_us;    /* when something was last written, while it is watched */
+    int64_t moved_us;    /* when it last read something, while it is watched */
+    int held_bytes;      /* that its socket had then */
     enum rk_client_state state;
     pid_t pid;
     char name[64]; /* as it calls itself */

@@ -4,11 +4,15 @@
 /* Clients that read nothing while their calls wait for them to: after --client-stall seconds the calls end, so that
  * those of others go on, and soon after that the connection does. Unread answers alone hinder nobody and may wait. */
 
+#include <linux/sockios.h>
 #include <stdio.h>
+#include <sys/ioctl.h>
 
 #include "base/error.h"
 #include "base/fd.h"
 #include "core/inside.h"
+
+#define LOOKS 4 /* within the limit */
 
 /* Whether a call of it could go on if it read. */
 static bool hinders(const struct rk_client *client)
@@ -43,15 +47,30 @@ static void arm(struct rk_client *client, int64_t us)
     event_add(client->stall, &limit);
 }
 
-static void stalled(evutil_socket_t fd, short events, void *context)
+/* Whether the client has read since the last look. The socket takes new bytes only when most of the old ones are read,
+ * so what it holds is asked for; that, too, changes in pieces of some 32 KB. */
+static bool has_read(struct rk_client *client)
+{
+    int held = 0;
+    if (ioctl(rk_conn_fd(client->conn), SIOCOUTQ, &held))
+        return false;
+    bool less = held < client->held_bytes;
+    client->held_bytes = held;
+    return less;
+}
+
+static void looked(evutil_socket_t fd, short events, void *context)
 {
     struct rk_client *client = context;
+    int64_t now = rk_now_us(), limit = client->frontend->context->options->client_stall_us;
     (void)fd, (void)events;
     client->frontend->activity++;
-    int64_t left = client->moved_us + client->frontend->context->options->client_stall_us - rk_now_us();
+    if (has_read(client))
+        client->moved_us = now;
+    int64_t left = client->moved_us + limit - now;
     if (left > 0) {
         client->stall_told = false;
-        arm(client, left);
+        arm(client, left < limit / LOOKS ? left : limit / LOOKS);
     } else if (client->stall_told) {
         rk_client_doom(client);
     } else if (hinders(client)) {
@@ -65,19 +84,22 @@ static void stalled(evutil_socket_t fd, short events, void *context)
 
 void rk_stall_watch(struct rk_client *client, bool moved)
 {
-    if (!client->frontend->context->options->client_stall_us || client->state != RK_OPEN)
+    int64_t limit = client->frontend->context->options->client_stall_us;
+    if (!limit || client->state != RK_OPEN)
         return;
-    if (moved || !client->stalling)
+    if (moved || !client->stalling) {
         client->moved_us = rk_now_us();
+        has_read(client);
+    }
     if (client->stalling)
         return;
     if (!client->stall)
-        client->stall = evtimer_new(client->frontend->base, stalled, client);
+        client->stall = evtimer_new(client->frontend->base, looked, client);
     if (!client->stall)
         return;
     client->stalling = true;
     client->stall_told = false;
-    arm(client, client->frontend->context->options->client_stall_us);
+    arm(client, limit / LOOKS);
 }
 
 void rk_stall_over(struct rk_client *client)

@@ -84,7 +84,7 @@ def reads_slowly(t):
         id = stall(t, slow)
         until = time.monotonic() + 3 * SLOW
         while time.monotonic() < until:
-            slow.buffer += slow.socket.recv(1 << 16)
+            slow.buffer += slow.socket.recv(1 << 15)  # the kernel tells what is read in pieces of that size or so
             time.sleep(0.3)
         equal(len(list(slow.items(id))), 100000 * t.ranks + 1, "items")
 
