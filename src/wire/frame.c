@@ -55,7 +55,7 @@ static int check_fixed(uint32_t magic, const struct rk_header *header, uint32_t 
                         RK_MAGIC);
     if (header->version != RK_VERSION)
         return rk_error(RANKCALL_EPROTOCOL, "frame byte 4: version is %d, expected %d", header->version, RK_VERSION);
-    if (header->type == 0 || header->type >= RK_FRAME_TYPES)
+    if (header->type == 0 || header->type >= RK_FRAME_TYPES || !rules[header->type].name)
         return rk_error(RANKCALL_EPROTOCOL, "frame byte 5: type is %d, expected 1 to %d", header->type,
                         RK_FRAME_TYPES - 1);
     if (header->flags != 0)

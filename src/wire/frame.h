@@ -36,7 +36,7 @@ enum rk_frame_type {
     RK_STOP = 12,        /* client: stop the job */
     RK_STOPPING = 13,    /* job: it will */
     RK_CANCEL_CALL = 14, /* client: cancel a call of any client, by the job's number */
-    RK_CANCELLED = 15,   /* job: how many were */
+    RK_CANCELLED = 17,   /* job: how many were */
     RK_FRAME_TYPES,
 };
 

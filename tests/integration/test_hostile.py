@@ -33,7 +33,7 @@ BAD_FRAMES = {
     "version 2": (header(version=2), PROTOCOL),
     "version 255": (header(version=255), PROTOCOL),
     "type 0": (header(type=0), PROTOCOL),
-    "type 16": (header(type=16), PROTOCOL),
+    "type 18": (header(type=18), PROTOCOL),
     "type 255": (header(type=255), PROTOCOL),
     "flags": (header(flags=1, head=24) + call_head(), PROTOCOL),
     "reserved header bytes": (header(reserved=1, head=24) + call_head(), PROTOCOL),

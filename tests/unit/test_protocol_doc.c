@@ -89,7 +89,7 @@ static void the_document_lists_every_frame_type(void **state)
                 {RK_CANCELLED, "CANCELLED | job | 8 | no"}};
 
     (void)state;
-    assert_int_equal(COUNT(rows), RK_FRAME_TYPES - 1);
+    assert_int_equal(COUNT(rows), RK_FRAME_TYPES - 3); /* 15 and 16 are free */
     for (size_t i = 0; i < COUNT(rows); i++) {
         bool payload = strstr(rows[i].row, "yes");
         struct rk_header header = {.version = 1, .type = (uint8_t)rows[i].type, .id = 1, .payload_size = payload};
