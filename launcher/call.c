@@ -94,6 +94,13 @@ static int begin(struct call *call, const char *json)
     return rankcall_submit(call->runner, &options, args, &call->pending);
 }
 
+static int take_result(const struct call *call, const struct rankcall_payload *result)
+{
+    struct rankcall_timing timing;
+    bool timed = call->values->timing && !rankcall_pending_timing(call->pending, &timing);
+    return call->view->result(call->view->context, result, timed ? &timing : NULL);
+}
+
 /* Takes all that has come. */
 static void take(struct call *call)
 {
@@ -105,7 +112,7 @@ static void take(struct call *call)
             item.payload = NULL;
         call->done = code || item.kind == RANKCALL_ITEM_RESULT;
         if (!code && item.kind == RANKCALL_ITEM_RESULT)
-            code = call->view->result(call->view->context, item.payload);
+            code = take_result(call, item.payload);
         else if (!code && call->view->event)
             code = call->view->event(call->view->context, &item);
         rankcall_payload_free(item.payload);

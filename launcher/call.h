@@ -17,8 +17,7 @@ struct rk_call_values {
     const char *job, *handler, *folder;
     struct rk_list attachments;
     double timeout, streaming_timeout;
-    bool idempotent;
-    bool json;
+    bool json, timing, idempotent;
 };
 
 /* The options of both, for their tables; the values are a struct rk_call_values. */
@@ -56,6 +55,12 @@ struct rk_call_values {
          "for the whole call, queueing included"},                                                                  \
         {"streaming-timeout", 0, "SECONDS", RK_OPTION_SECONDS, offsetof(struct rk_call_values, streaming_timeout),  \
          "between two events"},                                                                                     \
+        {"timing",                                                                                                  \
+         0,                                                                                                         \
+         NULL,                                                                                                      \
+         RK_OPTION_FLAG,                                                                                            \
+         offsetof(struct rk_call_values, timing),                                                                   \
+         "tells where the time went: queue, broadcast, handlers,\nreply; with --json as JSON"},                     \
     {                                                                                                               \
         "idempotent", 0, NULL, RK_OPTION_FLAG, offsetof(struct rk_call_values, idempotent),                         \
             "the call may run again when a rank dies: 3 times at most"                                              \
@@ -64,8 +69,9 @@ struct rk_call_values {
 struct rk_call_view {
     void *context;
     bool streaming;
-    int (*event)(void *context, const struct rankcall_item *item);       /* NULL: none are asked for */
-    int (*result)(void *context, const struct rankcall_payload *result); /* both: a code */
+    int (*event)(void *context, const struct rankcall_item *item); /* NULL: none are asked for */
+    /* Both return a code. `timing` is NULL unless it is asked for and known. */
+    int (*result)(void *context, const struct rankcall_payload *result, const struct rankcall_timing *timing);
     void (*failed)(void *context); /* the thread's last error is why; may be NULL */
     void (*idle)(void *context);   /* nothing more has come; may be NULL */
 };

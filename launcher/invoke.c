@@ -8,6 +8,7 @@
 
 #include "launcher/call.h"
 #include "launcher/commands.h"
+#include "launcher/describe.h"
 #include "launcher/json_print.h"
 #include "launcher/say.h"
 
@@ -16,13 +17,26 @@ struct invoke {
     struct rk_saver saver;
 };
 
-static int on_result(void *context, const struct rankcall_payload *result)
+static void tell_timing(const struct invoke *invoke, const struct rankcall_timing *timing)
+{
+    if (!invoke->values.json) {
+        rk_describe_timing(timing);
+        return;
+    }
+    fputs("{\"timing\": ", stderr);
+    rk_json_print_timing(stderr, timing);
+    fputs("}\n", stderr);
+}
+
+static int on_result(void *context, const struct rankcall_payload *result, const struct rankcall_timing *timing)
 {
     struct invoke *invoke = context;
     size_t size;
     const char *json = rankcall_payload_json(result, &size);
     rk_json_print_line(stdout, json, size);
     putchar('\n');
+    if (timing)
+        tell_timing(invoke, timing);
     return rk_save(&invoke->saver, result, "");
 }
 
@@ -54,7 +68,7 @@ static const struct rk_option options[] = {
     RK_CALL_OPTIONS,
     {"json", 0, NULL, RK_OPTION_FLAG, offsetof(struct rk_call_values, json),
      "a failure too is one JSON line on standard output:\n{\"error\": {\"error\": NAME, \"message\": …, \"rank\": …, "
-     "…}}"},
+     "…}};\nthe timing is one on standard error: {\"timing\": {…}}"},
     {0},
 };
 

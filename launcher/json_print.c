@@ -81,3 +81,13 @@ bool rk_json_next_member(const char **at, struct rk_json_member *member)
     *at = here;
     return true;
 }
+
+void rk_json_print_timing(FILE *out, const struct rankcall_timing *timing)
+{
+    fprintf(out,
+            "{\"call\": %llu, \"queued_us\": %llu, \"broadcast_us\": %llu, \"handler_min_us\": %llu, "
+            "\"handler_max_us\": %llu, \"slowest_rank\": %d, \"reply_us\": %llu}",
+            (unsigned long long)timing->call, (unsigned long long)timing->queued_us,
+            (unsigned long long)timing->broadcast_us, (unsigned long long)timing->handler_min_us,
+            (unsigned long long)timing->handler_max_us, timing->slowest_rank, (unsigned long long)timing->reply_us);
+}

@@ -11,7 +11,7 @@
 #include <stddef.h>
 #include <stdio.h>
 
-#include <rankcall/error.h>
+#include <rankcall/runner.h>
 
 /* A string with its quotes; bytes that are not UTF-8 become U+FFFD. */
 void rk_json_print_string(FILE *out, const char *text);
@@ -21,6 +21,9 @@ void rk_json_print_line(FILE *out, const char *json, size_t size);
 
 /* The members "error": name, "message", "rank", "host", "traceback", without braces around them. */
 void rk_json_print_error(FILE *out, const struct rankcall_error *error);
+
+/* Where a call's time went, as an object. */
+void rk_json_print_timing(FILE *out, const struct rankcall_timing *timing);
 
 /* One member of an object, as it is written there. */
 struct rk_json_member {

@@ -243,6 +243,10 @@ static int add_worker(const struct rk_run_values *values, const char *program, s
         code = add_option(plan, "--grace", own(plan, "%.6f", values->grace));
     if (!code && values->payload_cap)
         code = add_option(plan, "--payload-cap", own(plan, "%llu", (unsigned long long)values->payload_cap));
+    if (!code && values->client_stall >= 0)
+        code = add_option(plan, "--client-stall", own(plan, "%.6f", values->client_stall));
+    if (!code && values->call_log)
+        code = add(plan, "--call-log", values->call_log, NULL);
     if (!code && values->setup)
         code = add_setup(values->setup, plan);
     if (!code && values->debug)

@@ -28,9 +28,9 @@ _rankcall_value()
     case $before in
     -j | --job) _rankcall_reply "$word" "$(_rankcall_jobs)" -f ;;
     -o | --output) _rankcall_reply "$word" '' -d ;;
-    --socket) _rankcall_reply "$word" '' -f ;;
+    --socket | --call-log) _rankcall_reply "$word" '' -f ;;
     -a | --attach) COMPREPLY=() ;;
-    -H | --handler | -n | --ranks | --name | --queue | --payload-cap | --restarts | --grace | --launcher-arg | --drain | --streaming-timeout)
+    -H | --handler | -n | --ranks | --name | --queue | --payload-cap | --restarts | --grace | --launcher-arg | --client-stall | --drain | --streaming-timeout)
         COMPREPLY=()
         ;;
     -t | --timeout) COMPREPLY=() ;;
@@ -67,7 +67,7 @@ _rankcall_options()
 _rankcall_argument()
 {
     case $1 in
-    status | stop) _rankcall_reply "$2" "$(_rankcall_jobs)" ;;
+    status | cancel | stop) _rankcall_reply "$2" "$(_rankcall_jobs)" ;;
     invoke | stream) _rankcall_at_file "$2" ;;
     run) _rankcall_reply "$2" "$(compgen -c -- "$2")" -f ;;
     *) COMPREPLY=() ;;
@@ -79,9 +79,9 @@ _rankcall()
     local word=${COMP_WORDS[COMP_CWORD]} before=${COMP_WORDS[COMP_CWORD - 1]} command=${COMP_WORDS[1]}
     COMPREPLY=()
     if ((COMP_CWORD == 1)); then
-        _rankcall_reply "$word" 'run invoke stream ps status stop help --help --version'
+        _rankcall_reply "$word" 'run invoke stream ps status cancel stop help --help --version'
     elif [[ $command = help ]]; then
-        _rankcall_reply "$word" 'run invoke stream ps status stop exit-codes'
+        _rankcall_reply "$word" 'run invoke stream ps status cancel stop exit-codes'
     elif [[ $word = '=' || $before = '=' ]]; then
         _rankcall_attachment "$word"
     elif ! _rankcall_value "$command" "$before" "$word"; then

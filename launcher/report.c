@@ -69,7 +69,7 @@ static void print_table(const struct rk_report *report, const struct rankcall_pa
         return;
     fprintf(text.out, "READY %s: %lld rank%s of %s in %.1f s, at %s\n", rk_describe_text(status, "job"), ranks,
             ranks == 1 ? "" : "s", rk_describe_text(status, "worker"), seconds, report->plan->socket);
-    rk_describe_ranks(status, text.out, "  ");
+    rk_describe_ranks(status, false, text.out, "  ");
     end(&text, &report->relay->err);
 }
 

@@ -58,7 +58,8 @@ static int start(struct rk_run_values *values)
 
 static int run(int argc, char **argv)
 {
-    struct rk_run_values values = {.ranks = 1, .timeout = START_TIMEOUT, .restarts = RK_RESTARTS, .grace = -1};
+    struct rk_run_values values = {
+        .ranks = 1, .timeout = START_TIMEOUT, .restarts = RK_RESTARTS, .grace = -1, .client_stall = -1};
     int status, at = rk_options_parse(&rk_command_run, argc, argv, &values, &status);
     if (at >= 0) {
         values.program = argv + at;
@@ -80,6 +81,10 @@ static const struct rk_option options[] = {
      "calls that may wait; further ones are answered \"busy\""},
     {"payload-cap", 0, "SIZE", RK_OPTION_SIZE, offsetof(struct rk_run_values, payload_cap),
      "the largest payload, result or event (default: 1G)"},
+    {"client-stall", 0, "SECONDS", RK_OPTION_SECONDS, offsetof(struct rk_run_values, client_stall),
+     "how long calls wait for a client that does not read what it\ngot (default: 60); 0: for ever"},
+    {"call-log", 0, "FILE", RK_OPTION_TEXT, offsetof(struct rk_run_values, call_log),
+     "append a line a call to FILE (-: standard error):\noutcome, sizes, and times in microseconds"},
     {"restarts", 0, "N", RK_OPTION_NUMBER, offsetof(struct rk_run_values, restarts),
      "how often in an hour ranks that died are replaced (default: 10);\n0: a rank's death ends the job"},
     {"grace", 0, "SECONDS", RK_OPTION_SECONDS, offsetof(struct rk_run_values, grace),

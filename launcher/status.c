@@ -50,13 +50,14 @@ static void print_status(const struct rankcall_payload *status)
            (long long)rk_describe_int(status, "/queue/capacity"));
     rk_describe_running(status, text, sizeof(text));
     printf("running      %s\n", text);
+    rk_describe_calls(status, stdout, "  ");
     printf("calls        %lld completed, %lld failed, %lld cancelled, %lld refused\n",
            (long long)rk_describe_int(status, "/calls/completed"), (long long)rk_describe_int(status, "/calls/failed"),
            (long long)rk_describe_int(status, "/calls/cancelled"),
            (long long)rk_describe_int(status, "/calls/refused"));
     print_handlers(status);
     printf("ranks        %lld\n", (long long)rk_describe_int(status, "world_size"));
-    rk_describe_ranks(status, stdout, "  ");
+    rk_describe_ranks(status, true, stdout, "  ");
 }
 
 static int show(const struct values *values)

@@ -9,6 +9,7 @@
 
 #include "launcher/call.h"
 #include "launcher/commands.h"
+#include "launcher/describe.h"
 #include "launcher/json_print.h"
 #include "launcher/progress.h"
 #include "launcher/say.h"
@@ -38,7 +39,7 @@ static int on_event(void *context, const struct rankcall_item *item)
     return rk_save(&stream->saver, item->payload, suffix);
 }
 
-static int on_result(void *context, const struct rankcall_payload *result)
+static int on_result(void *context, const struct rankcall_payload *result, const struct rankcall_timing *timing)
 {
     struct stream *stream = context;
     size_t size;
@@ -46,7 +47,13 @@ static int on_result(void *context, const struct rankcall_payload *result)
     rk_progress_end(&stream->progress);
     fputs(stream->lines ? "{\"result\": " : "", stdout);
     rk_json_print_line(stdout, json, size);
+    if (stream->lines && timing) {
+        fputs(", \"timing\": ", stdout);
+        rk_json_print_timing(stdout, timing);
+    }
     puts(stream->lines ? "}" : "");
+    if (!stream->lines && timing)
+        rk_describe_timing(timing);
     return rk_save(&stream->saver, result, "");
 }
 
@@ -113,7 +120,8 @@ const struct rk_command rk_command_stream = {
             "On a terminal: a progress bar from the events' \"progress\" (0 to 1) with the latest\n"
             "event's other fields, and the result as one line. When standard output is not a\n"
             "terminal: one JSON line an event, {\"event\": {\"rank\", \"sequence\", \"payload\"}}, and at\n"
-            "last {\"result\": …} or {\"error\": …}. Arguments as for `rankcall invoke`.",
+            "last {\"result\": …} (with --timing also \"timing\") or {\"error\": …}. Arguments as for\n"
+            "`rankcall invoke`.",
     .options = options,
     .epilogue = "Attachments of events are written as NAME-rRANK-SEQUENCE.png (.jpg, .npy, .bin).",
     .max_arguments = 1,

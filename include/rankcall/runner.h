@@ -123,6 +123,22 @@ int rankcall_next(struct rankcall_pending *pending, double timeout, struct rankc
  * first. Its further events are dropped. */
 int rankcall_cancel(struct rankcall_pending *pending);
 
+/* Where a call's time went, as the job measured it, in microseconds (us). Together about what the call took from the
+ * arrival of its last byte at the job until its result was on its way. */
+struct rankcall_timing {
+    uint64_t queued_us;      /* in the queue */
+    uint64_t broadcast_us;   /* until the last rank had the payload and began */
+    uint64_t handler_min_us; /* in the handler: the fastest rank ... */
+    uint64_t handler_max_us; /* ... and the slowest */
+    uint64_t reply_us;       /* from the last rank's return until the result, with all events before it, was queued */
+    int slowest_rank;        /* whose handler took handler_max_us; -1: not known */
+    uint64_t call;           /* the job's own number of the call, as in its status and its log of calls */
+};
+
+/* The timing of a call that has ended with a result, which need not have been taken yet.
+ * Errors: RANKCALL_EAGAIN: it has not ended. RANKCALL_ENOKEY: it ended with an error, or the job does not measure. */
+int rankcall_pending_timing(const struct rankcall_pending *pending, struct rankcall_timing *timing);
+
 /* The call's id on its connection, as in the protocol. */
 uint64_t rankcall_pending_id(const struct rankcall_pending *pending);
 

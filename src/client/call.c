@@ -171,6 +171,23 @@ int rankcall_cancel(struct rankcall_pending *pending)
     return rk_runner_send(pending->runner, RK_CANCEL, pending->id, NULL, 0, NULL);
 }
 
+int rankcall_pending_timing(const struct rankcall_pending *pending, struct rankcall_timing *timing)
+{
+    const struct rk_result_head *told = &pending->timing;
+    if (pending->state == RK_PENDING_OPEN && !pending->runner->code)
+        return rk_error(RANKCALL_EAGAIN, "the call has not ended");
+    if (!pending->timed)
+        return rk_error(RANKCALL_ENOKEY, "the job told no timing of this call");
+    *timing = (struct rankcall_timing){.queued_us = told->queued_us,
+                                       .broadcast_us = told->broadcast_us,
+                                       .handler_min_us = told->handler_min_us,
+                                       .handler_max_us = told->handler_max_us,
+                                       .reply_us = told->reply_us,
+                                       .slowest_rank = told->slowest_rank,
+                                       .call = told->call};
+    return RANKCALL_OK;
+}
+
 uint64_t rankcall_pending_id(const struct rankcall_pending *pending)
 {
     return pending->id;

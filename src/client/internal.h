@@ -30,10 +30,12 @@ struct rankcall_pending {
     uint8_t type;     /* of its frame */
     bool sent, heard; /* on this connection or the one before; events have come */
     bool cancelled;   /* its client has said so */
+    bool timed;       /* `timing` is there */
     uint8_t question_size;
     uint8_t question[RK_QUESTION_MAX]; /* its head, if it is one */
     struct rankcall_payload *args;     /* of a call: kept, like its head, for a job that is restarted */
     int64_t submitted_us;
+    struct rk_result_head timing;
     struct rankcall_payload *result; /* NULL for answers without one */
     struct rankcall_error *error;    /* NULL when memory was out: RANKCALL_EINTERNAL */
     struct rankcall_item *events;    /* a ring */

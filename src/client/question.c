@@ -91,6 +91,22 @@ int rankcall_status(struct rankcall_runner *runner, struct rankcall_payload **ou
     return rk_runner_status_by(runner, rk_now_us() + STATUS_US, out);
 }
 
+int rk_runner_cancel_by(struct rankcall_runner *runner, uint64_t call, int64_t deadline_us, int64_t *count)
+{
+    const struct rk_cancel_head cancel = {.call = call};
+    struct rankcall_pending *pending;
+    struct rankcall_payload *answer = NULL;
+    uint8_t head[RK_HEAD_CAP];
+    *count = 0;
+    int code = rk_runner_ask(runner, RK_CANCEL_CALL, head, rk_cancel_encode(&cancel, head), &pending);
+    if (!code)
+        code = answer_by(pending, deadline_us, &answer);
+    if (!code && answer)
+        code = rankcall_opt_int(answer, "cancelled", count);
+    rankcall_payload_free(answer);
+    return code;
+}
+
 bool rankcall_is_alive(struct rankcall_runner *runner)
 {
     struct rankcall_pending *pending;

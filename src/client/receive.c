@@ -83,16 +83,38 @@ static void on_event(struct rankcall_runner *runner, const struct rk_header *hea
     }
 }
 
-static void on_answer(struct rankcall_runner *runner, const struct rk_header *header, struct rankcall_payload *payload)
+static void on_answer(struct rankcall_runner *runner, const struct rk_header *header, const uint8_t *head,
+                      struct rankcall_payload *payload)
 {
     struct rankcall_pending *pending = addressee(runner, header->id);
+    bool timed = header->type == RK_RESULT && header->head_size;
+    if (pending && timed && rk_result_decode(head, header->head_size, &pending->timing)) {
+        rankcall_payload_free(payload);
+        rk_runner_break(runner, rankcall_last_error()->code);
+        return;
+    }
     if (!pending) {
         rankcall_payload_free(payload);
         return;
     }
     if (!payload && header->type != RK_PONG)
         payload = rankcall_payload_new();
+    pending->timed = timed;
     rk_pending_finish(pending, payload);
+}
+
+static void on_cancelled(struct rankcall_runner *runner, const struct rk_header *header, const uint8_t *head)
+{
+    struct rankcall_pending *pending = addressee(runner, header->id);
+    struct rk_cancelled_head cancelled;
+    if (rk_cancelled_decode(head, header->head_size, &cancelled)) {
+        rk_runner_break(runner, rankcall_last_error()->code);
+    } else if (pending) {
+        struct rankcall_payload *answer = rankcall_payload_new();
+        if (answer)
+            rankcall_set_int(answer, "cancelled", (int64_t)cancelled.calls);
+        rk_pending_finish(pending, answer);
+    }
 }
 
 static void on_error(struct rankcall_runner *runner, const struct rk_header *header, const uint8_t *head,
@@ -127,9 +149,10 @@ static void on_frame(void *context, const struct rk_header *header, const uint8_
     case RK_EVENT: on_event(runner, header, head, payload); return;
     case RK_RESULT:
     case RK_STATUS_REPLY:
-    case RK_PONG: on_answer(runner, header, payload); return;
+    case RK_PONG: on_answer(runner, header, head, payload); return;
     case RK_ERROR: on_error(runner, header, head, payload); return;
     case RK_WELCOME: on_welcome(runner, header, head, payload); break;
+    case RK_CANCELLED: on_cancelled(runner, header, head); break;
     case RK_STOPPING: runner->stopping = true; break;
     case RK_AWAY: on_away(runner, header, head, payload); break;
     default: refuse(runner, header);

@@ -3,6 +3,7 @@
 
 /* A runner's life: connected, greeted, freed. */
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -17,7 +18,7 @@ static struct rankcall_payload *introduction(void)
 {
     struct rankcall_payload *payload = rankcall_payload_new();
     if (payload)
-        rankcall_set_string(payload, "client", "librankcall");
+        rankcall_set_string(payload, "client", program_invocation_short_name);
     if (payload)
         rankcall_set_string(payload, "version", rankcall_version());
     return payload;

@@ -38,6 +38,10 @@ bool rk_runner_stopping(const struct rankcall_runner *runner);
 /* Asks for the status and waits for it until `deadline_us`. Errors: RANKCALL_ETIMEOUT among others. */
 int rk_runner_status_by(struct rankcall_runner *runner, int64_t deadline_us, struct rankcall_payload **out);
 
+/* Cancels a call of any client by the job's number, 0: all of them, and waits for the answer until `deadline_us`.
+ * *count: how many were. Errors: RANKCALL_EINVAL: no such call; RANKCALL_ETIMEOUT among others. */
+int rk_runner_cancel_by(struct rankcall_runner *runner, uint64_t call, int64_t deadline_us, int64_t *count);
+
 /* Seconds from now as a deadline of rk_now_us(), negative (never) when `seconds` is negative or beyond counting. */
 int64_t rk_deadline(double seconds);
 

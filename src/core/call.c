@@ -11,6 +11,7 @@
 #include <stdlib.h>
 
 #include "base/error.h"
+#include "base/fd.h"
 #include "core/frontend.h"
 #include "mesh/collect.h"
 #include "wire/payload.h"
@@ -210,6 +211,18 @@ static void run_handler(struct rankcall_call *call)
         rk_mesh_leave(call->context->mesh, call->number);
 }
 
+/* What this rank has to say of the call when its handler has returned. */
+static struct rk_tally tally_of(const struct rankcall_call *call, int64_t announced_us, int64_t begun_us)
+{
+    int64_t ended_us = rk_now_us();
+    struct rk_tally tally = {.number = call->number, .messages = call->messages, .failed = call->failed};
+    tally.spans.payload_us = (uint64_t)(begun_us - announced_us);
+    tally.spans.ended_us = (uint64_t)(ended_us - announced_us);
+    tally.spans.handler_min = tally.spans.handler_max = (uint64_t)(ended_us - begun_us);
+    tally.spans.slowest = rankcall_rank(call->context);
+    return tally;
+}
+
 void rk_call_run(struct rankcall_context *context, const struct rk_announcement *announcement,
                  const struct rankcall_payload *args, struct rk_tally *tally, struct rankcall_payload **result)
 {
@@ -218,9 +231,10 @@ void rk_call_run(struct rankcall_context *context, const struct rk_announcement 
     call.streaming = announcement->streaming;
     pthread_mutex_init(&call.emit_lock, NULL);
     rk_mesh_begin(context->mesh, call.number);
+    int64_t begun_us = rk_now_us();
     run_handler(&call);
     rk_mesh_exit(context->mesh);
-    *tally = (struct rk_tally){.number = call.number, .messages = call.messages, .failed = call.failed};
+    *tally = tally_of(&call, announcement->announced_us, begun_us);
     if (rankcall_rank(context) != 0)
         rk_mesh_report(context->mesh, tally);
     *result = call.result;

@@ -12,15 +12,11 @@
 #include "core/inside.h"
 #include "mesh/collect.h"
 
-static struct rk_job_call *of_node(struct rk_queue_node *node)
-{
-    return (struct rk_job_call *)((char *)node - offsetof(struct rk_job_call, node));
-}
-
 static void call_free(struct rk_job_call *call)
 {
     if (call->timer)
         event_free(call->timer);
+    rk_error_free(call->reason);
     rankcall_payload_free(call->args);
     free(call);
 }
@@ -61,10 +57,52 @@ static void leave(struct rk_frontend *frontend, struct rk_job_call *call, int co
     rk_funnel_release(frontend);
 }
 
+/* What was measured of a call. Of one that has not come back from all ranks only how long it was queued. */
+static void measure(const struct rk_frontend *frontend, const struct rk_job_call *call, int64_t now_us,
+                    struct rk_result_head *out)
+{
+    const struct rk_spans *spans = &frontend->tally.spans;
+    int64_t begun_us = call->number ? call->started_us : now_us;
+    *out = (struct rk_result_head){.call = call->serial, .slowest_rank = -1};
+    if (call->arrived_us)
+        out->queued_us = (uint64_t)(begun_us - call->arrived_us);
+    if (call != frontend->running || frontend->awaited)
+        return;
+    uint64_t ran_us = (uint64_t)(now_us - call->started_us);
+    out->broadcast_us = spans->payload_us;
+    out->handler_min_us = spans->handler_min;
+    out->handler_max_us = spans->handler_max;
+    out->slowest_rank = spans->slowest;
+    out->reply_us = ran_us > spans->ended_us ? ran_us - spans->ended_us : 0;
+}
+
+/* The end of a call in every respect. */
+static void retire(struct rk_frontend *frontend, struct rk_job_call *call, const struct rk_result_head *timing)
+{
+    if (frontend->log) {
+        struct rk_call_record record = {.number = call->number, .bytes = call->bytes, .code = call->code};
+        record.over_us = rk_now_us();
+        record.handler = frontend->context->worker->handlers[call->handler].name;
+        record.pid = call->pid;
+        record.streaming = call->streaming;
+        record.gone = call->gone;
+        if (call->ended && call == frontend->running)
+            record.leaving_us = (uint64_t)(record.over_us - call->ended_us);
+        if (timing)
+            record.timing = *timing;
+        else
+            measure(frontend, call, record.over_us, &record.timing);
+        rk_call_log_add(frontend->log, &record);
+    }
+    call_free(call);
+}
+
 /* The client has its outcome or is gone: a waiting call vanishes, a running one is to be left by the ranks. */
 static void abandon(struct rk_frontend *frontend, struct rk_job_call *call, int code)
 {
     call->ended = true;
+    call->ended_us = rk_now_us();
+    call->code = code;
     forget_client(call);
     if (call == frontend->running) {
         leave(frontend, call, code);
@@ -74,7 +112,7 @@ static void abandon(struct rk_frontend *frontend, struct rk_job_call *call, int 
     }
     if (call->waiting)
         leave_queue(frontend, call);
-    call_free(call);
+    retire(frontend, call, NULL);
 }
 
 void rk_call_end_error(struct rk_frontend *frontend, struct rk_job_call *call, const struct rankcall_error *error)
@@ -97,25 +135,26 @@ static void end_with_last_error(struct rk_frontend *frontend, struct rk_job_call
     rk_error_free(error);
 }
 
-static void send_result(struct rk_frontend *frontend, struct rk_job_call *call)
+static void send_result(struct rk_frontend *frontend, struct rk_job_call *call, const struct rk_result_head *timing)
 {
     struct rk_client *client = call->client;
+    uint8_t head[RK_RESULT_HEAD_SIZE];
     frontend->counters.completed++;
-    if (rk_conn_send(client->conn, RK_RESULT, call->id, NULL, 0, frontend->result))
+    if (rk_conn_send(client->conn, RK_RESULT, call->id, head, rk_result_encode(timing, head), frontend->result))
         rk_client_doom(client);
     rk_client_dirty(client);
 }
 
 /* The ranks are done with the call that ran. */
-static void finish(struct rk_frontend *frontend)
+static void finish(struct rk_frontend *frontend, const struct rk_result_head *timing)
 {
     struct rk_job_call *call = frontend->running;
-    frontend->running = NULL;
     rankcall_payload_free(frontend->result);
     frontend->result = NULL;
     forget_client(call);
     rk_queue_release(&frontend->queue, call->bytes);
-    call_free(call);
+    retire(frontend, call, timing);
+    frontend->running = NULL;
 }
 
 bool rk_call_may_run_again(const struct rk_job_call *call)
@@ -137,25 +176,38 @@ void rk_call_run_again(struct rk_frontend *frontend)
 void rk_call_lost(struct rk_frontend *frontend)
 {
     if (frontend->running)
-        finish(frontend);
+        finish(frontend, NULL);
 }
 
-static void end_cancelled(struct rk_job_call *call)
+/* With the thread's last error. That of a running call comes when the ranks have left. */
+static void cancel(struct rk_frontend *frontend, struct rk_job_call *call)
 {
-    rk_error(RANKCALL_ECANCELLED, "the client cancelled the call");
-    end_with_last_error(call->client->frontend, call);
+    if (call != frontend->running) {
+        end_with_last_error(frontend, call);
+    } else if (!call->cancelled) {
+        call->reason = rk_error_clone(rankcall_last_error());
+        leave(frontend, call, RANKCALL_ECANCELLED);
+    }
+}
+
+static void end_cancelled(struct rk_frontend *frontend, struct rk_job_call *call)
+{
+    const struct rankcall_error error = {RANKCALL_ECANCELLED, -1, "", "the call was cancelled", ""};
+    rk_call_end_error(frontend, call, call->reason ? call->reason : &error);
 }
 
 void rk_call_returned(struct rk_frontend *frontend)
 {
     struct rk_job_call *call = frontend->running;
+    struct rk_result_head timing;
+    measure(frontend, call, rk_now_us(), &timing);
     if (!call->ended && call->cancelled) {
-        end_cancelled(call);
+        end_cancelled(frontend, call);
     } else if (!call->ended) {
-        send_result(frontend, call);
+        send_result(frontend, call, &timing);
         rk_journal_succeeded(frontend->journal);
     }
-    finish(frontend);
+    finish(frontend, &timing);
     rk_stop_check(frontend);
     rk_calls_dispatch(frontend);
 }
@@ -164,12 +216,15 @@ void rk_calls_forget(struct rk_client *client)
 {
     struct rk_frontend *frontend = client->frontend;
     if (client->arriving) {
+        client->arriving->code = RANKCALL_ECANCELLED;
+        client->arriving->gone = true;
         rk_queue_unreserve(&frontend->queue, client->arriving->bytes);
-        call_free(client->arriving);
+        retire(frontend, client->arriving, NULL);
         client->arriving = NULL;
     }
     while (client->calls) {
         frontend->counters.cancelled++;
+        client->calls->gone = true;
         abandon(frontend, client->calls, RANKCALL_ECANCELLED);
     }
 }
@@ -179,10 +234,49 @@ void rk_call_cancel(struct rk_client *client, uint64_t id)
     struct rk_job_call *call = find(client, id);
     if (!call) /* it has ended already: its outcome is on the way */
         return;
-    if (call == client->frontend->running)
-        leave(client->frontend, call, RANKCALL_ECANCELLED); /* its outcome comes when the ranks have left */
-    else
-        end_cancelled(call);
+    rk_error(RANKCALL_ECANCELLED, "the client cancelled the call");
+    cancel(client->frontend, call);
+}
+
+/* ---- Cancelled by an operator ---- */
+
+static struct rk_job_call *find_serial(const struct rk_frontend *frontend, uint64_t serial)
+{
+    if (frontend->running && frontend->running->serial == serial)
+        return frontend->running;
+    struct rk_queue_node *node = rk_queue_oldest(&frontend->queue);
+    while (node && rk_call_of_node(node)->serial != serial)
+        node = rk_queue_behind(&frontend->queue, node);
+    return node ? rk_call_of_node(node) : NULL;
+}
+
+static void cancel_for(const struct rk_client *by, struct rk_job_call *call)
+{
+    rk_error(RANKCALL_ECANCELLED, "an operator cancelled the call (process %d, %s)", (int)by->pid,
+             *by->name ? by->name : "of no name");
+    cancel(by->frontend, call);
+}
+
+int rk_calls_cancel(struct rk_client *by, uint64_t serial, uint64_t *count)
+{
+    struct rk_frontend *frontend = by->frontend;
+    struct rk_queue_node *node;
+    struct rk_job_call *call = serial ? find_serial(frontend, serial) : frontend->running;
+    *count = 0;
+    if (serial && !call)
+        return rk_error(RANKCALL_EINVAL, "no call %llu runs or waits", (unsigned long long)serial);
+    if (serial && (call->ended || call->cancelled))
+        return rk_error(RANKCALL_EINVAL, "call %llu has ended already; not all ranks are back from it",
+                        (unsigned long long)serial);
+    while (!serial && (node = rk_queue_oldest(&frontend->queue))) {
+        cancel_for(by, rk_call_of_node(node));
+        ++*count;
+    }
+    if (call && !call->ended && !call->cancelled) {
+        cancel_for(by, call);
+        ++*count;
+    }
+    return RANKCALL_OK;
 }
 
 void rk_calls_refuse_queued(struct rk_frontend *frontend)
@@ -190,11 +284,11 @@ void rk_calls_refuse_queued(struct rk_frontend *frontend)
     struct rk_queue_node *node;
     while ((node = rk_queue_oldest(&frontend->queue))) {
         if (frontend->setup_error) {
-            rk_call_end_error(frontend, of_node(node), frontend->setup_error);
+            rk_call_end_error(frontend, rk_call_of_node(node), frontend->setup_error);
             continue;
         }
         rk_error(RANKCALL_ESHUTTINGDOWN, "the job is stopping; the call had not begun");
-        end_with_last_error(frontend, of_node(node));
+        end_with_last_error(frontend, rk_call_of_node(node));
     }
 }
 
@@ -202,7 +296,7 @@ void rk_calls_fail_queued(struct rk_frontend *frontend, const struct rankcall_er
 {
     struct rk_queue_node *node;
     while ((node = rk_queue_oldest(&frontend->queue)))
-        rk_call_end_error(frontend, of_node(node), error);
+        rk_call_end_error(frontend, rk_call_of_node(node), error);
 }
 
 /* ---- Deadlines ---- */
@@ -331,6 +425,8 @@ enum rk_admission rk_call_admit(struct rk_client *client, const struct rk_header
     }
     call->client = client;
     call->id = header->id;
+    call->pid = client->pid;
+    call->serial = ++frontend->next_serial;
     call->bytes = header->payload_size;
     call->handler = handler;
     call->streaming = request.kind == RK_STREAM;
@@ -356,7 +452,7 @@ static struct rankcall_payload *payload_or_empty(struct rankcall_payload *payloa
 static void enqueue(struct rk_queue *queue, struct rk_job_call *call)
 {
     struct rk_queue_node *node = rk_queue_oldest(queue);
-    while (node && of_node(node)->submitted_us <= call->submitted_us)
+    while (node && rk_call_of_node(node)->submitted_us <= call->submitted_us)
         node = rk_queue_behind(queue, node);
     if (node)
         rk_queue_insert(queue, &call->node, node);
@@ -372,6 +468,7 @@ void rk_call_arrived(struct rk_client *client, struct rankcall_payload *payload)
     call->next = client->calls;
     client->calls = call;
     call->waiting = true;
+    call->arrived_us = rk_now_us();
     if (call->waited)
         enqueue(&client->frontend->queue, call);
     else
@@ -392,7 +489,8 @@ void rk_call_unusable(struct rk_client *client)
     client->arriving = NULL;
     client->frontend->counters.refused++;
     rk_queue_unreserve(&client->frontend->queue, call->bytes);
-    call_free(call);
+    call->code = RANKCALL_EPAYLOAD;
+    retire(client->frontend, call, NULL);
 }
 
 /* The oldest call whose client has read what it got before: answers must not pile up for one that doesn't read, and
@@ -400,9 +498,9 @@ void rk_call_unusable(struct rk_client *client)
 static struct rk_job_call *next_call(const struct rk_frontend *frontend)
 {
     struct rk_queue_node *node = rk_queue_oldest(&frontend->queue);
-    while (node && rk_conn_queued(of_node(node)->client->conn) > RK_QUEUED_HIGH)
+    while (node && rk_conn_queued(rk_call_of_node(node)->client->conn) > RK_QUEUED_HIGH)
         node = rk_queue_behind(&frontend->queue, node);
-    return node ? of_node(node) : NULL;
+    return node ? rk_call_of_node(node) : NULL;
 }
 
 void rk_calls_dispatch(struct rk_frontend *frontend)
@@ -427,5 +525,6 @@ void rk_calls_dispatch(struct rk_frontend *frontend)
     struct rk_announcement announcement = {.operation = RK_OPERATION_CALL, .number = call->number};
     announcement.handler = call->handler;
     announcement.streaming = call->streaming;
+    announcement.announced_us = call->started_us;
     rk_frontend_announce(frontend, &announcement, call->args);
 }

@@ -38,6 +38,7 @@ static void bury(struct rk_client *client)
     event_del(client->readable);
     event_del(client->writable);
     event_del(client->limit);
+    rk_stall_over(client);
     rk_calls_forget(client);
     rk_resume_returned(client);
     rk_client_dirty(client);
@@ -71,6 +72,7 @@ void rk_client_refuse(struct rk_client *client, uint64_t id)
     client->state = RK_CLOSING;
     rk_calls_forget(client);
     event_del(client->readable);
+    rk_stall_over(client);
     event_add(client->limit, &limit);
 }
 
@@ -151,12 +153,13 @@ static void out_of_time(evutil_socket_t fd, short events, void *context)
 }
 
 /* Only the job's own user and root may call it. */
-static int check_peer(int fd)
+static int check_peer(int fd, pid_t *pid)
 {
     struct ucred peer = {0};
     socklen_t size = sizeof peer;
     if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &size))
         return rk_error_system("cannot tell who the client is");
+    *pid = peer.pid;
     if (peer.uid != geteuid() && peer.uid != 0)
         return rk_error(RANKCALL_EFORBIDDEN, "the job belongs to user %u, the client is user %u", geteuid(), peer.uid);
     return RANKCALL_OK;
@@ -193,6 +196,8 @@ static void client_free(struct rk_client *client)
         event_free(client->writable);
     if (client->limit)
         event_free(client->limit);
+    if (client->stall)
+        event_free(client->stall);
     rk_conn_free(client->conn);
     free(client);
 }
@@ -219,7 +224,7 @@ void rk_client_new(struct rk_frontend *frontend, int fd, bool launcher)
     }
     client->frontend = frontend;
     client->launcher = launcher;
-    int code = check_peer(fd);
+    int code = check_peer(fd, &client->pid);
     if (!make_parts(client, fd)) {
         client_free(client);
         return;
@@ -253,6 +258,7 @@ static void adjust_reading(struct rk_client *client)
 
 static void flush(struct rk_client *client)
 {
+    uint64_t before = rk_conn_queued(client->conn);
     int code = client->doomed ? RANKCALL_ECLOSED : rk_conn_flush(client->conn);
     uint64_t queued = rk_conn_queued(client->conn);
     if (code || (client->state == RK_CLOSING && !queued)) {
@@ -264,6 +270,10 @@ static void flush(struct rk_client *client)
     }
     if (queued)
         event_add(client->writable, NULL);
+    if (queued >= RK_QUEUED_LOW)
+        rk_stall_watch(client, queued < before);
+    else
+        rk_stall_over(client);
     adjust_reading(client);
     if (queued <= RK_QUEUED_HIGH)
         rk_calls_dispatch(client->frontend); /* its calls may have waited for that */

@@ -3,6 +3,8 @@
 
 /* What a client's frames mean: greetings, questions, and where calls begin. */
 
+#include <string.h>
+
 #include "base/error.h"
 #include "base/fd.h"
 #include "core/inside.h"
@@ -24,7 +26,20 @@ static void reply(struct rk_client *client, uint8_t type, uint64_t id)
     rk_client_dirty(client);
 }
 
-static void greet(struct rk_client *client, const struct rk_header *header, const uint8_t *head)
+/* What a client calls itself; cut, not refused, where that is long. */
+static void take_name(struct rk_client *client, const struct rankcall_payload *payload)
+{
+    const char *name = "";
+    if (!payload || rankcall_opt_string(payload, "client", &name))
+        return;
+    size_t size = strnlen(name, sizeof client->name - 1);
+    while (size && !rk_utf8_ok(name, size))
+        size--;
+    memcpy(client->name, name, size);
+}
+
+static void greet(struct rk_client *client, const struct rk_header *header, const uint8_t *head,
+                  const struct rankcall_payload *payload)
 {
     struct rk_hello hello;
     struct rk_frontend *frontend = client->frontend;
@@ -46,6 +61,7 @@ static void greet(struct rk_client *client, const struct rk_header *header, cons
         welcome.clock_us = (uint64_t)rk_now_us();
         welcome.begun = hello.token ? rk_journal_begun(frontend->journal, hello.token) : 0;
     }
+    take_name(client, payload);
     client->state = RK_OPEN;
     event_del(client->limit);
     reply_with(client, RK_WELCOME, header->id, bytes, rk_welcome_encode(&welcome, bytes), rk_welcome_payload(frontend));
@@ -82,6 +98,21 @@ static void stop(struct rk_client *client, const struct rk_header *header, const
     rk_stop_begin(client->frontend, request.drain_us, RK_STOP_GRACE_S * 1000000);
 }
 
+/* Another client's call, by the job's number. */
+static void cancel_call(struct rk_client *client, const struct rk_header *header, const uint8_t *head)
+{
+    struct rk_cancel_head request;
+    struct rk_cancelled_head answer;
+    uint8_t bytes[RK_HEAD_CAP];
+    if (rk_cancel_decode(head, header->head_size, &request))
+        rk_client_refuse(client, header->id);
+    else if (rk_calls_cancel(client, request.call, &answer.calls))
+        rk_client_last_error(client, header->id);
+    else if (rk_conn_send(client->conn, RK_CANCELLED, header->id, bytes, rk_cancelled_encode(&answer, bytes), NULL))
+        rk_client_doom(client);
+    rk_client_dirty(client);
+}
+
 static enum rk_admission admit(void *context, const struct rk_header *header, const uint8_t *head)
 {
     struct rk_client *client = context;
@@ -106,8 +137,9 @@ static void frame(void *context, const struct rk_header *header, const uint8_t *
     }
     switch (header->type) {
     case RK_CALL: rk_call_arrived(client, payload); return;
-    case RK_HELLO: greet(client, header, head); break;
+    case RK_HELLO: greet(client, header, head, payload); break;
     case RK_CANCEL: rk_call_cancel(client, header->id); break;
+    case RK_CANCEL_CALL: cancel_call(client, header, head); break;
     case RK_STATUS: answer_status(client, header, head); break;
     case RK_RESUMED: rk_resume_returned(client); break;
     case RK_PING: reply(client, RK_PONG, header->id); break;

@@ -100,19 +100,19 @@ void rk_frontend_announce(struct rk_frontend *frontend, struct rk_announcement *
                           struct rankcall_payload *args)
 {
     frontend->awaited = RK_BOTH;
-    frontend->messages = 0;
+    frontend->tally = RK_TALLY_NONE;
     /* The main thread has a reference of its own: when a rank dies, this thread drops the call. */
     rankcall_payload_free(atomic_exchange(&frontend->desk.args, args ? rk_payload_ref(args) : NULL));
     rk_mesh_announce(frontend->context->mesh, announcement, args);
 }
 
-/* Rank 0's handler, or all the others', have returned and sent so many messages. */
-static void part_done(struct rk_frontend *frontend, enum rk_part part, uint64_t messages)
+/* Rank 0's handler, or all the others', have returned. */
+static void part_done(struct rk_frontend *frontend, enum rk_part part, const struct rk_tally *tally)
 {
-    frontend->messages += messages;
+    rk_tally_add(&frontend->tally, tally);
     frontend->awaited &= ~(unsigned)part;
     if (!frontend->awaited)
-        rk_ledger_expect(frontend->ledger, frontend->messages);
+        rk_ledger_expect(frontend->ledger, frontend->tally.messages);
 }
 
 static void setup_returned(struct rk_frontend *frontend, const struct rk_tally *tally)
@@ -194,7 +194,7 @@ static bool clear_desk(struct rk_frontend *frontend)
         setup_returned(frontend, &tally);
     if (done && frontend->running) {
         frontend->result = result;
-        part_done(frontend, RK_RANK_0, tally.messages);
+        part_done(frontend, RK_RANK_0, &tally);
     } else if (done) { /* lost with its call */
         rankcall_payload_free(result);
     }
@@ -207,7 +207,7 @@ static bool take_reports(struct rk_frontend *frontend)
     struct rk_tally tally;
     if (!frontend->running || !(frontend->awaited & RK_OTHERS) || !rk_mesh_reported(frontend->context->mesh, &tally))
         return false;
-    part_done(frontend, RK_OTHERS, tally.messages);
+    part_done(frontend, RK_OTHERS, &tally);
     return true;
 }
 
@@ -246,6 +246,8 @@ static bool work(struct rk_frontend *frontend)
     if (frontend->running && rk_ledger_complete(frontend->ledger))
         rk_call_returned(frontend);
     rk_clients_flush(frontend);
+    if (frontend->log && rk_call_log_full(frontend->log))
+        rk_call_log_write(frontend->log);
     return progress || frontend->activity != before;
 }
 
@@ -325,6 +327,8 @@ static void *io_main(void *context)
         } else if (rk_funnel_moving(frontend) || looks < RK_SPIN_LOOKS || rk_now_us() < spin_until) {
             sched_yield();
         } else {
+            if (frontend->log)
+                rk_call_log_write(frontend->log);
             doze(frontend, nap_us);
             nap_us = nap_us * 2 < nap_max_us ? nap_us * 2 : nap_max_us;
         }
@@ -385,6 +389,7 @@ static void frontend_free(struct rk_frontend *frontend)
     if (frontend->base)
         event_base_free(frontend->base);
     rankcall_payload_free(atomic_load(&frontend->desk.args));
+    rk_call_log_close(frontend->log);
     rk_ledger_free(frontend->ledger);
     free(frontend->wedge.suspects);
     rk_error_free(frontend->setup_error);
@@ -404,6 +409,8 @@ static int prepare(struct rk_frontend *frontend, struct rankcall_context *contex
     rk_queue_init(&frontend->queue, options->queue, options->payload_cap * RK_QUEUE_PAYLOADS);
     frontend->ledger = rk_ledger_new(rk_mesh_size(context->mesh));
     int code = frontend->ledger ? make_events(frontend) : rk_error(RANKCALL_EINTERNAL, "out of memory");
+    if (!code && options->call_log)
+        code = rk_call_log_open(options->call_log, &frontend->log);
     if (!code)
         code = rk_wedge_open(frontend);
     return code ? code : rk_resume_open(frontend);

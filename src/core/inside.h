@@ -11,6 +11,7 @@
 #include <stdatomic.h>
 
 #include "base/journal.h"
+#include "core/call_log.h"
 #include "core/context.h"
 #include "core/frontend.h"
 #include "core/ledger.h"
@@ -25,6 +26,7 @@
 #define RK_CLOSING_LIMIT_S 2       /* how long a connection that ends may take to read its last frame */
 #define RK_RETURN_LIMIT_US 100000  /* how long a client that comes back may take to send its calls again */
 #define RK_QUEUE_PAYLOADS  4       /* payloads of the largest size that the queue may hold together */
+#define RK_STATUS_QUEUED   100     /* calls of the queue that the status lists */
 #define RK_LOOK_EVERY      16      /* of a spinning frontend's looks is one at all sockets */
 #define RK_AWAY_POLL_US    1000    /* how often the IO thread looks whether the ranks have regrouped */
 #define RK_STACK_WAIT_US   100000  /* how long ranks that are asked for their stacks may take to answer */
@@ -43,17 +45,23 @@ struct rk_job_call {
     struct rk_job_call *next;      /* among the client's own */
     struct rk_client *client;      /* NULL: gone */
     uint64_t id;                   /* the client's */
-    uint64_t number;               /* the job's, once it runs */
+    uint64_t serial;               /* the job's, from its admission on */
+    uint64_t number;               /* the ranks': in the order in which calls run; 0: it does not yet */
     uint64_t bytes;                /* of the payload */
     struct rankcall_payload *args; /* NULL: still arriving, or {} */
     unsigned handler;
     bool streaming, waiting, ended; /* in the queue; the client has its outcome */
     bool waited;                    /* at a rank 0 that has died */
     bool idempotent, heard;         /* may run again; the client has had events of it */
-    uint32_t begun;                 /* how often it has */
-    int64_t submitted_us;
-    bool cancelled; /* the client has asked for its end */
-    int64_t started_us, last_event_us;
+    bool cancelled;                 /* somebody has asked for its end, with `reason` */
+    struct rankcall_error *reason;
+    bool gone;                                 /* ended because the client closed its connection */
+    uint32_t begun;                            /* how often it has */
+    int code;                                  /* of the outcome */
+    pid_t pid;                                 /* the client's */
+    int64_t submitted_us;                      /* first, to any rank 0 */
+    int64_t arrived_us, started_us, ended_us;  /* whole; announced; when the client got another outcome than a result */
+    int64_t last_event_us;                     /* or the announcement's */
     int64_t deadline_us, streaming_timeout_us; /* 0: without */
     struct event *timer;
 };
@@ -67,9 +75,14 @@ struct rk_client {
     struct rk_frontend *frontend;
     struct rk_conn *conn;
     struct event *readable, *writable, *limit;
-    uint64_t token; /* in the journal; 0: it will not come back */
+    uint64_t token;      /* in the journal; 0: it will not come back */
+    struct event *stall; /* stall.c; NULL until it is needed */
+    int64_t moved_us;    /* when it last read something, while it is watched */
+    int held_bytes;      /* that its socket had then */
     enum rk_client_state state;
-    bool launcher, reading, doomed, watched;
+    pid_t pid;
+    char name[64]; /* as it calls itself */
+    bool launcher, reading, doomed, watched, stalling, stall_told;
     bool returning;               /* it has come back, and has not yet sent again all that it had */
     struct rk_job_call *arriving; /* its payload is being read */
     struct rk_job_call *calls;    /* outstanding */
@@ -163,14 +176,15 @@ struct rk_frontend {
     /* calls.c */
     struct rk_queue queue;
     struct rk_job_call *running;
-    uint64_t next_number;
+    uint64_t next_number, next_serial;
+    struct rk_call_log *log; /* NULL: none is wanted */
     struct rk_counters counters;
 
     /* funnel.c */
     struct rk_wedge wedge; /* wedged.c */
     struct rk_ledger *ledger;
     unsigned awaited;                /* enum rk_part */
-    uint64_t messages;               /* that those who are done have sent */
+    struct rk_tally tally;           /* of those who are done */
     struct rankcall_payload *result; /* of rank 0, waits for the others and the last messages */
     struct rk_envelope offer;        /* a bulk message that waits for the same */
     bool offered;
@@ -204,11 +218,16 @@ void rk_clients_close(struct rk_frontend *frontend);
 extern const struct rk_conn_callbacks rk_client_callbacks;
 
 /* calls.c: a call's life. */
+static inline struct rk_job_call *rk_call_of_node(const struct rk_queue_node *node)
+{
+    return (struct rk_job_call *)((char *)node - offsetof(struct rk_job_call, node));
+}
 enum rk_admission rk_call_admit(struct rk_client *client, const struct rk_header *header, const uint8_t *head);
 void rk_call_arrived(struct rk_client *client, struct rankcall_payload *payload);
 void rk_call_unusable(struct rk_client *client);
 void rk_call_cancel(struct rk_client *client, uint64_t id);
-void rk_calls_forget(struct rk_client *client); /* the client is gone */
+int rk_calls_cancel(struct rk_client *by, uint64_t serial, uint64_t *count); /* 0: all; with the reason as last error */
+void rk_calls_forget(struct rk_client *client);                              /* the client is gone */
 void rk_calls_refuse_queued(struct rk_frontend *frontend);
 void rk_calls_fail_queued(struct rk_frontend *frontend, const struct rankcall_error *error);
 void rk_calls_dispatch(struct rk_frontend *frontend);
@@ -255,6 +274,11 @@ char rk_process_state(int pid); /* as in proc(5); '?': not known */
 struct rankcall_payload *rk_status_payload(struct rk_frontend *frontend);
 struct rankcall_payload *rk_welcome_payload(struct rk_frontend *frontend);
 const char *rk_worker_name(const struct rankcall_context *context);
+
+/* stall.c: clients that don't read. After a flush that left at least the low mark, and wrote something or not; or less.
+ */
+void rk_stall_watch(struct rk_client *client, bool moved);
+void rk_stall_over(struct rk_client *client);
 
 /* stop.c */
 void rk_stop_begin(struct rk_frontend *frontend, uint64_t drain_us, int64_t grace_us);

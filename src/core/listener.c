@@ -17,7 +17,9 @@
 #include "core/inside.h"
 
 #define ACCEPT_BURST    64 /* connections taken at a time, so that others are served in between */
+#define TURN_AWAY_COST  3  /* of them that one which is turned away counts for, beside itself */
 #define ACCEPT_PAUSE_US 50000
+#define TOLD_AGAIN_US   10000000
 
 static void pause_accepting(struct rk_frontend *frontend)
 {
@@ -26,31 +28,44 @@ static void pause_accepting(struct rk_frontend *frontend)
     event_add(frontend->accept_pause, &pause);
 }
 
-/* Out of descriptors: one kept in reserve lets this client be told, instead of waiting for an answer that never comes.
- */
-static void turn_away(struct rk_frontend *frontend)
+static void say_full(const struct rk_frontend *frontend)
 {
     static int64_t told_us;
-    if (rk_now_us() - told_us > 10000000) {
-        told_us = rk_now_us();
-        rk_log(RK_LOG_WARNING, "no descriptors left for more than %u clients: raise ulimit -n", frontend->client_count);
-    }
+    if (told_us && rk_now_us() - told_us < TOLD_AGAIN_US)
+        return;
+    told_us = rk_now_us();
+    rk_log(RK_LOG_WARNING, "no descriptors left for more than %u clients: raise ulimit -n", frontend->client_count);
+}
+
+static void tell_busy(const struct rk_frontend *frontend, int fd)
+{
+    struct rk_conn *conn = rk_conn_new(fd, &rk_client_callbacks, NULL);
+    struct rankcall_error error = {RANKCALL_EBUSY, 0, rankcall_host(frontend->context),
+                                   "the job has no descriptors left for more clients: raise its ulimit -n", ""};
+    struct rankcall_payload *payload = conn ? rk_error_to_payload(&error) : NULL;
+    uint8_t head[RK_HEAD_CAP];
+    size_t size = rk_error_encode(&(struct rk_error_head){RANKCALL_EBUSY, -1}, head);
+    if (payload && !rk_conn_send(conn, RK_ERROR, 0, head, size, payload))
+        rk_conn_flush(conn);
+    rankcall_payload_free(payload);
+    rk_conn_free(conn);
+}
+
+/* Out of descriptors: one kept in reserve lets this client be told, instead of waiting for an answer that never comes.
+ * Returns whether another one may wait. */
+static bool turn_away(struct rk_frontend *frontend)
+{
     rk_fd_close(&frontend->spare_fd);
     int fd = accept4(frontend->listen_fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+    bool nobody = fd < 0 && errno == EAGAIN, stuck = fd < 0 && !nobody && errno != EINTR && errno != ECONNABORTED;
     if (fd >= 0) {
-        struct rk_conn *conn = rk_conn_new(fd, &rk_client_callbacks, NULL);
-        struct rankcall_error error = {RANKCALL_EBUSY, 0, rankcall_host(frontend->context),
-                                       "the job has no descriptors left for more clients: raise its ulimit -n", ""};
-        struct rankcall_payload *payload = conn ? rk_error_to_payload(&error) : NULL;
-        uint8_t head[RK_HEAD_CAP];
-        size_t size = rk_error_encode(&(struct rk_error_head){RANKCALL_EBUSY, -1}, head);
-        if (payload && !rk_conn_send(conn, RK_ERROR, 0, head, size, payload))
-            rk_conn_flush(conn);
-        rankcall_payload_free(payload);
-        rk_conn_free(conn);
+        say_full(frontend);
+        tell_busy(frontend, fd);
     }
     frontend->spare_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
-    pause_accepting(frontend);
+    if (stuck)
+        pause_accepting(frontend);
+    return !nobody && !stuck;
 }
 
 static void accept_clients(evutil_socket_t listener, short events, void *context)
@@ -58,13 +73,14 @@ static void accept_clients(evutil_socket_t listener, short events, void *context
     struct rk_frontend *frontend = context;
     (void)events;
     frontend->activity++;
-    for (int i = 0; i < ACCEPT_BURST; i++) {
+    for (int cost = 0; cost < ACCEPT_BURST; cost++) {
         int fd = accept4(listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
         if (fd >= 0) {
             rk_client_new(frontend, fd, false);
         } else if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
-            turn_away(frontend);
-            return;
+            if (!turn_away(frontend))
+                return;
+            cost += TURN_AWAY_COST;
         } else if (errno != EINTR && errno != ECONNABORTED) {
             return;
         }

@@ -21,6 +21,8 @@ enum {
     OPTION_SETUP = 'S',
     OPTION_QUEUE = 'q',
     OPTION_CAP = 'c',
+    OPTION_CALL_LOG = 'C',
+    OPTION_CLIENT_STALL = 'k',
     OPTION_RESTARTS = 'r',
     OPTION_GRACE = 'g',
     OPTION_LAUNCHER = 'l',
@@ -35,6 +37,8 @@ static const struct option table[] = {
     {"setup", required_argument, NULL, OPTION_SETUP},
     {"queue", required_argument, NULL, OPTION_QUEUE},
     {"payload-cap", required_argument, NULL, OPTION_CAP},
+    {"client-stall", required_argument, NULL, OPTION_CLIENT_STALL},
+    {"call-log", required_argument, NULL, OPTION_CALL_LOG},
     {"launcher", required_argument, NULL, OPTION_LAUNCHER},
     {"restarts", required_argument, NULL, OPTION_RESTARTS},
     {"grace", required_argument, NULL, OPTION_GRACE},
@@ -51,6 +55,9 @@ static const char help_text[] =
     "      --setup JSON|@FILE   arguments of every rank's setup (default: {})\n"
     "      --queue N            calls that may wait (default: 256); further ones are answered \"busy\"\n"
     "      --payload-cap SIZE   largest payload, result or event, with K, M or G (default: 1G)\n"
+    "      --client-stall SECONDS\n"
+    "                           how long calls wait for a client that reads nothing (default: 60); 0: for ever\n"
+    "      --call-log FILE      append a line a call, of key=value pairs, to FILE (-: standard error)\n"
     "      --restarts N         how often in an hour dead ranks are replaced, where mpirun allows it (default: 10)\n"
     "      --grace SECONDS      for ranks to come back from a call before they are killed (default: 30; 0: no limit)\n"
     "      --debug              print debug lines\n"
@@ -89,6 +96,16 @@ static int read_queue(const char *text, unsigned *out)
     if (read_size("--queue", text, &value) || value > 1000000)
         return rk_error(RANKCALL_EINVAL, "--queue: \"%s\" is not a number from 1 to 1000000", text);
     *out = (unsigned)value;
+    return RANKCALL_OK;
+}
+
+static int read_seconds(const char *option, const char *text, int64_t *out_us)
+{
+    char *end;
+    double seconds = strtod(text, &end);
+    if (end == text || *end || !(seconds >= 0 && seconds <= 1e9))
+        return rk_error(RANKCALL_EINVAL, "%s: \"%s\" is not a number of seconds such as 60 or 0.5", option, text);
+    *out_us = seconds > 0 && seconds < 1e-6 ? 1 : (int64_t)(seconds * 1e6);
     return RANKCALL_OK;
 }
 
@@ -170,6 +187,8 @@ static int read_option(int option, struct rk_options *options)
     case OPTION_GRACE: return read_grace(optarg, &options->grace_us);
     case OPTION_QUEUE: return read_queue(optarg, &options->queue);
     case OPTION_CAP: return read_size("--payload-cap", optarg, &options->payload_cap);
+    case OPTION_CLIENT_STALL: return read_seconds("--client-stall", optarg, &options->client_stall_us);
+    case OPTION_CALL_LOG: options->call_log = optarg; return RANKCALL_OK;
     case OPTION_LAUNCHER: options->launcher = optarg; return RANKCALL_OK;
     case OPTION_DEBUG: options->debug = true; return RANKCALL_OK;
     default: return rk_error(RANKCALL_EINVAL, "see --help");
@@ -213,9 +232,11 @@ enum rk_options_end rk_options_read(int argc, char **argv, const struct rankcall
                                     struct rk_options *options)
 {
     int code = RANKCALL_OK, option;
-    *options = (struct rk_options){
-        .queue = RK_QUEUE_DEFAULT, .restarts = RK_RESTARTS_DEFAULT, .payload_cap = RK_PAYLOAD_CAP_DEFAULT};
-    options->grace_us = RK_GRACE_DEFAULT_S * INT64_C(1000000);
+    *options = (struct rk_options){.client_stall_us = RK_CLIENT_STALL_S * INT64_C(1000000),
+                                   .grace_us = RK_GRACE_DEFAULT_S * INT64_C(1000000),
+                                   .queue = RK_QUEUE_DEFAULT,
+                                   .restarts = RK_RESTARTS_DEFAULT,
+                                   .payload_cap = RK_PAYLOAD_CAP_DEFAULT};
     optind = 0; /* start anew, whoever used getopt before */
     opterr = chief;
     while (!code && (option = getopt_long(argc, argv, "+hV", table, NULL)) != -1) {

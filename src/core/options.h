@@ -16,16 +16,19 @@
 #define RK_QUEUE_DEFAULT    256
 #define RK_RESTARTS_DEFAULT 10 /* the launcher's, too */
 #define RK_GRACE_DEFAULT_S  30 /* the same */
+#define RK_CLIENT_STALL_S   60
 
 struct rk_options {
     char name[65];            /* of the job */
     char socket[RK_PATH_MAX]; /* where it listens */
+    const char *call_log;     /* file that gets a line a call, "-": standard error; or NULL */
     const char *launcher;     /* socket of the launcher to report to, or NULL */
     struct rankcall_payload *setup;
     unsigned queue;    /* calls that may wait */
     unsigned restarts; /* in an hour */
     int64_t grace_us;  /* for ranks to come back from a call; 0: no limit */
     uint64_t payload_cap;
+    int64_t client_stall_us; /* how long calls wait for a client that reads nothing; 0: for ever */
     bool debug;
     int argc; /* what followed "--" */
     char **argv;

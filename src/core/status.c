@@ -9,6 +9,7 @@
 
 #include "base/fd.h"
 #include "core/inside.h"
+#include "mesh/collect.h"
 
 static const char *state_name(enum rk_state state)
 {
@@ -50,6 +51,61 @@ static void set_array(struct rk_frontend *frontend, struct rankcall_payload *pay
     free(text);
 }
 
+/* ---- Ranks ---- */
+
+static bool is_dead(const struct rk_frontend *frontend, int rank)
+{
+    char text[256];
+    return rk_mesh_broken(frontend->context->mesh) &&
+           rk_mesh_death(frontend->context->mesh, rank - 1, text, sizeof text) == rank;
+}
+
+static const char *rank_state(const struct rk_frontend *frontend, const struct rk_whereabouts *place)
+{
+    const struct rk_job_call *call = frontend->running;
+    if (!place->known)
+        return call || !frontend->main_serves ? "unknown" : "idle";
+    if (place->activity != RK_IDLE)
+        return place->activity == RK_IN_COLLECTIVE    ? "collective"
+               : place->activity == RK_TAKING_PAYLOAD ? "receiving"
+                                                      : "handler";
+    if (!frontend->main_serves)
+        return place->number ? "idle" : "setup";
+    if (!call)
+        return "idle";
+    return place->number == call->number ? "reported" : "receiving";
+}
+
+static void set_collective(struct rankcall_payload *row, const struct rk_whereabouts *place)
+{
+    struct rankcall_payload *collective = rankcall_payload_new();
+    if (!collective)
+        return;
+    rankcall_set_string(collective, "name", rk_collective_name(place->kind));
+    rankcall_set_int(collective, "number", (int64_t)place->sequence);
+    set_nested(row, "collective", collective);
+}
+
+/* Where a rank of this node was last seen; while the mesh is regrouped nobody may look. */
+static void set_whereabouts(const struct rk_frontend *frontend, struct rankcall_payload *row, int rank)
+{
+    struct rk_whereabouts place;
+    const struct rk_job_call *call = frontend->running;
+    if (frontend->away || is_dead(frontend, rank)) {
+        rankcall_set_string(row, "state", frontend->away ? "regrouping" : "dead");
+        return;
+    }
+    rk_mesh_whereabouts(frontend->context->mesh, rank, &place);
+    rankcall_set_string(row, "state", rank_state(frontend, &place));
+    if (!place.known || !call || place.number != call->number)
+        return;
+    rankcall_set_double(row, "since", (double)(rk_now_us() - place.since_us) / 1e6);
+    if (place.kind != RK_NO_COLLECTIVE)
+        set_collective(row, &place);
+    if (*place.mark)
+        rankcall_set_string(row, "mark", place.mark);
+}
+
 static struct rankcall_payload *rank_row(struct rk_frontend *frontend, int rank)
 {
     const struct rk_rank_info *info = rk_mesh_info(frontend->context->mesh, rank);
@@ -61,6 +117,7 @@ static struct rankcall_payload *rank_row(struct rk_frontend *frontend, int rank)
     rankcall_set_int(row, "pid", info->pid);
     rankcall_set_string(row, "cpus", info->cpus);
     rankcall_set_string(row, "device", info->device);
+    set_whereabouts(frontend, row, rank);
     return row;
 }
 
@@ -109,6 +166,80 @@ static void set_counters(struct rk_frontend *frontend, struct rankcall_payload *
     set_nested(payload, "calls", calls);
 }
 
+/* ---- Calls ---- */
+
+static const char *call_state(const struct rk_job_call *call)
+{
+    return call->waiting ? "queued" : call->ended ? "leaving" : "running";
+}
+
+static void set_client(struct rankcall_payload *row, const struct rk_job_call *call)
+{
+    struct rankcall_payload *client = rankcall_payload_new();
+    if (!client)
+        return;
+    rankcall_set_int(client, "pid", call->pid);
+    rankcall_set_string(client, "name", call->client ? call->client->name : "");
+    set_nested(row, "client", client);
+}
+
+/* An id is the client's choice of 64 bits. */
+static void set_id(struct rankcall_payload *row, uint64_t id)
+{
+    char text[32];
+    snprintf(text, sizeof text, "%llu", (unsigned long long)id);
+    rankcall_set_json(row, "id", text);
+}
+
+static struct rankcall_payload *call_row(const struct rk_frontend *frontend, const struct rk_job_call *call)
+{
+    struct rankcall_payload *row = rankcall_payload_new();
+    int64_t now = rk_now_us();
+    if (!row)
+        return NULL;
+    rankcall_set_int(row, "call", (int64_t)call->serial);
+    rankcall_set_string(row, "state", call_state(call));
+    rankcall_set_string(row, "handler", frontend->context->worker->handlers[call->handler].name);
+    rankcall_set_string(row, "kind", call->streaming ? "stream" : "invoke");
+    set_client(row, call);
+    set_id(row, call->id);
+    rankcall_set_double(row, "age", (double)(now - call->arrived_us) / 1e6);
+    if (call->number)
+        rankcall_set_double(row, "running", (double)(now - call->started_us) / 1e6);
+    rankcall_set_int(row, "bytes", (int64_t)call->bytes);
+    return row;
+}
+
+static void print_call(const struct rk_frontend *frontend, FILE *stream, const struct rk_job_call *call, bool first)
+{
+    struct rankcall_payload *row = call_row(frontend, call);
+    fprintf(stream, "%s%s", first ? "" : ",", row ? rankcall_payload_json(row, NULL) : "{}");
+    rankcall_payload_free(row);
+}
+
+/* The running call, then the oldest of those that wait. */
+static void set_current(const struct rk_frontend *frontend, struct rankcall_payload *payload)
+{
+    char *text = NULL;
+    size_t size = 0;
+    FILE *stream = open_memstream(&text, &size);
+    if (!stream)
+        return;
+    putc('[', stream);
+    bool first = !frontend->running;
+    if (frontend->running)
+        print_call(frontend, stream, frontend->running, true);
+    const struct rk_queue_node *node = rk_queue_oldest(&frontend->queue);
+    for (int i = 0; node && i < RK_STATUS_QUEUED; i++, node = rk_queue_behind(&frontend->queue, node)) {
+        print_call(frontend, stream, rk_call_of_node(node), first);
+        first = false;
+    }
+    putc(']', stream);
+    fclose(stream);
+    rankcall_set_json(payload, "current", text);
+    free(text);
+}
+
 static void set_running(struct rk_frontend *frontend, struct rankcall_payload *payload)
 {
     const struct rk_job_call *call = frontend->running;
@@ -117,6 +248,7 @@ static void set_running(struct rk_frontend *frontend, struct rankcall_payload *p
         rankcall_set_json(payload, "running", "null");
         return;
     }
+    rankcall_set_int(running, "call", (int64_t)call->serial);
     rankcall_set_int(running, "number", (int64_t)call->number);
     rankcall_set_string(running, "handler", frontend->context->worker->handlers[call->handler].name);
     rankcall_set_string(running, "kind", call->streaming ? "stream" : "invoke");
@@ -142,6 +274,7 @@ struct rankcall_payload *rk_status_payload(struct rk_frontend *frontend)
     set_queue(frontend, status);
     set_counters(frontend, status);
     set_running(frontend, status);
+    set_current(frontend, status);
     set_array(frontend, status, "handlers", handler_count(frontend), handler_row);
     set_array(frontend, status, "ranks", rankcall_world_size(frontend->context), rank_row);
     return status;

@@ -148,7 +148,7 @@ static void run_call(struct rankcall_context *context, const struct rk_announcem
 {
     struct rk_tally tally;
     struct rankcall_payload *result = NULL;
-    rk_mesh_enter(context->mesh, announcement->number);
+    rk_mesh_enter(context->mesh, announcement->number, announcement->announced_us);
     if (!rk_mesh_broadcast(context->mesh, announcement, &args)) {
         rankcall_payload_free(args);
         return; /* the next that is heard is that ranks have died */

@@ -7,6 +7,7 @@
  * needs neither MPI nor rank 0's main thread to spread it. Between nodes it goes by MPI down a binomial tree of their
  * first ranks, each of which lays it down for its own node. */
 
+#include "base/fd.h"
 #include "mesh/internal.h"
 #include <stdatomic.h>
 
@@ -49,6 +50,7 @@ static void look_for_notice(struct rk_mesh *mesh)
     if (!arrived)
         return;
     MPI_Recv(notice, sizeof *notice, MPI_BYTE, mesh->span.parent, RK_TAG_ANNOUNCE, mesh->control, MPI_STATUS_IGNORE);
+    notice->announcement.announced_us = rk_now_us(); /* clocks of nodes differ */
     atomic_store(&mesh->segment->reported, 0);
     rk_bell_ring(&mesh->segment->all);
     for (int i = mesh->span.child_count - 1; i >= 0; i--)

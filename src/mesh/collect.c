@@ -49,7 +49,7 @@ void rk_collect_close(struct rk_mesh *mesh)
     mesh->collect = NULL;
 }
 
-void rk_mesh_enter(struct rk_mesh *mesh, uint64_t number)
+void rk_mesh_enter(struct rk_mesh *mesh, uint64_t number, int64_t now_us)
 {
     struct rk_collect *collect = mesh->collect;
     struct rk_seat *seat = rk_seat(mesh, mesh->local_rank);
@@ -59,7 +59,7 @@ void rk_mesh_enter(struct rk_mesh *mesh, uint64_t number)
     atomic_store_explicit(&seat->posted, collect->base, memory_order_release);
     atomic_store_explicit(&seat->done, collect->base, memory_order_release);
     rk_checkpoint_enter(mesh);
-    rk_place_enter(mesh, number);
+    rk_place_enter(mesh, number, now_us);
     if (collect->packets)
         rk_packets_enter(mesh);
 }

@@ -45,7 +45,7 @@ int rk_collect_open(struct rk_mesh *mesh);
 void rk_collect_close(struct rk_mesh *mesh); /* takes a mesh without */
 
 /* A call begins and ends on this rank. Main thread. */
-void rk_mesh_enter(struct rk_mesh *mesh, uint64_t number);
+void rk_mesh_enter(struct rk_mesh *mesh, uint64_t number, int64_t now_us);
 void rk_mesh_exit(struct rk_mesh *mesh);
 
 /* Takes part in a collective of the call that was entered. Nothing touches the buffers after the return.
@@ -76,6 +76,7 @@ struct rk_whereabouts {
     bool known; /* false: the rank is on another node */
     enum rk_activity activity;
     uint64_t number;              /* of the call, or of the last one when idle; 0: none yet */
+    int64_t since_us;             /* when it began with that, by the node's monotonic clock */
     enum rk_collective_kind kind; /* of the last collective of that call, or RK_NO_COLLECTIVE */
     uint64_t sequence;            /* its number within the call, from 1 */
     char mark[RK_MARK_SIZE];      /* the handler's last marker in that call, or "" */

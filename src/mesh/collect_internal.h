@@ -27,6 +27,7 @@ struct rk_seat {
     _Alignas(64) _Atomic uint64_t done;    /* the rank has read all that it needs of the rounds before this stamp */
     _Alignas(64) _Atomic uint32_t waiting; /* it sleeps, or is about to */
     _Atomic uint64_t number, place, steps; /* whereabouts.c */
+    _Atomic int64_t since_us;
     _Atomic uint64_t mark_version, mark[RK_MARK_SIZE / 8];
 };
 
@@ -136,7 +137,7 @@ void rk_tidings_look(struct rk_mesh *mesh); /* takes in interrupts from rank 0's
 /* whereabouts.c */
 void rk_place_set(struct rk_mesh *mesh, enum rk_activity activity, enum rk_collective_kind kind, uint64_t sequence);
 void rk_place_change(struct rk_mesh *mesh, enum rk_activity activity); /* the collective stays */
-void rk_place_enter(struct rk_mesh *mesh, uint64_t number);
+void rk_place_enter(struct rk_mesh *mesh, uint64_t number, int64_t now_us);
 void rk_place_exit(struct rk_mesh *mesh);
 
 /* checkpoint.c: checkpoints of a job on one node. */

@@ -64,6 +64,7 @@ struct rk_announcement {
     uint32_t reserved;
     uint64_t number;
     uint64_t payload_size;
+    int64_t announced_us; /* of the node's monotonic clock: when it was announced, or came to this node */
 };
 
 /* Announces to every rank, rank 0's main thread too; sets announcement->payload_size. A small payload goes with it, a
@@ -83,11 +84,25 @@ bool rk_mesh_broadcast(struct rk_mesh *mesh, const struct rk_announcement *annou
 
 /* ---- Tallies: what the ranks have to say when they are done ---- */
 
+/* How long the parts of a call took, in microseconds: of one rank, or over several. */
+struct rk_spans {
+    uint64_t payload_us;               /* from the announcement until the last rank's handler began */
+    uint64_t ended_us;                 /* ... until the last rank's had returned */
+    uint64_t handler_min, handler_max; /* us in the handler */
+    int32_t slowest;                   /* whose that longest time was, -1: no rank is counted yet */
+    int32_t reserved;
+};
+
 struct rk_tally {
     uint64_t number;   /* of the call; 0: setup */
     uint64_t messages; /* sent to rank 0's funnel in this call */
     uint64_t failed;   /* ranks that failed */
+    struct rk_spans spans;
 };
+
+/* Nobody's tally, and adding one to another. */
+#define RK_TALLY_NONE ((struct rk_tally){.spans = {.slowest = -1}})
+void rk_tally_add(struct rk_tally *sum, const struct rk_tally *part);
 
 /* This rank is done with the announced call. Every rank but 0; main thread. */
 void rk_mesh_report(struct rk_mesh *mesh, const struct rk_tally *tally);

@@ -10,10 +10,27 @@
 
 #include "mesh/internal.h"
 
-static void add(struct rk_tally *sum, const struct rk_tally *tally)
+static void add_spans(struct rk_spans *sum, const struct rk_spans *part)
 {
-    sum->messages += tally->messages;
-    sum->failed += tally->failed;
+    if (part->slowest < 0)
+        return;
+    if (sum->slowest < 0 || part->handler_min < sum->handler_min)
+        sum->handler_min = part->handler_min;
+    if (sum->slowest < 0 || part->handler_max > sum->handler_max) {
+        sum->handler_max = part->handler_max;
+        sum->slowest = part->slowest;
+    }
+    if (part->payload_us > sum->payload_us)
+        sum->payload_us = part->payload_us;
+    if (part->ended_us > sum->ended_us)
+        sum->ended_us = part->ended_us;
+}
+
+void rk_tally_add(struct rk_tally *sum, const struct rk_tally *part)
+{
+    sum->messages += part->messages;
+    sum->failed += part->failed;
+    add_spans(&sum->spans, &part->spans);
 }
 
 /* All ranks of this node but `without` (a local rank). */
@@ -21,7 +38,7 @@ static void add_node(const struct rk_mesh *mesh, int without, struct rk_tally *s
 {
     for (int i = 0; i < mesh->local_size; i++)
         if (i != without)
-            add(sum, &mesh->segment->rank[i].tally);
+            rk_tally_add(sum, &mesh->segment->rank[i].tally);
 }
 
 /* ---- The ranks ---- */
@@ -42,7 +59,7 @@ static void report_node(struct rk_mesh *mesh, const struct rk_tally *tally)
     for (int i = 0; i < mesh->span.child_count; i++) {
         if (!rk_mesh_receive(mesh, mesh->span.children[i], RK_TAG_REPORT, &part, sizeof part))
             return;
-        add(&sum, &part);
+        rk_tally_add(&sum, &part);
     }
     rk_mesh_send(mesh, mesh->span.parent, RK_TAG_REPORT, &sum, sizeof sum);
 }
@@ -96,10 +113,10 @@ bool rk_mesh_reported(struct rk_mesh *mesh, struct rk_tally *tally)
     if (!done)
         return false;
     span->request_count = 0;
-    *tally = (struct rk_tally){0};
+    *tally = RK_TALLY_NONE;
     add_node(mesh, mesh->local_rank, tally);
     for (int i = 0; i < span->child_count; i++)
-        add(tally, &span->tallies[i]);
+        rk_tally_add(tally, &span->tallies[i]);
     return true;
 }
 

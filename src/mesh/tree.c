@@ -42,8 +42,7 @@ bool rk_mesh_tally(struct rk_mesh *mesh, struct rk_tally *tally)
         struct rk_tally part;
         if (!rk_mesh_receive(mesh, from, RK_TAG_TALLY, &part, sizeof part))
             return false;
-        tally->messages += part.messages;
-        tally->failed += part.failed;
+        rk_tally_add(tally, &part);
     }
     return mesh->rank == 0 || rk_mesh_send(mesh, rk_tree_parent(mesh->rank), RK_TAG_TALLY, tally, sizeof *tally);
 }

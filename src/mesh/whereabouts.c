@@ -38,11 +38,12 @@ void rk_mesh_mark(struct rk_mesh *mesh, const char *text)
     write_mark(rk_seat(mesh, mesh->local_rank), words);
 }
 
-void rk_place_enter(struct rk_mesh *mesh, uint64_t number)
+void rk_place_enter(struct rk_mesh *mesh, uint64_t number, int64_t now_us)
 {
     struct rk_seat *seat = rk_seat(mesh, mesh->local_rank);
     if (atomic_load_explicit(&seat->mark[0], memory_order_relaxed))
         write_mark(seat, (const uint64_t[RK_MARK_SIZE / 8]){0});
+    atomic_store_explicit(&seat->since_us, now_us, memory_order_relaxed);
     rk_place_set(mesh, RK_IN_HANDLER, RK_NO_COLLECTIVE, 0);
     atomic_store_explicit(&seat->number, number, memory_order_release); /* last: who sees it sees no older place */
 }
@@ -106,6 +107,7 @@ void rk_mesh_whereabouts(const struct rk_mesh *mesh, int rank, struct rk_whereab
     const struct rk_seat *seat = rk_seat(mesh, mesh->ranks[rank].local_rank);
     out->known = true;
     out->number = atomic_load_explicit(&seat->number, memory_order_acquire);
+    out->since_us = atomic_load_explicit(&seat->since_us, memory_order_relaxed);
     uint64_t place = atomic_load_explicit(&seat->place, memory_order_relaxed);
     out->activity = activity_of(place);
     out->kind = (enum rk_collective_kind)(place >> 56);

@@ -30,8 +30,10 @@ static const struct type_rule rules[RK_FRAME_TYPES] = {
     [RK_PONG] = {"PONG", 0, false, false},
     [RK_STOP] = {"STOP", 8, false, false},
     [RK_STOPPING] = {"STOPPING", 0, false, false},
+    [RK_CANCEL_CALL] = {"CANCEL_CALL", 8, false, false},
     [RK_AWAY] = {"AWAY", 8, true, false},
     [RK_RESUMED] = {"RESUMED", 0, false, false},
+    [RK_CANCELLED] = {"CANCELLED", 8, false, false},
 };
 
 void rk_header_encode(const struct rk_header *header, uint8_t bytes[RK_HEADER_SIZE])

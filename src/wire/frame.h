@@ -34,10 +34,12 @@ enum rk_frame_type {
     RK_STATUS_REPLY = 9,
     RK_PING = 10,
     RK_PONG = 11,
-    RK_STOP = 12,     /* client: stop the job */
-    RK_STOPPING = 13, /* job: it will */
-    RK_AWAY = 15,     /* launcher: rank 0 is gone, and another one comes */
-    RK_RESUMED = 16,  /* client: it has sent again what it had */
+    RK_STOP = 12,        /* client: stop the job */
+    RK_STOPPING = 13,    /* job: it will */
+    RK_CANCEL_CALL = 14, /* client: cancel a call of any client, by the job's number */
+    RK_AWAY = 15,        /* launcher: rank 0 is gone, and another one comes */
+    RK_RESUMED = 16,     /* client: it has sent again what it had */
+    RK_CANCELLED = 17,   /* job: how many were */
     RK_FRAME_TYPES,
 };
 
@@ -92,6 +94,11 @@ struct rk_event_head {
     uint32_t rank;
     uint64_t sequence;
 };
+struct rk_result_head { /* microseconds */
+    uint64_t queued_us, broadcast_us, handler_min_us, handler_max_us, reply_us;
+    uint64_t call; /* the job's own number of the call, as in its status */
+    int32_t slowest_rank;
+};
 struct rk_error_head {
     uint32_t code;
     int32_t rank;
@@ -102,8 +109,15 @@ struct rk_status_head {
 struct rk_stop_head {
     uint64_t drain_us;
 };
+struct rk_cancel_head {
+    uint64_t call; /* the job's number; 0: all */
+};
+struct rk_cancelled_head {
+    uint64_t calls; /* that were cancelled */
+};
 
-#define RK_EVENT_HEAD_SIZE 16
+#define RK_EVENT_HEAD_SIZE  16
+#define RK_RESULT_HEAD_SIZE 56 /* a job that does not measure sends none */
 
 size_t rk_hello_encode(const struct rk_hello *head, uint8_t *bytes);
 int rk_hello_decode(const uint8_t *bytes, size_t size, struct rk_hello *head);
@@ -113,6 +127,8 @@ size_t rk_call_encode(const struct rk_call_head *head, uint8_t *bytes);
 int rk_call_decode(const uint8_t *bytes, size_t size, struct rk_call_head *head);
 size_t rk_event_encode(const struct rk_event_head *head, uint8_t *bytes);
 int rk_event_decode(const uint8_t *bytes, size_t size, struct rk_event_head *head);
+size_t rk_result_encode(const struct rk_result_head *head, uint8_t *bytes); /* RK_RESULT_HEAD_SIZE bytes of room */
+int rk_result_decode(const uint8_t *bytes, size_t size, struct rk_result_head *head);
 size_t rk_error_encode(const struct rk_error_head *head, uint8_t *bytes);
 int rk_error_decode(const uint8_t *bytes, size_t size, struct rk_error_head *head);
 size_t rk_status_encode(const struct rk_status_head *head, uint8_t *bytes);
@@ -121,6 +137,10 @@ size_t rk_away_encode(const struct rk_away_head *head, uint8_t *bytes);
 int rk_away_decode(const uint8_t *bytes, size_t size, struct rk_away_head *head);
 size_t rk_stop_encode(const struct rk_stop_head *head, uint8_t *bytes);
 int rk_stop_decode(const uint8_t *bytes, size_t size, struct rk_stop_head *head);
+size_t rk_cancel_encode(const struct rk_cancel_head *head, uint8_t *bytes);
+int rk_cancel_decode(const uint8_t *bytes, size_t size, struct rk_cancel_head *head);
+size_t rk_cancelled_encode(const struct rk_cancelled_head *head, uint8_t *bytes);
+int rk_cancelled_decode(const uint8_t *bytes, size_t size, struct rk_cancelled_head *head);
 
 /* An error as an ERROR frame's payload, {"error": name, "message", "rank", "host", "traceback"}, and back. Text that is
  * not UTF-8 gets U+FFFD in place of the bad bytes. */

@@ -179,6 +179,40 @@ int rk_event_decode(const uint8_t *bytes, size_t size, struct rk_event_head *hea
     return RANKCALL_OK;
 }
 
+size_t rk_result_encode(const struct rk_result_head *head, uint8_t *bytes)
+{
+    struct rk_writer writer = rk_writer(bytes, RK_RESULT_HEAD_SIZE);
+
+    rk_write_u64(&writer, head->queued_us);
+    rk_write_u64(&writer, head->broadcast_us);
+    rk_write_u64(&writer, head->handler_min_us);
+    rk_write_u64(&writer, head->handler_max_us);
+    rk_write_u64(&writer, head->reply_us);
+    rk_write_u64(&writer, head->call);
+    rk_write_u32(&writer, (uint32_t)head->slowest_rank);
+    rk_write_u32(&writer, 0);
+    return written(&writer, bytes);
+}
+
+int rk_result_decode(const uint8_t *bytes, size_t size, struct rk_result_head *head)
+{
+    struct rk_reader reader = rk_reader(bytes, size);
+
+    head->queued_us = rk_read_u64(&reader);
+    head->broadcast_us = rk_read_u64(&reader);
+    head->handler_min_us = rk_read_u64(&reader);
+    head->handler_max_us = rk_read_u64(&reader);
+    head->reply_us = rk_read_u64(&reader);
+    head->call = rk_read_u64(&reader);
+    head->slowest_rank = (int32_t)rk_read_u32(&reader);
+    rk_read_u32(&reader);
+    if (check_read(&reader, "RESULT", size))
+        return RANKCALL_EPROTOCOL;
+    if (head->slowest_rank < -1)
+        return rk_error(RANKCALL_EPROTOCOL, "RESULT head, byte 48: a rank of %ld", (long)head->slowest_rank);
+    return RANKCALL_OK;
+}
+
 size_t rk_error_encode(const struct rk_error_head *head, uint8_t *bytes)
 {
     struct rk_writer writer = rk_writer(bytes, RK_HEAD_CAP);
@@ -226,34 +260,59 @@ int rk_status_decode(const uint8_t *bytes, size_t size, struct rk_status_head *h
     return RANKCALL_OK;
 }
 
-size_t rk_away_encode(const struct rk_away_head *head, uint8_t *bytes)
+/* Heads of one number. */
+static size_t encode_number(uint64_t number, uint8_t *bytes)
 {
     struct rk_writer writer = rk_writer(bytes, RK_HEAD_CAP);
 
-    rk_write_u64(&writer, head->begun);
+    rk_write_u64(&writer, number);
     return written(&writer, bytes);
 }
 
-int rk_away_decode(const uint8_t *bytes, size_t size, struct rk_away_head *head)
+static int decode_number(const uint8_t *bytes, size_t size, const char *type, uint64_t *number)
 {
     struct rk_reader reader = rk_reader(bytes, size);
 
-    head->begun = rk_read_u64(&reader);
-    return check_read(&reader, "AWAY", size);
+    *number = rk_read_u64(&reader);
+    return check_read(&reader, type, size);
 }
 
 size_t rk_stop_encode(const struct rk_stop_head *head, uint8_t *bytes)
 {
-    struct rk_writer writer = rk_writer(bytes, RK_HEAD_CAP);
-
-    rk_write_u64(&writer, head->drain_us);
-    return written(&writer, bytes);
+    return encode_number(head->drain_us, bytes);
 }
 
 int rk_stop_decode(const uint8_t *bytes, size_t size, struct rk_stop_head *head)
 {
-    struct rk_reader reader = rk_reader(bytes, size);
+    return decode_number(bytes, size, "STOP", &head->drain_us);
+}
 
-    head->drain_us = rk_read_u64(&reader);
-    return check_read(&reader, "STOP", size);
+size_t rk_cancel_encode(const struct rk_cancel_head *head, uint8_t *bytes)
+{
+    return encode_number(head->call, bytes);
+}
+
+int rk_cancel_decode(const uint8_t *bytes, size_t size, struct rk_cancel_head *head)
+{
+    return decode_number(bytes, size, "CANCEL_CALL", &head->call);
+}
+
+size_t rk_cancelled_encode(const struct rk_cancelled_head *head, uint8_t *bytes)
+{
+    return encode_number(head->calls, bytes);
+}
+
+int rk_cancelled_decode(const uint8_t *bytes, size_t size, struct rk_cancelled_head *head)
+{
+    return decode_number(bytes, size, "CANCELLED", &head->calls);
+}
+
+size_t rk_away_encode(const struct rk_away_head *head, uint8_t *bytes)
+{
+    return encode_number(head->begun, bytes);
+}
+
+int rk_away_decode(const uint8_t *bytes, size_t size, struct rk_away_head *head)
+{
+    return decode_number(bytes, size, "AWAY", &head->begun);
 }

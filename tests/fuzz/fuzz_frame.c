@@ -25,6 +25,9 @@ static void decode_head(const struct rk_header *header, const uint8_t *head)
         struct rk_welcome welcome;
         struct rk_call_head call;
         struct rk_event_head event;
+        struct rk_result_head result;
+        struct rk_cancel_head cancel;
+        struct rk_cancelled_head cancelled;
         struct rk_error_head error;
         struct rk_status_head status;
         struct rk_stop_head stop;
@@ -35,8 +38,11 @@ static void decode_head(const struct rk_header *header, const uint8_t *head)
     case RK_WELCOME: (void)rk_welcome_decode(head, header->head_size, &into.welcome); break;
     case RK_CALL: (void)rk_call_decode(head, header->head_size, &into.call); break;
     case RK_EVENT: (void)rk_event_decode(head, header->head_size, &into.event); break;
+    case RK_RESULT: (void)rk_result_decode(head, header->head_size, &into.result); break;
     case RK_ERROR: (void)rk_error_decode(head, header->head_size, &into.error); break;
     case RK_STATUS: (void)rk_status_decode(head, header->head_size, &into.status); break;
+    case RK_CANCEL_CALL: (void)rk_cancel_decode(head, header->head_size, &into.cancel); break;
+    case RK_CANCELLED: (void)rk_cancelled_decode(head, header->head_size, &into.cancelled); break;
     case RK_STOP: (void)rk_stop_decode(head, header->head_size, &into.stop); break;
     default: break;
     }

@@ -15,11 +15,12 @@ import time
 MAGIC = b"RKCL"
 VERSION = 1
 HELLO, WELCOME, CALL, CANCEL, EVENT, RESULT, ERROR, STATUS, STATUS_REPLY, PING, PONG, STOP, STOPPING = range(1, 14)
+CANCEL_CALL, CANCELLED = 14, 17
 INVOKE, STREAM = 0, 1
 HEADER = struct.Struct("<4sBBHQIIQ")
 BYTES, IMAGE_PNG, IMAGE_JPEG, NDARRAY = range(4)
 ITEM_SIZES = [0, 1, 1, 2, 4, 8, 1, 2, 4, 8, 2, 4, 8, 8, 16, 2]  # by dtype
-KNOWN_HEADS = {WELCOME: 24, EVENT: 16, RESULT: 0, ERROR: 8, STATUS_REPLY: 0, PONG: 0, STOPPING: 0}
+KNOWN_HEADS = {WELCOME: 24, EVENT: 16, RESULT: 0, ERROR: 8, STATUS_REPLY: 0, PONG: 0, STOPPING: 0, CANCELLED: 8}
 
 
 class JobError(Exception):
@@ -116,6 +117,15 @@ class Frame:
         return Payload.decode(self.payload_bytes)
 
     @property
+    def timing(self):
+        if not self.head:
+            return None
+        names = ("queued", "broadcast", "handler_min", "handler_max", "reply", "call", "slowest_rank")
+        *values, zero = struct.unpack_from("<QQQQQQiI", self.head)
+        require(zero == 0, "a result's reserved bytes")
+        return dict(zip(names, values))
+
+    @property
     def rank_and_sequence(self):
         rank, zero, sequence = struct.unpack_from("<IIQ", self.head)
         require(zero == 0, "an event's reserved bytes")
@@ -147,6 +157,7 @@ class Client:
         self.buffer = bytearray()
         self.kept = {}
         self.next_id = 0
+        self.timing = None  # of the result that came last
         if greet:
             with contextlib.suppress(BrokenPipeError):  # then an ERROR says why
                 self.send(hello(payload=Payload({"client": "stranger"})))
@@ -233,6 +244,7 @@ class Client:
         if got.type == ERROR:
             raise JobError(got)
         require(got.type == RESULT, "frame type %d instead of a result" % got.type)
+        self.timing = got.timing
         return got.payload
 
     def invoke(self, handler="", payload=Payload()):
@@ -252,20 +264,28 @@ class Client:
             if got.type == ERROR:
                 raise JobError(got)
             require(got.type == RESULT, "a frame of a call")
+            self.timing = got.timing
             yield None, None, got.payload
             return
 
     def cancel(self, id):
         self.send(frame(CANCEL, id))
 
+    def cancel_call(self, call):
+        """By the job's number, 0 for all; returns how many were cancelled."""
+        return struct.unpack("<Q", self.answer(CANCEL_CALL, CANCELLED, struct.pack("<Q", call)).head)[0]
+
     def ask(self, type, answer, head=b""):
+        return self.answer(type, answer, head).payload
+
+    def answer(self, type, answer, head=b""):
         id = self.new_id()
         self.send(frame(type, id, head))
         got = self.receive_for(id)
         if got.type == ERROR:
             raise JobError(got)
         require(got.type == answer, "frame type %d answers type %d" % (got.type, type))
-        return got.payload
+        return got
 
     def status(self, wait=False):
         return self.ask(STATUS, STATUS_REPLY, struct.pack("<B7x", wait)).json

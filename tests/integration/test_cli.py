@@ -39,9 +39,9 @@ def rankcall(t, *arguments, status=0, **options):
 def help_pages(t):
     for line in (("--help",), ("help",)):
         out, err = rankcall(t, *line)
-        check(all(name in out for name in ("run", "invoke", "stream", "ps", "status", "stop")), out)
+        check(all(name in out for name in ("run", "invoke", "stream", "ps", "status", "cancel", "stop")), out)
         equal(err, "", "standard error")
-    for name in ("run", "invoke", "stream", "ps", "status", "stop"):
+    for name in ("run", "invoke", "stream", "ps", "status", "cancel", "stop"):
         out, err = rankcall(t, name, "--help")
         check(out.startswith("Usage: rankcall " + name) and not err, out + err)
         equal(rankcall(t, "help", name)[0], out, "`help %s`" % name)
@@ -62,7 +62,8 @@ def exit_codes(t):
 def mistakes(t):
     for line in ((), ("nosuch",), ("invoke", "--nosuch"), ("run",), ("run", "-n", "0", "x"), ("run", "-n", "many", "x"),
                  ("run", "--name", "sp ace", program("test_worker")), ("invoke", "{}", "{}"), ("invoke", "-t", "soon"),
-                 ("invoke", "-a", "nofile"), ("stop", "--drain", "-1"), ("status", "one", "two"), ("run", "-n"),
+                 ("invoke", "-a", "nofile"), ("stop", "--drain", "-1"), ("cancel",), ("cancel", "x"), ("cancel", "0"), ("cancel", "job", "1", "2"),
+                 ("cancel", "--all", "job", "1"), ("status", "one", "two"), ("run", "-n"),
                  ("run", "--payload-cap", "much", program("test_worker")), ("run", "--setup", "[]", program("test_worker")),
                  ("run", "--name", "a", "--socket", "/tmp/b", program("test_worker"))):
         done = t.run(COMMAND, *line)

@@ -12,6 +12,7 @@ AGAINST_A_JOB = {
     "invoke_errors": "an invoke that fails tells code, rank, host and message",
     "stream": "a stream gives events, then the result, then nothing more",
     "outstanding": "many calls may be outstanding on one runner",
+    "timing": "a result tells its timing, an error tells none",
     "next_waits": "next waits as long as it is told",
     "cancel": "a running and a queued call can be cancelled",
     "forget": "a pending freed in mid-call cancels the call",

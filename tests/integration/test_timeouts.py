@@ -3,10 +3,13 @@
 
 """A call's timeout, and the timeout between two events."""
 
+import json
 import os
+import shutil
+import statistics
 import time
 
-from harness import FULL, SLOW, case, check, equal, main, raises, wait_until
+from harness import COMMAND, FULL, SLOW, case, check, equal, main, program, raises, wait_until
 from strangers_client import STREAM, Client
 
 
@@ -52,6 +55,80 @@ def stubborn(t):
     with t.connect() as client:
         expect_timeout(client, client.submit("slow", {"seconds": 1}, timeout=0.2), 0.2)
         equal(client.invoke("empty").text, b"{}", "the next call waits for the ranks")
+
+
+class Computing:
+    """Files that end calls of spin, in which every rank computes without a checkpoint."""
+
+    def __init__(self, t):
+        self.folder, self.made = t.folder("until"), []
+
+    def arguments(self):
+        self.made.append(os.path.join(self.folder, str(len(self.made))))
+        return json.dumps({"until": self.made[-1]})
+
+    def end(self):
+        for path in self.made:
+            with open(path, "w"):
+                pass
+
+
+LATE = 0.01  # seconds that a timeout may come late at the client on an idle machine; five times that where it is not
+
+
+def lateness(t, client, timeout, streaming_timeout, queued, command):
+    """How many seconds after its deadline a client had its error while all ranks computed."""
+    computing = Computing(t)
+    handler, arguments = "spin", computing.arguments()
+    if queued:
+        busy = client.submit("spin", json.loads(arguments))
+        wait_until(lambda: client.status()["running"], "the ranks to compute")
+        handler, arguments = "empty", "{}"
+    try:
+        return (command_late if command else runner_late)(t, handler, arguments, timeout, streaming_timeout)
+    finally:
+        computing.end()
+        if queued:
+            client.outcome(busy)
+        wait_until(lambda: client.status()["running"] is None, "the ranks to be back", 20)
+        shutil.rmtree(computing.folder)
+
+
+def runner_late(t, handler, arguments, timeout, streaming_timeout):
+    done = t.run(program("deadline"), t.job.name, handler, arguments, str(timeout), str(streaming_timeout), text=True)
+    equal(done.returncode, 0, done.stderr)
+    late = int(done.stdout) * 1e-6
+    check(late >= 0, "it came %.6f s early" % -late)
+    return late
+
+
+def command_late(t, handler, arguments, timeout, streaming_timeout):
+    """The command's whole time, less the timeout and what a command takes that asks for the status."""
+    option = ["--streaming-timeout", str(streaming_timeout)] if streaming_timeout else ["--timeout", str(timeout)]
+    whole, done = seconds_of(t, "stream" if streaming_timeout else "invoke", *option, "-H", handler, arguments)
+    equal(done.returncode, 7, done.stderr)
+    check(whole > timeout + streaming_timeout, "it came after %.3f s" % whole)
+    return whole - timeout - streaming_timeout - statistics.median(seconds_of(t, "status")[0] for _ in range(5))
+
+
+def seconds_of(t, *arguments):
+    began = time.monotonic()
+    done = t.run(COMMAND, *arguments, text=True)
+    return time.monotonic() - began, done
+
+
+@case("timeouts come within 10 ms of their deadline while all ranks compute", ranks=(1, 2), own=True, timeout=120,
+      labels=("serial",))
+def on_time(t):
+    t.job = t.start()
+    kinds = (("running", 0.2, 0, False), ("queued", 0.2, 0, True), ("between events", 0, 0.2, False))
+    with t.connect() as client:
+        for command in (False, True):
+            for name, timeout, streaming_timeout, queued in kinds:
+                late = [lateness(t, client, timeout, streaming_timeout, queued, command) for _ in range(5)]
+                print("       %s, %s: %s ms late" % ("the command" if command else "a runner", name,
+                                                     " ".join("%.2f" % (1e3 * one) for one in late)))
+                check(statistics.median(late) < LATE * 5 * SLOW, "it came late: %s" % late)
 
 
 @case("timeouts that are not reached change nothing")

@@ -41,8 +41,8 @@ static const struct bad_header bad_headers[] = {
     {3, 0, RANKCALL_EPROTOCOL, "frame byte 0: magic"},
     {4, 0, RANKCALL_EPROTOCOL, "frame byte 4: version is 0, expected 1"},
     {4, 2, RANKCALL_EPROTOCOL, "frame byte 4: version is 2, expected 1"},
-    {5, 0, RANKCALL_EPROTOCOL, "frame byte 5: type is 0, expected 1 to 16"},
-    {5, 14, RANKCALL_EPROTOCOL, "frame byte 5: type is 14"},
+    {5, 0, RANKCALL_EPROTOCOL, "frame byte 5: type is 0, expected 1 to 17"},
+    {5, 18, RANKCALL_EPROTOCOL, "frame byte 5: type is 18"},
     {5, 255, RANKCALL_EPROTOCOL, "frame byte 5: type is 255"},
     {6, 1, RANKCALL_EPROTOCOL, "frame byte 6: flags are 0x0001"},
     {7, 0x80, RANKCALL_EPROTOCOL, "frame byte 6: flags are 0x8000"},
@@ -118,9 +118,12 @@ static void every_head_comes_back_as_it_was_sent(void **state)
                                            "noise"},
                         call_back;
     struct rk_event_head event = {7, 1ull << 40}, event_back;
+    struct rk_result_head result = {1, 2, 3, 4, 1ull << 40, 6, 7}, result_back;
     struct rk_error_head error = {RANKCALL_EBUSY, -1}, error_back;
     struct rk_status_head status = {1}, status_back;
     struct rk_stop_head stop = {12345678901}, stop_back;
+    struct rk_cancel_head cancel = {UINT64_MAX}, cancel_back;
+    struct rk_cancelled_head cancelled = {3}, cancelled_back;
 
     (void)state;
     assert_ok(rk_hello_decode(bytes, rk_hello_encode(&hello, bytes), &hello_back));
@@ -134,12 +137,20 @@ static void every_head_comes_back_as_it_was_sent(void **state)
     assert_string_equal(call_back.handler, call.handler);
     assert_ok(rk_event_decode(bytes, rk_event_encode(&event, bytes), &event_back));
     assert_true(event_back.rank == 7 && event_back.sequence == 1ull << 40);
+    assert_int_equal(rk_result_encode(&result, bytes), RK_RESULT_HEAD_SIZE);
+    assert_ok(rk_result_decode(bytes, RK_RESULT_HEAD_SIZE, &result_back));
+    assert_memory_equal(&result_back, &result, offsetof(struct rk_result_head, slowest_rank));
+    assert_int_equal(result_back.slowest_rank, 7);
     assert_ok(rk_error_decode(bytes, rk_error_encode(&error, bytes), &error_back));
     assert_true(error_back.code == RANKCALL_EBUSY && error_back.rank == -1);
     assert_ok(rk_status_decode(bytes, rk_status_encode(&status, bytes), &status_back));
     assert_int_equal(status_back.wait, 1);
     assert_ok(rk_stop_decode(bytes, rk_stop_encode(&stop, bytes), &stop_back));
     assert_true(stop_back.drain_us == stop.drain_us);
+    assert_ok(rk_cancel_decode(bytes, rk_cancel_encode(&cancel, bytes), &cancel_back));
+    assert_true(cancel_back.call == UINT64_MAX);
+    assert_ok(rk_cancelled_decode(bytes, rk_cancelled_encode(&cancelled, bytes), &cancelled_back));
+    assert_int_equal(cancelled_back.calls, 3);
 }
 
 static void what_a_client_needs_to_come_back_is_carried(void **state)
@@ -190,9 +201,12 @@ DECODER(hello_decode, struct rk_hello)
 DECODER(welcome_decode, struct rk_welcome)
 DECODER(call_decode, struct rk_call_head)
 DECODER(event_decode, struct rk_event_head)
+DECODER(result_decode, struct rk_result_head)
 DECODER(error_decode, struct rk_error_head)
 DECODER(status_decode, struct rk_status_head)
 DECODER(stop_decode, struct rk_stop_head)
+DECODER(cancel_decode, struct rk_cancel_head)
+DECODER(cancelled_decode, struct rk_cancelled_head)
 
 struct head_case {
     decode_fn decode;
@@ -200,6 +214,9 @@ struct head_case {
     const char *bytes;
     const char *message; /* NULL: it is right */
 };
+
+#define ZEROS_16 "\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0"
+#define ZEROS_48 ZEROS_16 ZEROS_16 ZEROS_16
 
 static const struct head_case heads[] = {
     {hello_decode, 16, "\1\0\1\0\0\0\0\0\0\0\0\0\0\0\0\0", NULL},
@@ -219,6 +236,10 @@ static const struct head_case heads[] = {
     {call_decode, 26, "\0\0\2\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0h\0", "name is not UTF-8"},
     {event_decode, 16, "\3\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0", NULL},
     {event_decode, 16, "\0\0\0\x80\0\0\0\0\0\0\0\0\0\0\0\0", "EVENT head, byte 0"},
+    {result_decode, 56, ZEROS_48 "\xff\xff\xff\xff\0\0\0\0", NULL},
+    {result_decode, 56, ZEROS_48 "\xfe\xff\xff\xff\0\0\0\0", "RESULT head, byte 48: a rank of -2"},
+    {cancel_decode, 8, "\1\0\0\0\0\0\0\0", NULL},
+    {cancelled_decode, 8, "\1\0\0\0\0\0\0\0", NULL},
     {error_decode, 8, "\5\0\0\0\xff\xff\xff\xff", NULL},
     {error_decode, 8, "\0\0\0\0\0\0\0\0", "ERROR head, byte 0: code is 0"},
     {error_decode, 8, "\0\0\0\x80\0\0\0\0", "ERROR head, byte 0"},

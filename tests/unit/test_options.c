@@ -7,7 +7,7 @@
 
 #include "core/options.h"
 
-#define ARGUMENTS_MAX 16
+#define ARGUMENTS_MAX 20
 
 static int run(struct rankcall_call *call)
 {
@@ -40,6 +40,7 @@ static void an_empty_line_gives_the_defaults(void **state)
     assert_int_equal(options.grace_us, 30000000);
     assert_int_equal(options.payload_cap, UINT64_C(1) << 30);
     assert_string_equal(rankcall_payload_json(options.setup, NULL), "{}");
+    assert_int_equal(options.client_stall_us, 60000000);
     assert_int_equal(options.argc, 0);
     rk_options_free(&options);
 }
@@ -49,7 +50,8 @@ static void every_option_is_read(void **state)
     struct rk_options options;
     (void)state;
     assert_int_equal(READ(&options, "--name", "demo", "--setup={\"a\": 1}", "--queue=3", "--grace=0.5",
-                          "--payload-cap=2G", "--debug", "--launcher", "/l", "--", "x", "--y"),
+                          "--payload-cap=2G", "--debug", "--launcher", "/l", "--call-log", "-", "--client-stall",
+                          "0.25", "--", "x", "--y"),
                      RK_OPTIONS_RUN);
     assert_string_equal(options.name, "demo");
     assert_string_equal(rankcall_payload_json(options.setup, NULL), "{\"a\": 1}");
@@ -58,6 +60,8 @@ static void every_option_is_read(void **state)
     assert_int_equal(options.payload_cap, UINT64_C(2) << 30);
     assert_true(options.debug);
     assert_string_equal(options.launcher, "/l");
+    assert_string_equal(options.call_log, "-");
+    assert_int_equal(options.client_stall_us, 250000);
     assert_int_equal(options.argc, 2);
     assert_string_equal(options.argv[0], "x");
     assert_string_equal(options.argv[1], "--y");
@@ -100,6 +104,8 @@ static void what_is_wrong_is_named(void **state)
         {"--payload-cap", "1X", "--payload-cap"},
         {"--payload-cap", "99999999999T", "--payload-cap"},
         {"--payload-cap", "", "--payload-cap"},
+        {"--client-stall", "-1", "--client-stall"},
+        {"--client-stall", "soon", "--client-stall"},
         {"--setup", "{\"a\":1,\"a\":2}", "--setup: JSON byte"},
         {"--setup", "[]", "--setup"},
         {"--setup", "@/no/such/file", "/no/such/file"},

@@ -85,11 +85,13 @@ static void the_document_lists_every_frame_type(void **state)
                 {RK_PONG, "PONG | job | 0 | no"},
                 {RK_STOP, "STOP | client | 8 | no"},
                 {RK_STOPPING, "STOPPING | job | 0 | no"},
+                {RK_CANCEL_CALL, "CANCEL_CALL | client | 8 | no"},
                 {RK_AWAY, "AWAY | job | 8 | yes"},
-                {RK_RESUMED, "RESUMED | client | 0 | no"}};
+                {RK_RESUMED, "RESUMED | client | 0 | no"},
+                {RK_CANCELLED, "CANCELLED | job | 8 | no"}};
 
     (void)state;
-    assert_int_equal(COUNT(rows), RK_FRAME_TYPES - 2); /* 14 is free */
+    assert_int_equal(COUNT(rows), RK_FRAME_TYPES - 1);
     for (size_t i = 0; i < COUNT(rows); i++) {
         bool payload = strstr(rows[i].row, "yes");
         struct rk_header header = {.version = 1, .type = (uint8_t)rows[i].type, .id = 1, .payload_size = payload};
@@ -268,12 +270,15 @@ static void event_is_right(const struct decoded *decoded, uint8_t *head, size_t 
 
 static void result_is_right(const struct decoded *decoded, uint8_t *head, size_t *size)
 {
+    struct rk_result_head result;
     double mean;
 
-    (void)head;
+    assert_ok(rk_result_decode(decoded->head, decoded->header.head_size, &result));
+    assert_true(result.queued_us == 14 && result.broadcast_us == 9 && result.handler_min_us == 5200 &&
+                result.handler_max_us == 5741 && result.reply_us == 6 && result.call == 17 && result.slowest_rank == 1);
     assert_ok(rankcall_get_double(decoded->payload, "mean", &mean));
     assert_true(mean == 5.5);
-    *size = 0;
+    *size = rk_result_encode(&result, head);
 }
 
 static void error_is_right(const struct decoded *decoded, uint8_t *head, size_t *size)

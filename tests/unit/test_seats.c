@@ -46,7 +46,7 @@ static int free_node(void **state)
 static void enter(struct node *node, uint64_t number)
 {
     for (int rank = 0; rank < RANKS; rank++)
-        rk_mesh_enter(&node->ranks[rank], number);
+        rk_mesh_enter(&node->ranks[rank], number, 0);
 }
 
 static void an_interrupt_is_of_one_call_and_its_first_reason_counts(void **state)

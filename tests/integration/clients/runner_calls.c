@@ -168,6 +168,29 @@ static void test_outstanding(const char *job)
     rankcall_runner_free(runner);
 }
 
+static void test_timing(const char *job)
+{
+    struct rankcall_runner *runner = connect_to(job);
+    struct rankcall_call_options options = {.handler = "slow"};
+    struct rankcall_pending *pending;
+    struct rankcall_timing timing;
+    struct rankcall_item item;
+    OK(rankcall_submit(runner, &options, json_payload("{\"seconds\": 0.1, \"rank\": 1}"), &pending));
+    CODE(rankcall_pending_timing(pending, &timing), RANKCALL_EAGAIN);
+    OK(rankcall_next(pending, 30, &item));
+    OK(rankcall_pending_timing(pending, &timing));
+    CHECK(timing.slowest_rank == 1 && timing.handler_max_us >= 100000 && timing.handler_min_us < 100000);
+    CHECK(timing.call > 0);
+    rankcall_payload_free(item.payload);
+    rankcall_pending_free(pending);
+    options.handler = "fail";
+    OK(rankcall_submit(runner, &options, NULL, &pending));
+    CODE(rankcall_next(pending, 30, &item), RANKCALL_EWORKER);
+    CODE(rankcall_pending_timing(pending, &timing), RANKCALL_ENOKEY);
+    rankcall_pending_free(pending);
+    rankcall_runner_free(runner);
+}
+
 static void test_next_waits(const char *job)
 {
     struct rankcall_runner *runner = connect_to(job);
@@ -325,6 +348,7 @@ const struct runner_case runner_call_cases[] = {
     {"invoke_errors", test_invoke_errors},
     {"stream", test_stream},
     {"outstanding", test_outstanding},
+    {"timing", test_timing},
     {"next_waits", test_next_waits},
     {"cancel", test_cancel},
     {"forget", test_forget},

@@ -83,13 +83,15 @@ int handle_fail_silently(struct rankcall_call *call)
     return me ? 42 : 0;
 }
 
-/* {"seconds"}: every rank sleeps, without a checkpoint. */
+/* {"seconds", "rank"}: every rank, or that one, sleeps, without a checkpoint. */
 int handle_slow(struct rankcall_call *call)
 {
     double seconds = 0.1;
-    if (rankcall_opt_double(rankcall_args(call), "seconds", &seconds))
+    bool me;
+    if (is_me(call, &me) || rankcall_opt_double(rankcall_args(call), "seconds", &seconds))
         return -1;
-    doze(seconds);
+    if (me)
+        doze(seconds);
     return rankcall_result_json(call, "{\"number\": %llu}", (unsigned long long)rankcall_call_number(call));
 }
 
