@@ -179,8 +179,7 @@ void rk_call_lost(struct rk_frontend *frontend)
         finish(frontend, NULL);
 }
 
-/* With the thread's last error. That of a running call comes when the ranks have left. */
-static void cancel(struct rk_frontend *frontend, struct rk_job_call *call)
+void rk_call_cancel_it(struct rk_frontend *frontend, struct rk_job_call *call)
 {
     if (call != frontend->running) {
         end_with_last_error(frontend, call);
@@ -235,48 +234,7 @@ void rk_call_cancel(struct rk_client *client, uint64_t id)
     if (!call) /* it has ended already: its outcome is on the way */
         return;
     rk_error(RANKCALL_ECANCELLED, "the client cancelled the call");
-    cancel(client->frontend, call);
-}
-
-/* ---- Cancelled by an operator ---- */
-
-static struct rk_job_call *find_serial(const struct rk_frontend *frontend, uint64_t serial)
-{
-    if (frontend->running && frontend->running->serial == serial)
-        return frontend->running;
-    struct rk_queue_node *node = rk_queue_oldest(&frontend->queue);
-    while (node && rk_call_of_node(node)->serial != serial)
-        node = rk_queue_behind(&frontend->queue, node);
-    return node ? rk_call_of_node(node) : NULL;
-}
-
-static void cancel_for(const struct rk_client *by, struct rk_job_call *call)
-{
-    rk_error(RANKCALL_ECANCELLED, "an operator cancelled the call (process %d, %s)", (int)by->pid,
-             *by->name ? by->name : "of no name");
-    cancel(by->frontend, call);
-}
-
-int rk_calls_cancel(struct rk_client *by, uint64_t serial, uint64_t *count)
-{
-    struct rk_frontend *frontend = by->frontend;
-    struct rk_queue_node *node;
-    struct rk_job_call *call = serial ? find_serial(frontend, serial) : frontend->running;
-    *count = 0;
-    if (serial && !call)
-        return rk_error(RANKCALL_EINVAL, "no call %llu runs or waits", (unsigned long long)serial);
-    if (serial && (call->ended || call->cancelled))
-        return rk_error(RANKCALL_EINVAL, "call %llu has ended already; not all ranks are back from it",
-                        (unsigned long long)serial);
-    while (!serial && (node = rk_queue_oldest(&frontend->queue))) {
-        cancel_for(by, rk_call_of_node(node));
-        ++*count;
-    }
-    if (call && !call->ended && !call->cancelled) {
-        cancel_for(by, call);
-        ++*count;
-    }
-    return RANKCALL_OK;
+    rk_call_cancel_it(client->frontend, call);
 }
 
 void rk_calls_refuse_queued(struct rk_frontend *frontend)

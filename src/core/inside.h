@@ -226,6 +226,8 @@ enum rk_admission rk_call_admit(struct rk_client *client, const struct rk_header
 void rk_call_arrived(struct rk_client *client, struct rankcall_payload *payload);
 void rk_call_unusable(struct rk_client *client);
 void rk_call_cancel(struct rk_client *client, uint64_t id);
+/* With the thread's last error. That of a running call comes when the ranks have left. */
+void rk_call_cancel_it(struct rk_frontend *frontend, struct rk_job_call *call);
 int rk_calls_cancel(struct rk_client *by, uint64_t serial, uint64_t *count); /* 0: all; with the reason as last error */
 void rk_calls_forget(struct rk_client *client);                              /* the client is gone */
 void rk_calls_refuse_queued(struct rk_frontend *frontend);
