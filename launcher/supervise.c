@@ -455,9 +455,12 @@ static int begin(struct life *life)
 static void judge(struct life *life)
 {
     char *last = rk_relay_last(&life->relay);
-    bool lost =
-        rk_plan_recovers(life->values) && !access(life->plan->launcher, F_OK); /* rank 0 removes it in the end */
-    int code = rk_verdict(life->processes.wait_status, last ? last : "", life->was_ready, lost);
+    bool recovers = rk_plan_recovers(life->values);
+    bool lost = recovers && !access(life->plan->launcher, F_OK); /* rank 0 removes it in the end */
+    int status = life->processes.wait_status;
+    if (recovers && !lost && life->was_ready && life->plan->line >= 5)
+        status = 0; /* else that of a rank that was replaced: mpirun 5 remembers those */
+    int code = rk_verdict(status, last ? last : "", life->was_ready, lost);
     if (code && life->interrupted && !life->was_ready)
         life->killed = life->interrupted;
     else if (code)

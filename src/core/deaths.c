@@ -90,6 +90,8 @@ void rk_deaths_take(struct rk_frontend *frontend)
 {
     char text[256], first[256] = "";
     int rank = -1, dead = -1;
+    if (frontend->doomed)
+        return; /* it is known, and the job on its way out */
     while ((rank = rk_mesh_death(frontend->context->mesh, rank, text, sizeof text)) >= 0) {
         rk_log(RK_LOG_ERROR, "%s", text);
         if (dead < 0) {
@@ -104,6 +106,6 @@ void rk_deaths_take(struct rk_frontend *frontend)
     bool serving = frontend->main_serves && frontend->state <= RK_JOB_READY;
     if (serving && may_restart(frontend))
         step_aside(frontend);
-    else if (!frontend->doomed)
+    else
         end_job(frontend, &error);
 }

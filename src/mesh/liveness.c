@@ -75,7 +75,9 @@ struct rk_watch {
 static void record(struct rk_watch *watch, int local_rank, int pidfd)
 {
     struct rk_place *place = &watch->segment->rank[local_rank];
-    int status = status_by_proc(atomic_load(&place->pid));
+    int status = atomic_load(&place->wait_status);
+    if (status < 0)
+        status = status_by_proc(atomic_load(&place->pid));
     atomic_store(&place->wait_status, status >= 0 ? status : status_by_descriptor(pidfd));
     atomic_store(&place->dead, 1);
     atomic_fetch_add(&watch->segment->deaths, 1);
@@ -126,11 +128,36 @@ int rk_liveness_prepare(struct rk_segment *segment, int ranks)
     return failure ? rk_error_system("cannot make a robust mutex") : RANKCALL_OK;
 }
 
+/* This process's place while it serves; NULL otherwise. */
+static _Atomic(struct rk_place *) served;
+
+/* mpirun 5 ends a job as soon as one of its processes exits with a status other than 0, and an exit with 0 is a death
+ * like any other there. So a rank that exits while it serves leaves its status with the others. */
+static void leave_status(int status, void *unused)
+{
+    struct rk_place *place = atomic_load(&served);
+    (void)unused;
+    if (!place || atomic_load(&place->pid) != (int)getpid()) /* else a child of a worker's */
+        return;
+    atomic_store(&place->wait_status, (status & 0xff) << 8);
+    fflush(NULL);
+    _exit(0);
+}
+
 void rk_liveness_begin(struct rk_mesh *mesh)
 {
+    static bool registered;
     struct rk_place *place = &mesh->segment->rank[mesh->local_rank];
     atomic_store(&place->pid, (int)getpid());
     pthread_mutex_lock(&place->alive);
+    if (rk_mpi_hears_deaths() && !registered)
+        registered = !on_exit(leave_status, NULL);
+    atomic_store(&served, place);
+}
+
+void rk_liveness_end(void)
+{
+    atomic_store(&served, NULL);
 }
 
 int rk_liveness_watch(struct rk_mesh *mesh)

@@ -184,6 +184,7 @@ void rk_mesh_close(struct rk_mesh *mesh)
     if (!mesh)
         return;
     rk_mesh_detach(mesh);
+    rk_liveness_end();
     rk_watch_end(mesh->watch);
     /* MPI_Finalize waits for all processes that have begun together, the dead among them. Who has regrouped leaves
      * without it, which a launch method that lets jobs live on without a rank takes for an end like any other. */
@@ -195,6 +196,7 @@ void rk_mesh_close(struct rk_mesh *mesh)
 
 void rk_mesh_abort(struct rk_mesh *mesh, int status)
 {
+    rk_liveness_end(); /* the status is the job's */
     /* Where a job may live on without a rank, MPI_Abort ends this one alone. */
     for (int rank = 0; mesh->ranks && rk_mesh_can_regroup(mesh) && rank < mesh->size; rank++)
         if (rank != mesh->rank && mesh->ranks[rank].pid > 0)

@@ -23,6 +23,8 @@
 #include "base/log.h"
 #include "mesh/internal.h"
 
+#include <mpi-ext.h> /* needs mpi.h before it */
+
 #define GROUP_TAG 1
 #define RANKS_MAX 1024
 #define LIMIT_S   20      /* for the replacements to come up: their setup not included */
@@ -42,10 +44,15 @@ static bool is_on(const char *variable)
     return value && strcmp(value, "0") && strcmp(value, "false");
 }
 
+bool rk_mpi_hears_deaths(void)
+{
+    return is_on("OMPI_MCA_mpi_ft_enable");
+}
+
 bool rk_mesh_can_regroup(const struct rk_mesh *mesh)
 {
     return mesh->nodes == 1 && mesh->size > 1 && mesh->size <= RANKS_MAX &&
-           (is_on("OMPI_MCA_orte_enable_recovery") || is_on("OMPI_MCA_mpi_ft_enable"));
+           (is_on("OMPI_MCA_orte_enable_recovery") || rk_mpi_hears_deaths());
 }
 
 /* ---- Gathering ---- */
@@ -178,6 +185,22 @@ static int spawn(MPI_Comm members, MPI_Comm *between)
     MPI_Info_free(&info);
     free(arguments);
     return failure;
+}
+
+/* Where MPI hears of deaths, it refuses every other way of leaving a communicator as soon as it has heard, which each
+ * rank does at a moment of its own. This one waits until all have. */
+static MPI_Comm shrunk(MPI_Comm world, int wanted)
+{
+    MPI_Comm living = MPI_COMM_NULL;
+    int size = 0;
+#ifdef OMPI_HAVE_MPI_EXT_FTMPI
+    if (MPIX_Comm_shrink(world, &living))
+        return MPI_COMM_NULL;
+    MPI_Comm_size(living, &size);
+#else
+    (void)world;
+#endif
+    return size == wanted ? living : MPI_COMM_NULL;
 }
 
 static MPI_Comm without(MPI_Comm world, const int *dead, int count)
@@ -319,9 +342,10 @@ void rk_mesh_regroup(struct rk_mesh *mesh, int64_t grace_us)
     mesh->regrouped = true;
     rk_mesh_detach(mesh);
     leave_behind(mesh);
-    MPI_Comm living = without(mesh->world, roll.dead, roll.count);
+    MPI_Comm living = rk_mpi_hears_deaths() ? shrunk(mesh->world, mesh->size - roll.count)
+                                            : without(mesh->world, roll.dead, roll.count);
     if (living == MPI_COMM_NULL)
-        give_up(mesh, "MPI_Comm_create_group failed");
+        give_up(mesh, "no communicator without the dead");
     MPI_Comm_set_errhandler(living, MPI_ERRORS_RETURN);
     mesh->world = complete(living, mesh->rank, &roll);
     if (mesh->world == MPI_COMM_NULL)
