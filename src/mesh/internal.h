@@ -168,6 +168,8 @@ int rk_segment_share(struct rk_mesh *mesh, size_t size, void **memory);
 int rk_liveness_prepare(struct rk_segment *segment, int ranks);
 void rk_liveness_begin(struct rk_mesh *mesh);
 void rk_liveness_end(void); /* it leaves in order, or ends the job */
+/* Before MPI_Abort, whose signals to the ranks may come first: the others count this one among the dead. */
+void rk_liveness_give_up(struct rk_mesh *mesh, int status);
 int rk_liveness_watch(struct rk_mesh *mesh);
 void rk_watch_last(struct rk_watch *watch);
 void rk_watch_end(struct rk_watch *watch); /* and of its segment. Takes NULL */

@@ -72,6 +72,18 @@ struct rk_watch {
     pthread_t thread;
 };
 
+/* Tells all ranks of the node that this one is dead, once. */
+static void tell(struct rk_mesh *mesh, struct rk_segment *segment, int ranks, struct rk_place *place)
+{
+    if (atomic_exchange(&place->dead, 1))
+        return;
+    atomic_fetch_add(&segment->deaths, 1);
+    rk_bell_ring(&segment->all);
+    for (int i = 0; i < ranks; i++)
+        rk_bell_ring(&segment->rank[i].bell);
+    rk_io_ring(mesh);
+}
+
 static void record(struct rk_watch *watch, int local_rank, int pidfd)
 {
     struct rk_place *place = &watch->segment->rank[local_rank];
@@ -79,17 +91,21 @@ static void record(struct rk_watch *watch, int local_rank, int pidfd)
     if (status < 0)
         status = status_by_proc(atomic_load(&place->pid));
     atomic_store(&place->wait_status, status >= 0 ? status : status_by_descriptor(pidfd));
-    atomic_store(&place->dead, 1);
-    atomic_fetch_add(&watch->segment->deaths, 1);
     if (atomic_load(&watch->last)) {
         rk_log(RK_LOG_ERROR, "a rank (pid %d) has died while the others regrouped: ending the job",
                atomic_load(&place->pid));
         rk_mesh_abort(watch->mesh, rankcall_code_exit_status(RANKCALL_ERANKDIED));
     }
-    rk_bell_ring(&watch->segment->all);
-    for (int i = 0; i < watch->local_size; i++)
-        rk_bell_ring(&watch->segment->rank[i].bell);
-    rk_io_ring(watch->mesh);
+    tell(watch->mesh, watch->segment, watch->local_size, place);
+}
+
+void rk_liveness_give_up(struct rk_mesh *mesh, int status)
+{
+    struct rk_place *place = mesh->segment ? &mesh->segment->rank[mesh->local_rank] : NULL;
+    if (!place || mesh->rank == 0 || rk_mesh_broken(mesh))
+        return;
+    atomic_store(&place->wait_status, (status & 0xff) << 8);
+    tell(mesh, mesh->segment, mesh->local_size, place);
 }
 
 static void *watch_next(void *context)

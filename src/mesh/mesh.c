@@ -196,9 +196,12 @@ void rk_mesh_close(struct rk_mesh *mesh)
 
 void rk_mesh_abort(struct rk_mesh *mesh, int status)
 {
+    bool outlived = mesh && mesh->ranks && rk_mesh_can_regroup(mesh);
     rk_liveness_end(); /* the status is the job's */
+    if (mesh && !outlived)
+        rk_liveness_give_up(mesh, status);
     /* Where a job may live on without a rank, MPI_Abort ends this one alone. */
-    for (int rank = 0; mesh->ranks && rk_mesh_can_regroup(mesh) && rank < mesh->size; rank++)
+    for (int rank = 0; outlived && rank < mesh->size; rank++)
         if (rank != mesh->rank && mesh->ranks[rank].pid > 0)
             kill(mesh->ranks[rank].pid, SIGKILL);
     MPI_Abort(MPI_COMM_WORLD, status);

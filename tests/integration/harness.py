@@ -13,6 +13,7 @@ import argparse
 import contextlib
 import ctypes
 import os
+import re
 import resource
 import signal
 import subprocess
@@ -31,6 +32,12 @@ FULL = os.environ.get("RANKCALL_TEST_FULL", "0") != "0"  # the long counts
 COMMAND = os.environ.get("RANKCALL_COMMAND", "rankcall")
 PROGRAMS = os.environ.get("RANKCALL_TEST_PROGRAMS", os.path.join(os.path.dirname(os.path.abspath(__file__)), "build"))
 MPIRUN = os.environ.get("RANKCALL_TEST_MPIRUN", "mpirun")
+
+
+def mpirun_line():
+    """4 or 5: the line of Open MPI that the mpirun belongs to."""
+    told = subprocess.run([MPIRUN, "--version"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=True).stdout
+    return 5 if re.search(r"PRRTE|\(Open MPI\) 5\.", told) else 4
 
 
 class Skip(Exception):

@@ -8,10 +8,8 @@ import os
 import signal
 import threading
 
-from harness import case, check, equal, main, wait_until
+from harness import case, check, equal, main, mpirun_line, wait_until
 from strangers_client import JobError
-
-BARE = ("--enable-recovery",)
 
 
 def pids(client):
@@ -20,7 +18,10 @@ def pids(client):
 
 def start(t, **options):
     """A job whose launch method lets the others live on; the launcher asks for that by itself."""
-    return t.start(run_options=BARE, **options) if t.by == "mpirun" else t.start(**options)
+    if t.by != "mpirun":
+        return t.start(**options)
+    bare = ("--enable-recovery", "--with-ft", "ulfm") if mpirun_line() == 5 else ("--enable-recovery",)
+    return t.start(run_options=bare, **options)
 
 
 def killed(client, rank, number=signal.SIGKILL):
