@@ -153,6 +153,10 @@ bool rk_mpi_hears_deaths(void);
  * the survivors' rk_mesh_regroup. False: it was not. */
 bool rk_mesh_join_survivors(MPI_Comm *world);
 
+/* mpirun.c: it is this MPI's own; before MPI_Init, and after. Errors: RANKCALL_ELAUNCH. */
+int rk_mpirun_check_line(void);
+int rk_mpirun_check_size(int size);
+
 /* stuck.c: around MPI_Init: a replacement that gets stuck there ends. */
 void rk_stuck_begin(void);
 void rk_stuck_end(void);
