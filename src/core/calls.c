@@ -113,8 +113,11 @@ static void finish(struct rk_frontend *frontend)
 
 void rk_call_lost(struct rk_frontend *frontend)
 {
-    if (frontend->running)
-        finish(frontend);
+    if (!frontend->running)
+        return;
+    frontend->lost_args = frontend->running->args; /* rank 0's handler may still read them */
+    frontend->running->args = NULL;
+    finish(frontend);
 }
 
 void rk_call_returned(struct rk_frontend *frontend)

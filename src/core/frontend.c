@@ -151,6 +151,8 @@ static int watch_bell(struct rk_frontend *frontend)
 static void return_to_mesh(struct rk_frontend *frontend)
 {
     frontend->away = false;
+    rankcall_payload_free(frontend->lost_args);
+    frontend->lost_args = NULL;
     atomic_store(&frontend->desk.away, false);
     atomic_store(&frontend->desk.taken, false);
     if (watch_bell(frontend)) {

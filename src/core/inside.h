@@ -108,12 +108,13 @@ struct rk_frontend {
     int64_t born_us;
     uint64_t activity; /* counts callbacks, so that the loop knows whether something happened */
     unsigned looks;
-    int nice;               /* of the IO thread when it spins */
-    bool may_precede;       /* it may ask for less when it sleeps */
-    bool over, main_serves; /* the main thread is past setup and takes announcements */
-    bool away;              /* the mesh is being regrouped: rank 0's main thread has it */
-    bool doomed;            /* ranks are dead and the job ends */
-    unsigned restarts;      /* times that dead ranks were replaced in this hour */
+    int nice;                           /* of the IO thread when it spins */
+    bool may_precede;                   /* it may ask for less when it sleeps */
+    bool over, main_serves;             /* the main thread is past setup and takes announcements */
+    bool away;                          /* the mesh is being regrouped: rank 0's main thread has it */
+    bool doomed;                        /* ranks are dead and the job ends */
+    struct rankcall_payload *lost_args; /* of the call that ran when a rank died, until rank 0 is back from it */
+    unsigned restarts;                  /* times that dead ranks were replaced in this hour */
     int64_t hour_begun_us;
     struct rk_note *notes, **notes_end; /* taken from the desk, not yet in the funnel */
 

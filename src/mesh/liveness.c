@@ -67,7 +67,8 @@ struct rk_watch {
     struct rk_segment *segment;
     size_t segment_size;
     int local_rank, local_size;
-    _Atomic bool last; /* one more death, and nothing is left to be done */
+    pthread_mutex_t telling; /* of a death: the mesh stays as it is meanwhile */
+    bool last;               /* one more death, and nothing is left to be done */
     bool running;
     pthread_t thread;
 };
@@ -91,12 +92,14 @@ static void record(struct rk_watch *watch, int local_rank, int pidfd)
     if (status < 0)
         status = status_by_proc(atomic_load(&place->pid));
     atomic_store(&place->wait_status, status >= 0 ? status : status_by_descriptor(pidfd));
-    if (atomic_load(&watch->last)) {
+    pthread_mutex_lock(&watch->telling);
+    if (watch->last) {
         rk_log(RK_LOG_ERROR, "a rank (pid %d) has died while the others regrouped: ending the job",
                atomic_load(&place->pid));
         rk_mesh_abort(watch->mesh, rankcall_code_exit_status(RANKCALL_ERANKDIED));
     }
     tell(watch->mesh, watch->segment, watch->local_size, place);
+    pthread_mutex_unlock(&watch->telling);
 }
 
 void rk_liveness_give_up(struct rk_mesh *mesh, int status)
@@ -182,6 +185,7 @@ int rk_liveness_watch(struct rk_mesh *mesh)
     struct rk_watch *watch = mesh->watch = calloc(1, sizeof *watch);
     if (!watch)
         return rk_error(RANKCALL_EINTERNAL, "out of memory");
+    pthread_mutex_init(&watch->telling, NULL);
     watch->mesh = mesh;
     watch->segment = mesh->segment;
     watch->segment_size = mesh->segment_size;
@@ -201,7 +205,9 @@ int rk_liveness_watch(struct rk_mesh *mesh)
 
 void rk_watch_last(struct rk_watch *watch)
 {
-    atomic_store(&watch->last, true);
+    pthread_mutex_lock(&watch->telling);
+    watch->last = true;
+    pthread_mutex_unlock(&watch->telling);
 }
 
 void rk_watch_end(struct rk_watch *watch)
@@ -212,6 +218,7 @@ void rk_watch_end(struct rk_watch *watch)
     if (watch->running)
         pthread_join(watch->thread, NULL);
     munmap(watch->segment, watch->segment_size);
+    pthread_mutex_destroy(&watch->telling);
     free(watch);
 }
 
