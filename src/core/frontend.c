@@ -366,6 +366,7 @@ static void frontend_free(struct rk_frontend *frontend)
     free_event(frontend->signals[1]);
     if (frontend->base)
         event_base_free(frontend->base);
+    rankcall_payload_free(frontend->lost_args);
     rk_ledger_free(frontend->ledger);
     rk_error_free(frontend->setup_error);
     pthread_mutex_destroy(&frontend->desk.lock);

@@ -229,6 +229,8 @@ class Context:
                     job.stop()
             if not failed:
                 self.sandbox.check_empty()
+                for job in self.jobs:  # a rank's exit status does not always become the job's
+                    check("WARNING: ThreadSanitizer" not in job.output(), "a race")
         except Exception:
             traceback.print_exc(file=sys.stdout)
             failed = True
