@@ -20,8 +20,11 @@ def start(t, **options):
     """A job whose launch method lets the others live on; the launcher asks for that by itself."""
     if t.by != "mpirun":
         return t.start(**options)
-    bare = ("--enable-recovery", "--with-ft", "ulfm") if mpirun_line() == 5 else ("--enable-recovery",)
-    return t.start(run_options=bare, **options)
+    if mpirun_line() == 4:
+        return t.start(run_options=("--enable-recovery",), **options)
+    job = t.start(run_options=("--enable-recovery", "--with-ft", "ulfm"), **options)
+    job.any_status = True  # mpirun 5 ends with that of the rank that was replaced
+    return job
 
 
 def killed(client, rank, number=signal.SIGKILL):
