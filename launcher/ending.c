@@ -80,8 +80,11 @@ void rk_life_deadline(struct rk_life *life)
 int rk_life_judge(struct rk_life *life)
 {
     char *last = rk_relay_last(&life->relay);
-    bool lost = rk_plan_recovers(life->values) && !rk_rank0_said_goodbye(life);
-    int code = rk_verdict(life->processes.wait_status, last ? last : "", life->was_ready, lost);
+    bool recovers = rk_plan_recovers(life->values), lost = recovers && !rk_rank0_said_goodbye(life);
+    int status = life->processes.wait_status;
+    if (recovers && !lost && life->was_ready && life->plan->line >= 5)
+        status = 0; /* else that of a rank that was replaced: mpirun 5 remembers those */
+    int code = rk_verdict(status, last ? last : "", life->was_ready, lost);
     free(last);
     return code;
 }

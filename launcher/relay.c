@@ -16,8 +16,9 @@
 #include "launcher/say.h"
 
 #define READ_SIZE   65536
-#define LAST_SIZE   1000    /* bytes of a line that are remembered */
-#define PATIENCE_US 3000000 /* with a reader of ours that does not read, at the end */
+#define LAST_SIZE   1000                            /* bytes of a line that are remembered */
+#define NOISE       "LAUNCHER JOB OBJECT NOT FOUND" /* mpirun 5, at the end of any job that has replaced a rank */
+#define PATIENCE_US 3000000                         /* with a reader of ours that does not read, at the end */
 
 static void say(void *context, const char *line, unsigned long size)
 {
@@ -46,6 +47,8 @@ static void pass_on(void *context, int rank, const char *text, size_t size)
 {
     struct rk_relay_stream *stream = context;
     char prefix[32];
+    if (rank < 0 && size == strlen(NOISE) && memcmp(text, NOISE, size) == 0)
+        return;
     rk_output_prefix(rank, text, size, prefix);
     remember(stream->relay, prefix, text, size);
     if (stream->relay->journal)

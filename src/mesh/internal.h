@@ -55,7 +55,7 @@ struct rk_place {
     pthread_mutex_t alive; /* the rank holds it as long as it lives */
     _Atomic int pid;
     _Atomic int dead, arrived; /* arrived: where it waits for the others to regroup */
-    _Atomic int wait_status;   /* of a dead one, as for waitpid(2); -1: not known */
+    _Atomic int wait_status;   /* of a dead one, as for waitpid(2); -1: not known. One that exits may have set it */
     struct rk_stack stack;
 };
 
@@ -161,7 +161,9 @@ void rk_mesh_detach(struct rk_mesh *mesh);
 void rk_comm_free(MPI_Comm *comm);         /* takes one that was never made */
 bool rk_mesh_is_set(const char *variable); /* a switch of Open MPI's in the environment */
 
-/* regroup.c: this process was started to take a dead rank's place: gives the world that it belongs to. Collective with
+/* regroup.c: MPI itself is told of the death of ranks (Open MPI 5 under mpirun --with-ft ulfm). */
+bool rk_mpi_hears_deaths(void);
+/* This process was started to take a dead rank's place: gives the world that it belongs to. Collective with
  * the survivors' rk_mesh_regroup. False: it was not. */
 bool rk_mesh_join_survivors(MPI_Comm *world);
 
@@ -177,6 +179,9 @@ struct rk_guard {
 };
 void rk_guard_begin(struct rk_guard *guard, int limit_s, void (*late)(void *), void *context);
 void rk_guard_end(struct rk_guard *guard);
+/* mpirun.c: it is this MPI's own; before MPI_Init, and after. Errors: RANKCALL_ELAUNCH. */
+int rk_mpirun_check_line(void);
+int rk_mpirun_check_size(int size);
 
 /* stuck.c: around MPI_Init: a replacement that gets stuck there ends. */
 void rk_stuck_begin(void);
@@ -189,9 +194,12 @@ void rk_segment_close(struct rk_mesh *mesh); /* but for the memory, which the wa
 int rk_segment_share(struct rk_mesh *mesh, size_t size, void **memory);
 
 /* liveness.c: the mutexes, made by one rank; this rank is alive; its watching of the next, in the segment that it has
- * then; the end of both. A watch that is told so ends the job at one more death. */
+ * then; the end of that. A watch that is told so ends the job at one more death. */
 int rk_liveness_prepare(struct rk_segment *segment, int ranks);
 void rk_liveness_begin(struct rk_mesh *mesh);
+void rk_liveness_end(void); /* it leaves in order, or ends the job */
+/* Before MPI_Abort, whose signals to the ranks may come first: the others count this one among the dead. */
+void rk_liveness_give_up(struct rk_mesh *mesh, int status);
 int rk_liveness_watch(struct rk_mesh *mesh);
 void rk_watch_last(struct rk_watch *watch);
 void rk_watch_end(struct rk_watch *watch); /* and of its segment. Takes NULL */

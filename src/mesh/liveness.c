@@ -30,25 +30,45 @@ struct rk_watch {
     struct rk_segment *segment;
     size_t segment_size;
     int local_rank, local_size;
-    _Atomic bool last; /* one more death, and nothing is left to be done */
+    pthread_mutex_t telling; /* of a death: the mesh stays as it is meanwhile */
+    bool last;               /* one more death, and nothing is left to be done */
     bool running;
     pthread_t thread;
 };
 
+/* Tells all ranks of the node that this one is dead, once. */
+static void tell(struct rk_mesh *mesh, struct rk_segment *segment, int ranks, struct rk_place *place)
+{
+    if (atomic_exchange(&place->dead, 1))
+        return;
+    atomic_fetch_add(&segment->deaths, 1);
+    rk_bell_ring(&segment->all);
+    rk_bell_ring_all(segment, ranks);
+    rk_io_ring(mesh);
+}
+
 static void record(struct rk_watch *watch, int local_rank, int pidfd)
 {
     struct rk_place *place = &watch->segment->rank[local_rank];
-    atomic_store(&place->wait_status, rk_ended_how(atomic_load(&place->pid), pidfd));
-    atomic_store(&place->dead, 1);
-    atomic_fetch_add(&watch->segment->deaths, 1);
-    if (atomic_load(&watch->last)) {
+    int status = atomic_load(&place->wait_status);
+    atomic_store(&place->wait_status, status >= 0 ? status : rk_ended_how(atomic_load(&place->pid), pidfd));
+    pthread_mutex_lock(&watch->telling);
+    if (watch->last) {
         rk_log(RK_LOG_ERROR, "a rank (pid %d) has died while the others regrouped: ending the job",
                atomic_load(&place->pid));
         rk_mesh_abort(watch->mesh, rankcall_code_exit_status(RANKCALL_ERANKDIED));
     }
-    rk_bell_ring(&watch->segment->all);
-    rk_bell_ring_all(watch->segment, watch->local_size);
-    rk_io_ring(watch->mesh);
+    tell(watch->mesh, watch->segment, watch->local_size, place);
+    pthread_mutex_unlock(&watch->telling);
+}
+
+void rk_liveness_give_up(struct rk_mesh *mesh, int status)
+{
+    struct rk_place *place = mesh->segment ? &mesh->segment->rank[mesh->local_rank] : NULL;
+    if (!place || mesh->rank == 0 || rk_mesh_broken(mesh))
+        return;
+    atomic_store(&place->wait_status, (status & 0xff) << 8);
+    tell(mesh, mesh->segment, mesh->local_size, place);
 }
 
 static void *watch_next(void *context)
@@ -87,11 +107,36 @@ int rk_liveness_prepare(struct rk_segment *segment, int ranks)
     return failure ? rk_error_system("cannot make a robust mutex") : RANKCALL_OK;
 }
 
+/* This process's place while it serves; NULL otherwise. */
+static _Atomic(struct rk_place *) served;
+
+/* mpirun 5 ends a job as soon as one of its processes exits with a status other than 0, and an exit with 0 is a death
+ * like any other there. So a rank that exits while it serves leaves its status with the others. */
+static void leave_status(int status, void *unused)
+{
+    struct rk_place *place = atomic_load(&served);
+    (void)unused;
+    if (!place || atomic_load(&place->pid) != (int)getpid()) /* else a child of a worker's */
+        return;
+    atomic_store(&place->wait_status, (status & 0xff) << 8);
+    fflush(NULL);
+    _exit(0);
+}
+
 void rk_liveness_begin(struct rk_mesh *mesh)
 {
+    static bool registered;
     struct rk_place *place = &mesh->segment->rank[mesh->local_rank];
     atomic_store(&place->pid, (int)getpid());
     pthread_mutex_lock(&place->alive);
+    if (rk_mpi_hears_deaths() && !registered)
+        registered = !on_exit(leave_status, NULL);
+    atomic_store(&served, place);
+}
+
+void rk_liveness_end(void)
+{
+    atomic_store(&served, NULL);
 }
 
 int rk_liveness_watch(struct rk_mesh *mesh)
@@ -100,6 +145,7 @@ int rk_liveness_watch(struct rk_mesh *mesh)
     struct rk_watch *watch = mesh->watch = calloc(1, sizeof *watch);
     if (!watch)
         return rk_error(RANKCALL_EINTERNAL, "out of memory");
+    pthread_mutex_init(&watch->telling, NULL);
     watch->mesh = mesh;
     watch->segment = mesh->segment;
     watch->segment_size = mesh->segment_size;
@@ -119,7 +165,9 @@ int rk_liveness_watch(struct rk_mesh *mesh)
 
 void rk_watch_last(struct rk_watch *watch)
 {
-    atomic_store(&watch->last, true);
+    pthread_mutex_lock(&watch->telling);
+    watch->last = true;
+    pthread_mutex_unlock(&watch->telling);
 }
 
 void rk_watch_end(struct rk_watch *watch)
@@ -130,6 +178,7 @@ void rk_watch_end(struct rk_watch *watch)
     if (watch->running)
         pthread_join(watch->thread, NULL);
     munmap(watch->segment, watch->segment_size);
+    pthread_mutex_destroy(&watch->telling);
     free(watch);
 }
 

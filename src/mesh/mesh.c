@@ -44,7 +44,9 @@ bool rk_mesh_is_set(const char *variable)
 
 static int initialise_mpi(struct rk_mesh *mesh)
 {
-    int level = MPI_THREAD_SINGLE, initialised = 0;
+    int level = MPI_THREAD_SINGLE, initialised = 0, code = rk_mpirun_check_line();
+    if (code)
+        return code;
     MPI_Initialized(&initialised);
     if (initialised) {
         MPI_Query_thread(&level);
@@ -66,7 +68,7 @@ static int initialise_mpi(struct rk_mesh *mesh)
         mesh->world = MPI_COMM_WORLD;
     MPI_Comm_rank(mesh->world, &mesh->rank);
     MPI_Comm_size(mesh->world, &mesh->size);
-    return RANKCALL_OK;
+    return mesh->replacement ? RANKCALL_OK : rk_mpirun_check_size(mesh->size);
 }
 
 static void copy_world(struct rk_mesh *mesh)
@@ -195,6 +197,7 @@ void rk_mesh_close(struct rk_mesh *mesh)
     if (!mesh)
         return;
     rk_mesh_detach(mesh);
+    rk_liveness_end();
     rk_watch_end(mesh->watch);
     /* MPI_Finalize waits for all processes that have begun together, the dead among them. Who has regrouped leaves
      * without it, which a launch method that lets jobs live on without a rank takes for an end like any other. */
@@ -206,11 +209,19 @@ void rk_mesh_close(struct rk_mesh *mesh)
 
 void rk_mesh_abort(struct rk_mesh *mesh, int status)
 {
+    int up = 0, down = 0;
+    bool outlived = mesh && mesh->ranks && rk_mesh_can_regroup(mesh);
+    rk_liveness_end(); /* the status is the job's */
+    if (mesh && !outlived)
+        rk_liveness_give_up(mesh, status);
     /* Where a job may live on without a rank, MPI_Abort ends this one alone. */
-    for (int rank = 0; mesh->ranks && rk_mesh_can_regroup(mesh) && rank < mesh->size; rank++)
+    for (int rank = 0; outlived && rank < mesh->size; rank++)
         if (rank != mesh->rank && mesh->ranks[rank].pid > 0)
             kill(mesh->ranks[rank].pid, SIGKILL);
-    MPI_Abort(MPI_COMM_WORLD, status);
+    MPI_Initialized(&up);
+    MPI_Finalized(&down);
+    if (up && !down)
+        MPI_Abort(MPI_COMM_WORLD, status);
     _exit(status); /* MPI_Abort may return where a job lives on without a rank */
 }
 

@@ -20,6 +20,8 @@
 #include "base/log.h"
 #include "mesh/internal.h"
 
+#include <mpi-ext.h> /* needs mpi.h before it */
+
 #define GROUP_TAG 1
 #define LIMIT_S   20      /* for the replacements to come up: their setup not included */
 #define REAP_US   1000000 /* for mpirun to notice the deaths: a new process that comes up meanwhile may be forgotten */
@@ -32,10 +34,15 @@ _Noreturn static void give_up(struct rk_mesh *mesh, const char *what)
     rk_mesh_abort(mesh, rankcall_code_exit_status(RANKCALL_ERANKDIED));
 }
 
+bool rk_mpi_hears_deaths(void)
+{
+    return rk_mesh_is_set("OMPI_MCA_mpi_ft_enable");
+}
+
 bool rk_mesh_can_regroup(const struct rk_mesh *mesh)
 {
     return mesh->nodes == 1 && mesh->size > 1 &&
-           (rk_mesh_is_set("OMPI_MCA_orte_enable_recovery") || rk_mesh_is_set("OMPI_MCA_mpi_ft_enable"));
+           (rk_mesh_is_set("OMPI_MCA_orte_enable_recovery") || rk_mpi_hears_deaths());
 }
 
 /* ---- Gathering ---- */
@@ -169,6 +176,22 @@ static int spawn(MPI_Comm living, int count, MPI_Comm *between)
     return failure;
 }
 
+/* Where MPI hears of deaths, it refuses every other way of leaving a communicator as soon as it has heard, which each
+ * rank does at a moment of its own. This one waits until all have. */
+static MPI_Comm shrunk(MPI_Comm world, int wanted)
+{
+    MPI_Comm living = MPI_COMM_NULL;
+    int size = 0;
+#ifdef OMPI_HAVE_MPI_EXT_FTMPI
+    if (MPIX_Comm_shrink(world, &living))
+        return MPI_COMM_NULL;
+    MPI_Comm_size(living, &size);
+#else
+    (void)world;
+#endif
+    return size == wanted ? living : MPI_COMM_NULL;
+}
+
 static MPI_Comm without(MPI_Comm world, const int *dead, int count)
 {
     MPI_Group all, rest;
@@ -257,9 +280,10 @@ void rk_mesh_regroup(struct rk_mesh *mesh, int64_t grace_us)
     mesh->watch = NULL;
     rk_mesh_detach(mesh);
     leave_behind(mesh);
-    MPI_Comm living = without(mesh->world, dead, count);
+    MPI_Comm living =
+        rk_mpi_hears_deaths() ? shrunk(mesh->world, mesh->size - count) : without(mesh->world, dead, count);
     if (living == MPI_COMM_NULL)
-        give_up(mesh, "MPI_Comm_create_group failed");
+        give_up(mesh, "no communicator without the dead");
     MPI_Comm_set_errhandler(living, MPI_ERRORS_RETURN);
     if (spawn(living, count, &between))
         give_up(mesh, "MPI_Comm_spawn failed");

@@ -13,6 +13,7 @@ import argparse
 import contextlib
 import ctypes
 import os
+import re
 import resource
 import signal
 import subprocess
@@ -31,6 +32,12 @@ FULL = os.environ.get("RANKCALL_TEST_FULL", "0") != "0"  # the long counts
 COMMAND = os.environ.get("RANKCALL_COMMAND", "rankcall")
 PROGRAMS = os.environ.get("RANKCALL_TEST_PROGRAMS", os.path.join(os.path.dirname(os.path.abspath(__file__)), "build"))
 MPIRUN = os.environ.get("RANKCALL_TEST_MPIRUN", "mpirun")
+
+
+def mpirun_line():
+    """4 or 5: the line of Open MPI that the mpirun belongs to."""
+    told = subprocess.run([MPIRUN, "--version"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=True).stdout
+    return 5 if re.search(r"PRRTE|\(Open MPI\) 5\.", told) else 4
 
 
 class Skip(Exception):
@@ -85,6 +92,7 @@ class Job:
             own = ["--", *arguments] if arguments else []
             line = [MPIRUN, "-n", str(ranks), *run_options, *wrapper, *tail, *where, *given, *own]
         self.line = line
+        self.any_status = False  # the way of starting has an exit status of its own
         self.out_path, self.err_path = (os.path.join(sandbox.folder, "%s-%d.%s" % (self.name, Job.count, end))
                                         for end in ("out", "err"))
         self.process = self.spawn(line, {**sandbox.env, **(env or {})}, limits)
@@ -159,7 +167,8 @@ class Job:
         with self.connect() as client:
             client.stop()
         status = self.wait()
-        equal(status, 0, "exit status after a stop\n" + self.output())
+        if not self.any_status:
+            equal(status, 0, "exit status after a stop\n" + self.output())
 
     def kill(self):
         if self.running():
@@ -222,6 +231,8 @@ class Context:
                     job.stop()
             if not failed:
                 self.sandbox.check_empty()
+                for job in self.jobs:  # a rank's exit status does not always become the job's
+                    check("WARNING: ThreadSanitizer" not in job.output(), "a race")
         except Exception:
             traceback.print_exc(file=sys.stdout)
             failed = True

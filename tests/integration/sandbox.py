@@ -67,7 +67,10 @@ class Sandbox:
         key, value = self.token.split("=")
         self.env = {**os.environ, key: value, "RANKCALL_RUNTIME_DIR": self.runtime, "TMPDIR": self.temporary,
                     "OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1",
-                    "OMPI_MCA_rmaps_base_oversubscribe": "1"}
+                    "OMPI_MCA_rmaps_base_oversubscribe": "1",
+                    # the same for Open MPI 5
+                    "PRTE_ALLOW_RUN_AS_ROOT": "1", "PRTE_ALLOW_RUN_AS_ROOT_CONFIRM": "1",
+                    "PRTE_MCA_rmaps_default_mapping_policy": ":oversubscribe"}
         self.env.pop("RANKCALL_JOB", None)
 
     def processes(self):

@@ -10,10 +10,8 @@ import signal
 import threading
 import time
 
-from harness import FULL, case, check, equal, main, wait_until
+from harness import FULL, case, check, equal, main, mpirun_line, wait_until
 from strangers_client import Attachment, JobError, Payload
-
-BARE = ("--enable-recovery",)
 
 
 def pids(client):
@@ -22,7 +20,13 @@ def pids(client):
 
 def start(t, **options):
     """A job whose launch method lets the others live on; the launcher asks for that by itself."""
-    return t.start(run_options=BARE, **options) if t.by == "mpirun" else t.start(**options)
+    if t.by != "mpirun":
+        return t.start(**options)
+    if mpirun_line() == 4:
+        return t.start(run_options=("--enable-recovery",), **options)
+    job = t.start(run_options=("--enable-recovery", "--with-ft", "ulfm"), **options)
+    job.any_status = True  # mpirun 5 ends with that of the rank that was replaced
+    return job
 
 
 def killed(client, rank, number=signal.SIGKILL):

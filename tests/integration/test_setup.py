@@ -7,7 +7,7 @@ import json
 import os
 
 import strangers_client as wire
-from harness import case, check, equal, main, program, raises
+from harness import case, check, equal, main, mpirun_line, program, raises
 from strangers_client import JobError
 
 BOTH = ("launcher", "mpirun")
@@ -170,6 +170,14 @@ def cpp(t):
     equal(result.returncode, 0, result.stderr)
     with t.job.connect() as client, raises("worker_error", text="complains"):
         client.invoke("complain")
+
+
+@case("an mpirun of the other line of Open MPI is told from one's own", by=("mpirun",), own=True)
+def other_line(t):
+    pretend = {4: ("-u", "OMPI_MCA_orte_launch", "PRTE_LAUNCHED=1"), 5: ("-u", "PRTE_LAUNCHED", "OMPI_MCA_orte_launch=1")}
+    job = t.start(wrapper=("env", *pretend[mpirun_line()]), ready=False)
+    check(job.wait() != 0, "the job ended as if all were well")
+    check("RANKCALL_MPIRUN" in job.output(), "the output does not say what to do: " + job.output())
 
 
 main("setup")
