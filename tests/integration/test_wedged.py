@@ -208,6 +208,22 @@ def long_work(t):
         expect_next(client, before, [])
 
 
+@case("a job that is stopped as a whole and goes on is not wedged", ranks=(2,), own=True)
+def suspended(t):
+    job = start(t, grace=("--grace", "2"))
+    with job.connect() as client:
+        before = prepare(client)
+        id = client.submit("wedge", {"ranks": [1], "how": "quietly", "seconds": 1.5})
+        wait_until(lambda: client.status()["running"], "the call to run", 10)
+        time.sleep(0.3)
+        for number, pause in ((signal.SIGSTOP, 3), (signal.SIGCONT, 0)):
+            for pid in before:
+                os.kill(pid, number)
+            time.sleep(pause)
+        client.outcome(id)
+        expect_next(client, before, [])
+
+
 @case("without a limit nothing is wedged", ranks=(2,), own=True)
 def unlimited(t):
     job = start(t, grace=("--grace", "0"))
