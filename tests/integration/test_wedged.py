@@ -15,6 +15,22 @@ GRACE = ("--grace", "1")
 BARE = ("--enable-recovery",)
 
 
+def enduring(function):
+    """mpirun 4.1.4 starts no replacement about once in a hundred times, in twenty when several are due; the job ends then,
+    with that reason. So once more, and a second time."""
+    def attempt(t):
+        for _ in range(2):
+            try:
+                function(t)
+                return
+            except ConnectionError:
+                job = t.jobs[-1]
+                equal(job.wait(), 15, "exit status")
+                check("cannot regroup" in job.output(), job.output())
+        function(t)
+    return attempt
+
+
 def start(t, grace=GRACE, **options):
     """A job whose ranks may take a second to come back."""
     if t.by == "mpirun":
@@ -68,48 +84,38 @@ def one_stays(t, how, text, ranks=(1,), stack=None):
         expect_next(client, before, ranks)
 
 
-@case("a rank that computes for ever when the others are back", ranks=(2, 4), own=True, by=("launcher", "mpirun"))
+@case("a rank that computes for ever when the others are back", ranks=(2, 4), own=True, by=("launcher", "mpirun"), timeout=90)
+@enduring
 def spins(t):
     one_stays(t, "spin", "in the handler, before any collective, running", stack="compute_for_ever")
 
 
-@case("a rank that sleeps for ever", ranks=(2,), own=True)
+@case("a rank that sleeps for ever", ranks=(2,), own=True, timeout=90)
+@enduring
 def sleeps(t):
     one_stays(t, "sleep", "sleeping", stack="sleep_for_ever")
 
 
-@case("a rank in MPI's own barrier that the other did not enter", ranks=(2,), own=True)
+@case("a rank in MPI's own barrier that the other did not enter", ranks=(2,), own=True, timeout=90)
+@enduring
 def barrier(t):
     one_stays(t, "barrier", "in the handler", stack="handle_wedge")
 
 
-def two_stay(t):
-    """False: mpirun could not start the replacements, and the job ended with that reason."""
-    job = start(t)
-    with job.connect() as client:
-        before = prepare(client)
-        wedged(client, client.submit("wedge", {"ranks": [1, 2], "how": "barrier"}), [1, 2])
-        try:
-            expect_next(client, before, [1, 2])
-            return True
-        except ConnectionError:
-            equal(job.wait(), 15, "exit status")
-            check("cannot regroup" in job.output(), job.output())
-            return False
-
-
-@case("several ranks that don't come back are named and replaced together", ranks=(3,), own=True, timeout=120)
+@case("several ranks that don't come back are named and replaced together", ranks=(3,), own=True, timeout=90)
+@enduring
 def several(t):
-    """mpirun 4.1.4 fails to start several replacements about once in twenty times, not three times in a row."""
-    check(any(two_stay(t) for _ in range(3)), "the job ended three times")
+    one_stays(t, "barrier", "in the handler", ranks=(1, 2), stack="handle_wedge")
 
 
-@case("a rank in MPI's own receive of what nobody sends", ranks=(2,), own=True)
+@case("a rank in MPI's own receive of what nobody sends", ranks=(2,), own=True, timeout=90)
+@enduring
 def receive(t):
     one_stays(t, "recv", "in the handler", stack="handle_wedge")
 
 
-@case("a rank that was stopped has a state and no stack", ranks=(3,), own=True)
+@case("a rank that was stopped has a state and no stack", ranks=(3,), own=True, timeout=90)
+@enduring
 def stopped(t):
     one_stays(t, "stop", "stopped", stack="it gives no stack")
 
@@ -125,7 +131,8 @@ def collective(t):
         expect_next(client, before, [])
 
 
-@case("the error tells the last collective and the marker", ranks=(2,), own=True)
+@case("the error tells the last collective and the marker", ranks=(2,), own=True, timeout=90)
+@enduring
 def places(t):
     job = start(t)
     with job.connect() as client:
@@ -135,7 +142,8 @@ def places(t):
         equal(client.invoke("sum", {"value": 1.0}).json, {"sum": 3.0}, "the next call")
 
 
-@case("a rank that waits at a checkpoint for a wedged one lives", ranks=(3,), own=True)
+@case("a rank that waits at a checkpoint for a wedged one lives", ranks=(3,), own=True, timeout=90)
+@enduring
 def checkpoint(t):
     job = start(t)
     with job.connect() as client:
@@ -147,7 +155,8 @@ def checkpoint(t):
         expect_next(client, before, [2])
 
 
-@case("a cancelled call ends when the ranks have left, or as wedged", ranks=(2,), own=True)
+@case("a cancelled call ends when the ranks have left, or as wedged", ranks=(2,), own=True, timeout=90)
+@enduring
 def cancelled(t):
     job = start(t)
     with job.connect() as client:
@@ -233,7 +242,8 @@ def unlimited(t):
         expect_next(client, before, [])
 
 
-@case("a rank that stays after its client has gone is replaced", ranks=(3,), own=True)
+@case("a rank that stays after its client has gone is replaced", ranks=(3,), own=True, timeout=90)
+@enduring
 def disconnected(t):
     job = start(t)
     with job.connect() as client:
@@ -248,7 +258,8 @@ def disconnected(t):
     check("compute_for_ever" in job.output(), "the log tells no stack:\n" + job.output())
 
 
-@case("a call times out at its deadline, and who stays is replaced later", ranks=(3,), own=True)
+@case("a call times out at its deadline, and who stays is replaced later", ranks=(3,), own=True, timeout=90)
+@enduring
 def timed_out(t):
     job = start(t)
     with job.connect() as client, job.connect() as other:
@@ -266,7 +277,8 @@ def timed_out(t):
         expect_next(client, before, [2])
 
 
-@case("a rank in MPI's barrier whose peer has failed is replaced", ranks=(2,), own=True)
+@case("a rank in MPI's barrier whose peer has failed is replaced", ranks=(2,), own=True, timeout=90)
+@enduring
 def failed(t):
     job = start(t)
     with job.connect() as client:
@@ -280,7 +292,8 @@ def failed(t):
         expect_next(client, before, [1])
 
 
-@case("rank 0 that does not come back is told of before it is killed", ranks=(2,), own=True)
+@case("rank 0 that does not come back is told of before it is killed", ranks=(2,), own=True, timeout=90)
+@enduring
 def rank_0(t):
     job = start(t)
     with job.connect() as client:
@@ -355,7 +368,8 @@ def signals(t):
         equal(caught, {1}, "real-time signals that are taken")
 
 
-@case("Ctrl-C waits for the ranks to leave, a second one does not", ranks=(2,), own=True)
+@case("Ctrl-C waits for the ranks to leave, a second one does not", ranks=(2,), own=True, timeout=90)
+@enduring
 def command_line(t):
     job = start(t, grace=("--grace", "2"))
     for count in (1, 2):
