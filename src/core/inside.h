@@ -127,7 +127,8 @@ struct rk_wedge {
     enum { RK_WATCHING, RK_ASKED, RK_TOLD, RK_ENDING, RK_KILLED } phase;
     uint64_t number;             /* of the call */
     bool left;                   /* all ranks were to leave it when the watch began */
-    int64_t begun_us, due_us;    /* due: the next look */
+    int64_t begun_us, looked_us; /* looked: last */
+    int64_t due_us;              /* the next look */
     struct rk_suspect *suspects; /* by rank */
 };
 

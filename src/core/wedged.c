@@ -16,6 +16,8 @@
 #include "core/inside.h"
 #include "mesh/collect.h"
 
+#define ASLEEP_US 1000000 /* between two looks: this process was stopped, and the others may have been, too */
+
 int rk_wedge_open(struct rk_frontend *frontend)
 {
     frontend->wedge.suspects = calloc((size_t)rk_mesh_size(frontend->context->mesh), sizeof *frontend->wedge.suspects);
@@ -46,7 +48,7 @@ static void begin(struct rk_frontend *frontend, int64_t now)
     wedge->phase = RK_WATCHING;
     wedge->number = frontend->running->number;
     wedge->left = must_leave(frontend->running);
-    wedge->begun_us = now;
+    wedge->begun_us = wedge->looked_us = now;
     for (int rank = 0; rank < rk_mesh_size(mesh); rank++) {
         wedge->suspects[rank] = (struct rk_suspect){.since_us = now};
         if (is_near(mesh, rank))
@@ -85,8 +87,9 @@ static void watch(struct rk_frontend *frontend, int64_t now)
     struct rk_wedge *wedge = &frontend->wedge;
     const struct rk_mesh *mesh = frontend->context->mesh;
     bool any = false;
-    if (wedge->number != frontend->running->number || wedge->left != must_leave(frontend->running))
+    if (wedge->left != must_leave(frontend->running) || now - wedge->looked_us > ASLEEP_US)
         begin(frontend, now);
+    wedge->looked_us = now;
     wedge->due_us = INT64_MAX;
     for (int rank = 0; rank < rk_mesh_size(mesh); rank++)
         any |= wedge->suspects[rank].wedged = is_wedged(frontend, rank, now);

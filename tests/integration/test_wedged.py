@@ -3,6 +3,7 @@
 
 """Ranks that never come back from a call: who waits hears which and where, they are replaced, and the next call is served."""
 
+import os
 import signal
 import subprocess
 import time
@@ -12,6 +13,22 @@ from strangers_client import STREAM, JobError
 
 GRACE = ("--grace", "1")
 BARE = ("--enable-recovery",)
+
+
+def enduring(function):
+    """mpirun 4.1.4 starts no replacement about once in a hundred times, in twenty when several are due; the job ends then,
+    with that reason. So once more, and a second time."""
+    def attempt(t):
+        for _ in range(2):
+            try:
+                function(t)
+                return
+            except ConnectionError:
+                job = t.jobs[-1]
+                equal(job.wait(), 15, "exit status")
+                check("cannot regroup" in job.output(), job.output())
+        function(t)
+    return attempt
 
 
 def start(t, grace=GRACE, **options):
@@ -67,27 +84,38 @@ def one_stays(t, how, text, ranks=(1,), stack=None):
         expect_next(client, before, ranks)
 
 
-@case("a rank that computes for ever when the others are back", ranks=(2, 4), own=True, by=("launcher", "mpirun"))
+@case("a rank that computes for ever when the others are back", ranks=(2, 4), own=True, by=("launcher", "mpirun"), timeout=90)
+@enduring
 def spins(t):
     one_stays(t, "spin", "in the handler, before any collective, running", stack="compute_for_ever")
 
 
-@case("a rank that sleeps for ever", ranks=(2,), own=True)
+@case("a rank that sleeps for ever", ranks=(2,), own=True, timeout=90)
+@enduring
 def sleeps(t):
     one_stays(t, "sleep", "sleeping", stack="sleep_for_ever")
 
 
-@case("ranks in MPI's own barrier that one did not enter", ranks=(3,), own=True)
+@case("a rank in MPI's own barrier that the other did not enter", ranks=(2,), own=True, timeout=90)
+@enduring
 def barrier(t):
+    one_stays(t, "barrier", "in the handler", stack="handle_wedge")
+
+
+@case("several ranks that don't come back are named and replaced together", ranks=(3,), own=True, timeout=90)
+@enduring
+def several(t):
     one_stays(t, "barrier", "in the handler", ranks=(1, 2), stack="handle_wedge")
 
 
-@case("a rank in MPI's own receive of what nobody sends", ranks=(2,), own=True)
+@case("a rank in MPI's own receive of what nobody sends", ranks=(2,), own=True, timeout=90)
+@enduring
 def receive(t):
     one_stays(t, "recv", "in the handler", stack="handle_wedge")
 
 
-@case("a rank that was stopped has a state and no stack", ranks=(3,), own=True)
+@case("a rank that was stopped has a state and no stack", ranks=(3,), own=True, timeout=90)
+@enduring
 def stopped(t):
     one_stays(t, "stop", "stopped", stack="it gives no stack")
 
@@ -103,7 +131,8 @@ def collective(t):
         expect_next(client, before, [])
 
 
-@case("the error tells the last collective and the marker", ranks=(2,), own=True)
+@case("the error tells the last collective and the marker", ranks=(2,), own=True, timeout=90)
+@enduring
 def places(t):
     job = start(t)
     with job.connect() as client:
@@ -113,7 +142,8 @@ def places(t):
         equal(client.invoke("sum", {"value": 1.0}).json, {"sum": 3.0}, "the next call")
 
 
-@case("a rank that waits at a checkpoint for a wedged one lives", ranks=(3,), own=True)
+@case("a rank that waits at a checkpoint for a wedged one lives", ranks=(3,), own=True, timeout=90)
+@enduring
 def checkpoint(t):
     job = start(t)
     with job.connect() as client:
@@ -125,7 +155,8 @@ def checkpoint(t):
         expect_next(client, before, [2])
 
 
-@case("a cancelled call ends when the ranks have left, or as wedged", ranks=(2,), own=True)
+@case("a cancelled call ends when the ranks have left, or as wedged", ranks=(2,), own=True, timeout=90)
+@enduring
 def cancelled(t):
     job = start(t)
     with job.connect() as client:
@@ -186,6 +217,22 @@ def long_work(t):
         expect_next(client, before, [])
 
 
+@case("a job that is stopped as a whole and goes on is not wedged", ranks=(2,), own=True)
+def suspended(t):
+    job = start(t, grace=("--grace", "2"))
+    with job.connect() as client:
+        before = prepare(client)
+        id = client.submit("wedge", {"ranks": [1], "how": "quietly", "seconds": 1.5})
+        wait_until(lambda: client.status()["running"], "the call to run", 10)
+        time.sleep(0.3)
+        for number, pause in ((signal.SIGSTOP, 3), (signal.SIGCONT, 0)):
+            for pid in before:
+                os.kill(pid, number)
+            time.sleep(pause)
+        client.outcome(id)
+        expect_next(client, before, [])
+
+
 @case("without a limit nothing is wedged", ranks=(2,), own=True)
 def unlimited(t):
     job = start(t, grace=("--grace", "0"))
@@ -195,7 +242,8 @@ def unlimited(t):
         expect_next(client, before, [])
 
 
-@case("a rank that stays after its client has gone is replaced", ranks=(3,), own=True)
+@case("a rank that stays after its client has gone is replaced", ranks=(3,), own=True, timeout=90)
+@enduring
 def disconnected(t):
     job = start(t)
     with job.connect() as client:
@@ -210,7 +258,8 @@ def disconnected(t):
     wait_until(lambda: "compute_for_ever" in job.output(), "the log to tell the stack", 5)
 
 
-@case("a call times out at its deadline, and who stays is replaced later", ranks=(3,), own=True)
+@case("a call times out at its deadline, and who stays is replaced later", ranks=(3,), own=True, timeout=90)
+@enduring
 def timed_out(t):
     job = start(t)
     with job.connect() as client, job.connect() as other:
@@ -228,21 +277,23 @@ def timed_out(t):
         expect_next(client, before, [2])
 
 
-@case("ranks in MPI's barrier whose peer has failed are replaced", ranks=(3,), own=True)
+@case("a rank in MPI's barrier whose peer has failed is replaced", ranks=(2,), own=True, timeout=90)
+@enduring
 def failed(t):
     job = start(t)
     with job.connect() as client:
         before = prepare(client)
-        id = client.submit("wedge", {"ranks": [1, 2], "how": "barrier", "fail": 0})
+        id = client.submit("wedge", {"ranks": [1], "how": "barrier", "fail": 0})
         try:
             client.outcome(id)
             raise AssertionError("a result although a rank failed")
         except JobError as error:
             equal((error.name, error.rank), ("worker_error", 0), str(error))
-        expect_next(client, before, [1, 2])
+        expect_next(client, before, [1])
 
 
-@case("rank 0 that does not come back is told of before it is killed", ranks=(2,), own=True)
+@case("rank 0 that does not come back is told of before it is killed", ranks=(2,), own=True, timeout=90)
+@enduring
 def rank_0(t):
     job = start(t)
     with job.connect() as client:
@@ -250,6 +301,7 @@ def rank_0(t):
         check("compute_for_ever" in error.body["traceback"], error.body["traceback"])
         wait_until(lambda: "killing rank 0" in job.output(), "rank 0's end", 5)
         client.expect_close()
+    wait_until(lambda: not os.path.exists("/proc/%d" % job.pids[0]), "rank 0's process to be gone", 5)
     with job.connect() as client:
         check(pids(client)[0] != job.pids[0], "rank 0 is still the same process")
         equal(client.invoke("sum", {"value": 1.0}).json, {"sum": 3.0}, "the next call")
@@ -330,7 +382,8 @@ def signals(t):
         equal(caught, {1}, "real-time signals that are taken")
 
 
-@case("Ctrl-C waits for the ranks to leave, a second one does not", ranks=(2,), own=True)
+@case("Ctrl-C waits for the ranks to leave, a second one does not", ranks=(2,), own=True, timeout=90)
+@enduring
 def command_line(t):
     job = start(t, grace=("--grace", "2"))
     for count in (1, 2):
