@@ -320,6 +320,9 @@ enum rk_admission rk_call_admit(struct rk_client *client, const struct rk_header
     call->begun = request.begun;
     call->waited = request.flags & RK_CALL_WAITED;
     call->submitted_us = rk_now_us() - (int64_t)(request.waited_us & INT64_MAX);
+    if (call->submitted_us < client->newest_us) /* a client's clock is read before its frames are: keep its order */
+        call->submitted_us = client->newest_us;
+    client->newest_us = call->submitted_us;
     client->arriving = call;
     return RK_ADMIT;
 }
