@@ -151,6 +151,13 @@ void rk_comm_free(MPI_Comm *comm); /* takes one that was never made */
  * the survivors' rk_mesh_regroup. False: it was not. */
 bool rk_mesh_join_survivors(MPI_Comm *world);
 
+/* guard.c: gives the verdict when a step of regrouping takes too long, or a replacement dies before it is up; it does
+ * not return. begin: NULL when there is no memory; the others take NULL. The time for setup is not included. */
+typedef void rk_guard_verdict(struct rk_mesh *mesh, const char *what);
+struct rk_guard *rk_guard_begin(struct rk_mesh *mesh, rk_guard_verdict *verdict);
+void rk_guard_step(struct rk_guard *guard);
+void rk_guard_end(struct rk_guard *guard);
+
 /* stuck.c: around MPI_Init: a replacement that gets stuck there ends. */
 void rk_stuck_begin(void);
 void rk_stuck_end(void);

@@ -8,13 +8,11 @@
  * The living first gather in the node's memory: creating a communicator without the dead waits for everybody, so all
  * must have left whatever they were in. */
 
-#include <errno.h>
 #include <limits.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "base/bytes.h"
@@ -25,7 +23,6 @@
 
 #define GROUP_TAG 1
 #define RANKS_MAX 1024
-#define LIMIT_S   20      /* for the replacements to come up: their setup not included */
 #define REAP_US   1000000 /* for mpirun to notice the deaths: a new process that comes up meanwhile may be forgotten */
 #define SETTLE_US 20000   /* without anything new, before the living set out */
 #define ARGS_MAX  65536   /* bytes of a command line */
@@ -214,7 +211,7 @@ static MPI_Comm take_in(MPI_Comm between, bool replacement, struct roll *roll)
 /* The others that are still missing, then all in the order of the old numbers. MPI_COMM_NULL: no process could be
  * started.
  */
-static MPI_Comm complete(MPI_Comm members, int rank, struct roll *roll)
+static MPI_Comm complete(MPI_Comm members, int rank, struct roll *roll, struct rk_guard *guard)
 {
     MPI_Comm between, world = MPI_COMM_NULL;
     while (roll->back < roll->count) {
@@ -223,6 +220,7 @@ static MPI_Comm complete(MPI_Comm members, int rank, struct roll *roll)
             return MPI_COMM_NULL;
         members = take_in(between, false, roll);
         MPI_Comm_free(&before);
+        rk_guard_step(guard);
     }
     MPI_Comm_split(members, 0, rank, &world);
     MPI_Comm_set_errhandler(world, MPI_ERRORS_RETURN);
@@ -238,7 +236,7 @@ bool rk_mesh_join_survivors(MPI_Comm *world)
     if (parent == MPI_COMM_NULL)
         return false;
     MPI_Comm members = take_in(parent, true, &roll);
-    *world = complete(members, roll.dead[roll.back - 1], &roll);
+    *world = complete(members, roll.dead[roll.back - 1], &roll, NULL);
     if (*world == MPI_COMM_NULL)
         MPI_Abort(MPI_COMM_WORLD, 1);
     return true;
@@ -261,57 +259,13 @@ static void leave_behind(struct rk_mesh *mesh)
     memcpy(mesh->left, left, sizeof left);
 }
 
-/* ---- A limit ---- */
-
-/* MPI_Comm_spawn waits for ever for a process that dies before it has come up (the disk is full, say), so somebody
- * beside it looks at the clock. */
-struct guard {
-    struct rk_mesh *mesh;
-    pthread_t thread;
-    pthread_mutex_t lock;
-    pthread_cond_t changed;
-    bool done, running;
-};
-
-static void *keep_time(void *context)
-{
-    struct guard *guard = context;
-    struct timespec limit;
-    clock_gettime(CLOCK_REALTIME, &limit);
-    limit.tv_sec += LIMIT_S;
-    pthread_mutex_lock(&guard->lock);
-    while (!guard->done)
-        if (pthread_cond_timedwait(&guard->changed, &guard->lock, &limit) == ETIMEDOUT && !guard->done)
-            give_up(guard->mesh, "no replacement has come up in time");
-    pthread_mutex_unlock(&guard->lock);
-    return NULL;
-}
-
-static void guard_begin(struct guard *guard, struct rk_mesh *mesh)
-{
-    *guard = (struct guard){.mesh = mesh, .lock = PTHREAD_MUTEX_INITIALIZER, .changed = PTHREAD_COND_INITIALIZER};
-    guard->running = !pthread_create(&guard->thread, NULL, keep_time, guard);
-}
-
-static void guard_end(struct guard *guard)
-{
-    if (!guard->running)
-        return;
-    pthread_mutex_lock(&guard->lock);
-    guard->done = true;
-    pthread_cond_signal(&guard->changed);
-    pthread_mutex_unlock(&guard->lock);
-    pthread_join(guard->thread, NULL);
-}
-
 /* ---- All together ---- */
 
 void rk_mesh_regroup(struct rk_mesh *mesh, int64_t grace_us)
 {
     struct roll roll = {0};
-    struct guard guard;
     gather_living(mesh, grace_us);
-    guard_begin(&guard, mesh);
+    struct rk_guard *guard = rk_guard_begin(mesh, give_up);
     call_roll(mesh, &roll);
     struct rk_watch *watch = mesh->watch;
     rk_watch_last(watch);
@@ -323,13 +277,13 @@ void rk_mesh_regroup(struct rk_mesh *mesh, int64_t grace_us)
     if (living == MPI_COMM_NULL)
         give_up(mesh, "MPI_Comm_create_group failed");
     MPI_Comm_set_errhandler(living, MPI_ERRORS_RETURN);
-    mesh->world = complete(living, mesh->rank, &roll);
+    mesh->world = complete(living, mesh->rank, &roll, guard);
     if (mesh->world == MPI_COMM_NULL)
         give_up(mesh, "MPI_Comm_spawn failed");
     if (rk_mesh_attach(mesh))
         give_up(mesh, rankcall_last_error()->message);
     rk_watch_end(watch);
-    guard_end(&guard);
+    rk_guard_end(guard);
 }
 
 bool rk_mesh_is_replacement(const struct rk_mesh *mesh)

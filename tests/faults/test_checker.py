@@ -112,7 +112,7 @@ def death():
 
 @case("a death is sound where the job regroups")
 def regrouped():
-    yield Forged("regroups").submit().submit("b").fault().error(
+    yield Forged("restarts").submit().submit("b").fault().error(
         "rank_died", rank=1, host="h", message="rank 1 (pid 11) was killed by signal 9").result("b").job(pids=(10, 13, 12))
 
 
@@ -274,7 +274,7 @@ def blame():
     yield Forged().submit().fault().error("rank_died", rank=1, host="")
     yield Forged().fault().job(False, 15, "rank 2 on h: killed by signal 9")
     for message in ("rank 1 was killed by signal 9", "rank 1 (pid 11) is dead", ""):
-        yield Forged("regroups").submit().fault().error("rank_died", rank=1, host="h", message=message)
+        yield Forged("restarts").submit().fault().error("rank_died", rank=1, host="h", message=message)
 
 
 # ---- Connections and the job ----
@@ -284,13 +284,13 @@ def blame():
 def connection_lost():
     yield Forged().add("closed", client="c", by="job")
     yield Forged().add("closed", client="c", by="job").fault()
-    yield Forged("regroups").fault().add("closed", client="c", by="job")
+    yield Forged("restarts").fault().add("closed", client="c", by="job")
 
 
 @case("a client that is not served is found", "not-served")
 def not_served():
     yield Forged().add("connect", client="c", ok=False, error="refused")
-    yield Forged("regroups").fault().add("connect", client="c", ok=False, error="refused")
+    yield Forged("restarts").fault().add("connect", client="c", ok=False, error="refused")
 
 
 @case("a frame that belongs to nothing is found", "stray")
@@ -308,13 +308,13 @@ def protocol():
 def job_ended():
     yield Forged().job(False, 15, "rank 1")
     yield Forged().fault("stop", None, deadly=False).job(False, 15)
-    yield Forged("regroups").fault().job(False, 15, "rank 1")
+    yield Forged("restarts").fault().job(False, 15, "rank 1")
 
 
 @case("a job that should have ended is found", "job-lives")
 def job_lives():
     yield Forged().fault().job()
-    yield Forged("regroups").fault("launcher-term", None).job()
+    yield Forged("restarts").fault("launcher-term", None).job()
 
 
 @case("a wrong exit status is found", "wrong-status")
@@ -327,8 +327,8 @@ def wrong_status():
 @case("ranks that were replaced without need, or not at all, are found", "wrong-ranks")
 def wrong_ranks():
     yield Forged().job(pids=(10, 13, 12))
-    yield Forged("regroups").fault().job(pids=(10, 11, 12))
-    yield Forged("regroups").fault().job(pids=(10, 13, 14))
+    yield Forged("restarts").fault().job(pids=(10, 11, 12))
+    yield Forged("restarts").fault().job(pids=(10, 13, 14))
 
 
 @case("connections and descriptors that stay are found", "connections-left", "descriptors-left")
@@ -339,14 +339,14 @@ def stay():
 @case("where the job regroups, a second lost call is found", "too-many-lost")
 def too_many_lost():
     dead = {"rank": 1, "host": "h", "message": "rank 1 (pid 11) was killed by signal 9"}
-    yield Forged("regroups").submit().submit("b").fault().error("rank_died", **dead).error("rank_died", "b", **dead)
+    yield Forged("restarts").submit().submit("b").fault().error("rank_died", **dead).error("rank_died", "b", **dead)
 
 
 @case("where the job regroups, a queued call that does not run is found", "implausible")
 def queued():
-    yield Forged("regroups").submit().fault().error("shutting_down")
-    yield Forged("regroups").submit().fault().error("job_died")
-    yield Forged("regroups").submit().fault().lost()
+    yield Forged("restarts").submit().fault().error("shutting_down")
+    yield Forged("restarts").submit().fault().error("job_died")
+    yield Forged("restarts").submit().fault().lost()
 
 
 @case("a next call that fails is found", "next-call")

@@ -46,7 +46,7 @@ class ResumingClient(Client):
     def __init__(self, path, timeout=60.0, tell=lambda what, **fields: None, patience=60.0):
         self.path, self.tell, self.patience = path, tell, patience
         self.calls, self.ends = {}, []  # calls without an outcome, by id; ends that the job has not told
-        self.token, self.reason, self.returning = 0, None, False
+        self.token, self.reason, self.returning, self.gone = 0, None, False, ""
         self.lock = threading.RLock()  # held while it comes back: whoever else sends waits for that
         super().__init__(path, timeout, greet=False)
         with contextlib.suppress(BrokenPipeError):
@@ -112,6 +112,8 @@ class ResumingClient(Client):
         while True:
             if self.ends:
                 return self.note(self.ends.pop(0))
+            if self.gone:
+                raise ConnectionError(self.gone)
             try:
                 got = super().receive()
             except TimeoutError:
@@ -120,9 +122,9 @@ class ResumingClient(Client):
                 with self.lock:
                     self.come_back()
                 continue
-            if got.type == ERROR and got.id == 0:
-                self.job_ended(got)
-            return self.note(got)
+            if got.type != ERROR or got.id != 0:
+                return self.note(got)
+            self.job_ended(got)
 
     def note(self, got):
         if got.type == EVENT and got.id in self.calls:
@@ -134,6 +136,8 @@ class ResumingClient(Client):
     # ---- Coming back ----
 
     def come_back(self):
+        if self.gone:
+            return
         self.tell("lost")
         self.buffer.clear()
         self.reason, self.returning = None, True
@@ -142,16 +146,20 @@ class ResumingClient(Client):
             self.socket.close()
             self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
             self.socket.settimeout(max(until - time.monotonic(), 0.01))
-            self.socket.connect(self.path)  # nobody there: the job is gone
+            try:
+                self.socket.connect(self.path)
+            except (ConnectionRefusedError, FileNotFoundError) as error:
+                self.gone = "nobody listens any more: %s" % error
+                return
             try:
                 self.greet()
                 begun = self.receive_welcome()
                 break
-            except (BrokenPipeError, ConnectionError):
+            except ConnectionError:
                 self.buffer.clear()  # that rank 0 is gone, too
             except JobError as error:
                 self.job_ended(error.frame)
-                raise ConnectionError(str(error)) from None
+                return
         self.settle(begun)
         self.returning = False
         again = self.send_again()
@@ -192,6 +200,7 @@ class ResumingClient(Client):
 
     def job_ended(self, got):
         """The last word of a job that will not come back is that of all its calls."""
+        self.gone = str(JobError(got))
         for id in sorted(self.calls):
             self.ends.append(Frame(ERROR, id, got.head, got.payload_bytes))
         self.calls.clear()
