@@ -8,6 +8,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -18,7 +19,7 @@
 #include "mesh/internal.h"
 
 #define LIMIT_US 10000000 /* without a step ahead */
-#define LOOK_US  50000
+#define LOOK_US  5000
 #define CHILDREN 4096 /* of mpirun, as far as they are looked at */
 
 struct children {
@@ -32,7 +33,7 @@ struct rk_guard {
     pthread_t thread;
     pthread_mutex_t lock;
     pthread_cond_t changed;
-    bool done;
+    bool done, looks; /* one rank that looks for newcomers is enough */
     int64_t deadline_us;
     struct children before, newcomers;
 };
@@ -93,6 +94,15 @@ static bool newcomer_is_gone(struct rk_guard *guard)
     return false;
 }
 
+void rk_guard_kill_newcomers(const struct rk_guard *guard)
+{
+    static struct children now;
+    list_siblings(&now);
+    for (size_t i = 0; guard && i < now.count; i++)
+        if (!holds(&guard->before, now.pids[i]))
+            kill(now.pids[i], SIGKILL);
+}
+
 static void *keep_time(void *context)
 {
     struct rk_guard *guard = context;
@@ -105,7 +115,7 @@ static void *keep_time(void *context)
         next.tv_nsec %= 1000000000;
         if (pthread_cond_timedwait(&guard->changed, &guard->lock, &next) != ETIMEDOUT || guard->done)
             continue;
-        if (newcomer_is_gone(guard))
+        if (guard->looks && newcomer_is_gone(guard))
             guard->verdict(guard->mesh, "a replacement has died before it was up");
         if (rk_now_us() > guard->deadline_us)
             guard->verdict(guard->mesh, "no replacement has come up in time");
@@ -114,13 +124,14 @@ static void *keep_time(void *context)
     return NULL;
 }
 
-struct rk_guard *rk_guard_begin(struct rk_mesh *mesh, rk_guard_verdict *verdict)
+struct rk_guard *rk_guard_begin(struct rk_mesh *mesh, bool looks, rk_guard_verdict *verdict)
 {
     struct rk_guard *guard = calloc(1, sizeof *guard);
     if (!guard)
         return NULL;
     guard->mesh = mesh;
     guard->verdict = verdict;
+    guard->looks = looks;
     guard->deadline_us = rk_now_us() + LIMIT_US;
     pthread_mutex_init(&guard->lock, NULL);
     pthread_cond_init(&guard->changed, NULL);

@@ -134,6 +134,7 @@ struct rk_mesh {
     size_t segment_size;
     uint32_t rings_seen, looks;
     struct rk_watch *watch; /* liveness.c */
+    struct rk_guard *guard; /* while it regroups */
     struct rk_span span;
     int io_fifo;                /* rank 0: both ends; ranks of its node: the write end; else -1 */
     struct rk_checkpoint early; /* heard before the handler asked; number 0: none */
@@ -154,8 +155,9 @@ bool rk_mesh_join_survivors(MPI_Comm *world);
 /* guard.c: gives the verdict when a step of regrouping takes too long, or a replacement dies before it is up; it does
  * not return. begin: NULL when there is no memory; the others take NULL. The time for setup is not included. */
 typedef void rk_guard_verdict(struct rk_mesh *mesh, const char *what);
-struct rk_guard *rk_guard_begin(struct rk_mesh *mesh, rk_guard_verdict *verdict);
+struct rk_guard *rk_guard_begin(struct rk_mesh *mesh, bool looks, rk_guard_verdict *verdict);
 void rk_guard_step(struct rk_guard *guard);
+void rk_guard_kill_newcomers(const struct rk_guard *guard);
 void rk_guard_end(struct rk_guard *guard);
 
 /* stuck.c: around MPI_Init: a replacement that gets stuck there ends. */

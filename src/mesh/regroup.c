@@ -265,7 +265,7 @@ void rk_mesh_regroup(struct rk_mesh *mesh, int64_t grace_us)
 {
     struct roll roll = {0};
     gather_living(mesh, grace_us);
-    struct rk_guard *guard = rk_guard_begin(mesh, give_up);
+    mesh->guard = rk_guard_begin(mesh, lowest_living(mesh) == mesh->rank, give_up);
     call_roll(mesh, &roll);
     struct rk_watch *watch = mesh->watch;
     rk_watch_last(watch);
@@ -277,13 +277,14 @@ void rk_mesh_regroup(struct rk_mesh *mesh, int64_t grace_us)
     if (living == MPI_COMM_NULL)
         give_up(mesh, "MPI_Comm_create_group failed");
     MPI_Comm_set_errhandler(living, MPI_ERRORS_RETURN);
-    mesh->world = complete(living, mesh->rank, &roll, guard);
+    mesh->world = complete(living, mesh->rank, &roll, mesh->guard);
     if (mesh->world == MPI_COMM_NULL)
         give_up(mesh, "MPI_Comm_spawn failed");
     if (rk_mesh_attach(mesh))
         give_up(mesh, rankcall_last_error()->message);
     rk_watch_end(watch);
-    rk_guard_end(guard);
+    rk_guard_end(mesh->guard);
+    mesh->guard = NULL;
 }
 
 bool rk_mesh_is_replacement(const struct rk_mesh *mesh)
