@@ -392,6 +392,9 @@ enum rk_admission rk_call_admit(struct rk_client *client, const struct rk_header
     call->begun = request.begun;
     call->waited = request.flags & RK_CALL_WAITED;
     call->submitted_us = call->waited ? (int64_t)(request.submitted_us & INT64_MAX) : rk_now_us();
+    if (call->submitted_us < client->newest_us) /* its calls keep their order, whatever it says */
+        call->submitted_us = client->newest_us;
+    client->newest_us = call->submitted_us;
     client->arriving = call;
     return RK_ADMIT;
 }

@@ -86,6 +86,7 @@ struct rk_client {
     bool returning;               /* it has come back, and has not yet sent again all that it had */
     struct rk_job_call *arriving; /* its payload is being read */
     struct rk_job_call *calls;    /* outstanding */
+    int64_t newest_us;            /* when the newest of them was submitted */
     uint64_t waiters[RK_WAITERS_MAX];
     unsigned waiter_count;
 };

@@ -147,6 +147,7 @@ struct rk_mesh {
     size_t segment_size;
     uint32_t rings_seen, looks;
     struct rk_watch *watch; /* liveness.c */
+    struct rk_vigil *vigil; /* while it regroups */
     struct rk_span span;
     int io_fifo;                /* rank 0: both ends; ranks of its node: the write end; else -1 */
     struct rk_checkpoint early; /* heard before the handler asked; number 0: none */
@@ -179,9 +180,18 @@ struct rk_guard {
 };
 void rk_guard_begin(struct rk_guard *guard, int limit_s, void (*late)(void *), void *context);
 void rk_guard_end(struct rk_guard *guard);
+
 /* mpirun.c: it is this MPI's own; before MPI_Init, and after. Errors: RANKCALL_ELAUNCH. */
 int rk_mpirun_check_line(void);
 int rk_mpirun_check_size(int size);
+
+/* vigil.c: gives the verdict when a step of regrouping takes too long, or a replacement dies before it is up; it does
+ * not return. begin: NULL when there is no memory; the others take NULL. The time for setup is not included. */
+typedef void rk_vigil_verdict(struct rk_mesh *mesh, const char *what);
+struct rk_vigil *rk_vigil_begin(struct rk_mesh *mesh, bool looks, rk_vigil_verdict *verdict);
+void rk_vigil_step(struct rk_vigil *vigil);
+void rk_vigil_kill_newcomers(const struct rk_vigil *vigil);
+void rk_vigil_end(struct rk_vigil *vigil);
 
 /* stuck.c: around MPI_Init: a replacement that gets stuck there ends. */
 void rk_stuck_begin(void);

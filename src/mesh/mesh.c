@@ -83,6 +83,12 @@ static void split_by_node(struct rk_mesh *mesh)
 {
     const char *pretend = getenv("RANKCALL_TEST_NODES");
     MPI_Comm node;
+    /* Open MPI 4.1 does not know of every process that another one has started where it is: ranks would disagree about
+     * who is on the node, and wait for each other for ever. Jobs of one node alone regroup. */
+    if (mesh->world != MPI_COMM_WORLD) {
+        MPI_Comm_split(mesh->world, 0, mesh->rank, &mesh->local);
+        return;
+    }
     MPI_Comm_split_type(mesh->world, MPI_COMM_TYPE_SHARED, mesh->rank, MPI_INFO_NULL, &node);
     int part = pretend && atoi(pretend) > 0 ? mesh->rank * atoi(pretend) / mesh->size : 0;
     MPI_Comm_split(node, part, mesh->rank, &mesh->local);
@@ -214,7 +220,10 @@ void rk_mesh_abort(struct rk_mesh *mesh, int status)
     rk_liveness_end(); /* the status is the job's */
     if (mesh && !outlived)
         rk_liveness_give_up(mesh, status);
-    /* Where a job may live on without a rank, MPI_Abort ends this one alone. */
+    /* Where a job may live on without a rank, MPI_Abort ends this one alone. Replacements that are not yet ranks go
+     * first: ranks may do the same to each other. */
+    if (mesh)
+        rk_vigil_kill_newcomers(mesh->vigil);
     for (int rank = 0; outlived && rank < mesh->size; rank++)
         if (rank != mesh->rank && mesh->ranks[rank].pid > 0)
             kill(mesh->ranks[rank].pid, SIGKILL);

@@ -23,7 +23,6 @@
 #include <mpi-ext.h> /* needs mpi.h before it */
 
 #define GROUP_TAG 1
-#define LIMIT_S   20      /* for the replacements to come up: their setup not included */
 #define REAP_US   1000000 /* for mpirun to notice the deaths: a new process that comes up meanwhile may be forgotten */
 #define SETTLE_US 20000   /* without anything new, before the living set out */
 #define ARGS_MAX  65536   /* bytes of a command line */
@@ -259,21 +258,14 @@ static void leave_behind(struct rk_mesh *mesh)
 
 /* ---- All together ---- */
 
-/* MPI_Comm_spawn waits for ever for a process that dies before it has come up (the disk is full, say). */
-static void too_late(void *mesh)
-{
-    give_up(mesh, "no replacement has come up in time");
-}
-
 void rk_mesh_regroup(struct rk_mesh *mesh, int64_t grace_us)
 {
-    struct rk_guard guard;
     MPI_Comm between;
     int *dead = calloc((size_t)mesh->size, sizeof *dead);
     if (!dead)
         give_up(mesh, "out of memory");
     gather_living(mesh, grace_us);
-    rk_guard_begin(&guard, LIMIT_S, too_late, mesh);
+    mesh->vigil = rk_vigil_begin(mesh, lowest_living(mesh) == mesh->rank, give_up);
     int count = list_dead(mesh, dead);
     struct rk_watch *watch = mesh->watch;
     rk_watch_last(watch);
@@ -290,10 +282,12 @@ void rk_mesh_regroup(struct rk_mesh *mesh, int64_t grace_us)
     mesh->world = restore_order(between, false, mesh->rank, dead, count);
     free(dead);
     MPI_Comm_free(&living);
+    rk_vigil_step(mesh->vigil);
     if (rk_mesh_attach(mesh))
         give_up(mesh, rankcall_last_error()->message);
     rk_watch_end(watch);
-    rk_guard_end(&guard);
+    rk_vigil_end(mesh->vigil);
+    mesh->vigil = NULL;
 }
 
 bool rk_mesh_is_replacement(const struct rk_mesh *mesh)

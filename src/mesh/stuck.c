@@ -2,9 +2,8 @@
  * Copyright (c) 2026 The rankcall authors */
 
 /* A replacement that is stuck. mpirun 4.1 sometimes answers no new process any more when several have died at once: it
- * then waits in MPI_Init for ever, and the living for it in MPI_Comm_spawn. When it runs its program once more, mpirun
- * notices and refuses it, and where it came alone, MPI_Comm_spawn fails for the living and the job ends soon. (When it
- * just ends, mpirun does not tell them.) Where several came, their limit for the regroup ends the job. */
+ * then waits in MPI_Init for ever, and the living for it in MPI_Comm_spawn. It ends, which the living see (vigil.c),
+ * and the job with it. */
 
 #include <stdlib.h>
 #include <unistd.h>
@@ -16,18 +15,17 @@
 
 static struct rk_guard guard;
 
-static void start_again(void *context)
+_Noreturn static void end(void *context)
 {
     (void)context;
     rk_log(RK_LOG_INFO, "this replacement is stuck in MPI_Init: mpirun does not answer it");
-    execl("/proc/self/exe", "stuck", (char *)NULL);
     _exit(1);
 }
 
 void rk_stuck_begin(void)
 {
     if (getenv("OMPI_PARENT_PORT")) /* as Open MPI marks a process that another one started */
-        rk_guard_begin(&guard, PATIENCE_S, start_again, NULL);
+        rk_guard_begin(&guard, PATIENCE_S, end, NULL);
 }
 
 void rk_stuck_end(void)

@@ -9,9 +9,10 @@ neither the driver's plans nor the job.
 
 import sys
 
+import goes_on
 import history
+from rounds import LAUNCHER, Round
 
-RANK_FAULTS = ("kill", "segv", "abort", "die")  # faults that end one rank
 LATE = 3.0  # seconds that the end of a call may come after its timeout
 FEW = 4  # descriptors of rank 0 that may come and go
 
@@ -28,92 +29,6 @@ STATUS = {"rank": (15,), "mpirun-kill": None, "launcher-kill": (-9,), "launcher-
 HUNG_MPIRUN = "what was left was killed"
 
 
-class CallView:
-    """All records of one call."""
-
-    def __init__(self, submit):
-        self.submit, self.token, self.asks, self.client = submit, submit["call"], submit["asks"], submit["client"]
-        self.handler, self.began = submit["handler"], submit["t"]
-        self.events, self.outcomes, self.cancels, self.after, self.written = [], [], [], [], None
-
-    @property
-    def end(self):
-        return self.outcomes[0] if self.outcomes else None
-
-    @property
-    def ended(self):
-        """When; a call without an end has lasted for ever."""
-        return self.end["t"] if self.end else float("inf")
-
-    def expected_events(self):
-        """Of every rank, when the call succeeds."""
-        if not self.submit["stream"]:
-            return 0
-        return {"burst": self.asks.get("count", 1), "work": self.asks.get("steps", 1)}.get(self.handler, 0)
-
-    def shortest(self):
-        """Seconds that the handler takes at least."""
-        return self.asks.get("steps", 1) * self.asks.get("seconds", 0.01) if self.handler == "work" else 0.0
-
-    def __str__(self):
-        return "call %s (%s, %s)" % (self.token, self.handler, self.client)
-
-
-class Round:
-    def __init__(self, records):
-        self.records = records
-        self.head = records[0]
-        self.ranks, self.slow = self.head["ranks"], self.head.get("slow", 1.0)
-        self.regroups = self.head["after_death"] == "regroups"
-        self.calls, self.unknown, self.doubled = {}, [], []
-        for record in records:
-            if record["what"] == "submit":
-                if record["call"] in self.calls:
-                    self.doubled.append(record)
-                else:
-                    self.calls[record["call"]] = CallView(record)
-            elif record["what"] in ("event", "outcome", "cancel", "written"):
-                self.add(record)
-        self.deaths = [(self.kind_of(fault), fault) for fault in self.of("fault") if fault["deadly"]]
-
-    def add(self, record):
-        call = self.calls.get(record["call"])
-        if not call:
-            self.unknown.append(record)
-        elif record["what"] == "outcome":
-            call.outcomes.append(record)
-        elif record["what"] == "event":
-            (call.after if call.outcomes else call.events).append(record)
-        elif record["what"] == "cancel":
-            call.cancels.append(record)
-        else:
-            call.written = record["t"]
-
-    def of(self, what):
-        return [record for record in self.records if record["what"] == what]
-
-    @staticmethod
-    def kind_of(fault):
-        return "rank" if fault["kind"] in RANK_FAULTS else fault["kind"]
-
-    def ending(self):
-        """The deaths after which the whole job ends."""
-        return [(kind, fault) for kind, fault in self.deaths if not (self.regroups and kind == "rank")]
-
-    def closing(self):
-        """The deaths that end clients' connections: those of the job, and that of rank 0, where the frontend lives."""
-        return [fault for kind, fault in self.deaths if not (self.regroups and kind == "rank" and fault["rank"] != 0)]
-
-    def stopped(self):
-        """Seconds for which processes were stopped."""
-        begun = {fault["t"] for fault in self.of("fault") if fault["kind"] == "stop"}
-        healed = [heal["t"] for heal in self.of("heal") if heal["kind"] == "stop"]
-        return max(healed) - min(begun) if begun and healed else 0.0
-
-    def cut_of(self, client):
-        return [cut["t"] for cut in self.of("cut") if cut["client"] == client]
-
-
 # ---- How a call may end ----
 
 
@@ -123,8 +38,8 @@ def allowed_by_death(round, call):
     for kind, fault in round.deaths:
         if fault["t"] > call.ended:
             continue
-        if round.regroups and kind == "rank":
-            found |= {"rank_died"} | ({"closed"} if fault["rank"] == 0 else set())
+        if round.goes_on and kind not in LAUNCHER:
+            found |= goes_on.ends(round, call, kind)
             continue
         ends = set(ENDS[kind])
         answered = kind == "launcher-term" and call.written is not None and call.written < fault["t"]
@@ -153,6 +68,8 @@ def allowed(round, call):
     limits = [call.submit[name] for name in ("timeout", "streaming_timeout") if call.submit[name] > 0]
     if limits and call.ended - call.began >= 0.9 * min(limits):
         ends.add("timeout")
+    if call.handler == "die" and call.asks.get("ranks"):  # it may run again
+        ends.add("result")
     if crowded(round, call):
         ends.add("busy")
     if any(cut <= call.ended for cut in round.cut_of(call.client)):
@@ -264,24 +181,33 @@ def rule_plausible(round):
 
 
 def check_blame(round, call):
-    """A death's error names the rank that died, and its host; where the job goes on, its process and signal too."""
+    """A death's error names the rank that died, and its host; where the job goes on, its process and how it ended too."""
+    if any(fault["rank"] is None for _, fault in round.deaths):
+        return
     dead = [fault for kind, fault in round.deaths if kind == "rank" and fault["t"] <= call.ended]
     end = call.end
-    if end["rank"] not in [fault["rank"] for fault in dead]:
-        yield "wrong-blame", "%s: rank %s is said to have died, but it was %s" % (
-            call, end["rank"], [fault["rank"] for fault in dead])
+    theirs = [fault for fault in dead if fault["rank"] == end["rank"]]
+    if not theirs and any(kind == "mpirun-kill" for kind, _ in round.deaths):
+        return  # any rank may be the first to go
+    if not theirs:
+        yield "wrong-blame", "%s: rank %s is said to have died, but it was %s: %s" % (
+            call, end["rank"], [fault["rank"] for fault in dead], end["message"])
     elif not end["host"]:
         yield "wrong-blame", "%s: no host is named: %s" % (call, end["message"])
-    elif round.regroups:
-        fault = [one for one in dead if one["rank"] == end["rank"]][0]
-        lacking = [key for key in ("pid", "signal") if fault[key] and str(fault[key]) not in end["message"]]
-        if lacking:
-            yield "wrong-blame", "%s: the message lacks %s: %s" % (call, " and ".join(lacking), end["message"])
+    elif round.goes_on and not any(tells(end["message"], fault) for fault in theirs):
+        yield "wrong-blame", "%s: the message does not tell of %s: %s" % (
+            call, " or ".join("process %s, signal %s" % (fault["pid"], fault["signal"]) for fault in theirs), end["message"])
+
+
+def tells(message, fault):
+    how = "signal %s" % fault["signal"] if fault["signal"] else "exit status"
+    return "pid %s)" % fault["pid"] in message and how in message
 
 
 def rule_connections(round):
     for record in round.of("closed"):
-        explained = round.cut_of(record["client"]) + [fault["t"] for fault in round.closing()]
+        reasons = [fault for _, fault in round.ending()] if round.resumes(record["client"]) else round.closing()
+        explained = round.cut_of(record["client"]) + [fault["t"] for fault in reasons]
         if record["by"] == "job" and not any(when <= record["t"] for when in explained):
             yield "connection-lost", "the job closed the connection of %s" % record["client"]
     for record in round.of("connect"):
@@ -323,25 +249,21 @@ def check_end(ending, job):
 
 
 def check_life(round, job):
-    dead = {fault["rank"] for kind, fault in round.deaths if kind == "rank"}
-    changed = {rank for rank, (old, new) in enumerate(zip(round.head.get("pids", []), job["pids"])) if old != new}
-    if changed != dead:
-        yield "wrong-ranks", "ranks %s were replaced, ranks %s died" % (sorted(changed), sorted(dead))
+    if not round.restarted:
+        dead = {fault["rank"] for kind, fault in round.deaths if kind == "rank"}
+        changed = {rank for rank, (old, new) in enumerate(zip(round.head.get("pids", []), job["pids"])) if old != new}
+        if changed != dead and None not in dead:
+            yield "wrong-ranks", "ranks %s were replaced, ranks %s died" % (sorted(changed), sorted(dead))
     if job["connections"] > round.head.get("connections", job["connections"]):
         yield "connections-left", "the job counts %d connections, %d at the beginning" % (
             job["connections"], round.head["connections"])
-    if job["descriptors"] > round.head.get("descriptors", job["descriptors"]) + FEW:
+    same = job["pids"][:1] == round.head.get("pids", job["pids"])[:1]  # a new rank 0 has its own measure
+    if same and job["descriptors"] > round.head.get("descriptors", job["descriptors"]) + FEW:
         yield "descriptors-left", "rank 0 has %d descriptors, %d at the beginning" % (
             job["descriptors"], round.head["descriptors"])
-
-
-def rule_one_call_lost(round):
-    """Where the job regroups, a death fails the call that runs, and no other."""
-    if not round.regroups:
-        return
-    died = [call for call in round.calls.values() if call.end and name_of(call.end) == "rank_died"]
-    if len(died) > len([kind for kind, _ in round.deaths if kind == "rank"]):
-        yield "too-many-lost", "%d calls ended with rank_died: %s" % (len(died), ", ".join(str(call) for call in died))
+    if job.get("launcher_descriptors", 0) > round.head.get("launcher_descriptors", 1 << 20) + FEW:
+        yield "descriptors-left", "the launcher has %d descriptors, %d at the beginning" % (
+            job["launcher_descriptors"], round.head["launcher_descriptors"])
 
 
 def rule_afterwards(round):
@@ -354,7 +276,7 @@ def rule_afterwards(round):
 
 
 RULES = (rule_ended_once, rule_in_time, rule_events, rule_results, rule_plausible, rule_connections, rule_job,
-         rule_one_call_lost, rule_afterwards)
+         rule_afterwards, *goes_on.RULES)
 
 
 def check(records):
@@ -367,12 +289,24 @@ def detection(records):
     """Seconds from each death of a rank until the first client heard of it."""
     round, found = Round(records), []
     signs = [record["t"] for record in records if record["what"] == "closed" and record["by"] == "job"]
+    signs += [record["t"] for record in records if record["what"] == "lost"]
     signs += [record["t"] for record in records if record["what"] == "outcome" and
               (record["how"] == "closed" or record.get("code") in ("rank_died", "shutting_down", "job_died"))]
     for fault in round.of("fault"):
         if fault["deadly"] and Round.kind_of(fault) == "rank":
             after = [sign - fault["t"] for sign in signs if sign >= fault["t"]]
             found += [min(after)] if after else []
+    return found
+
+
+def returns(records):
+    """Seconds from the end of a connection until its client was back."""
+    lost, found = {}, []
+    for record in records:
+        if record["what"] == "lost":
+            lost[record["client"]] = record["t"]
+        elif record["what"] == "back":
+            found.append(record["t"] - lost.pop(record["client"]))
     return found
 
 

@@ -6,7 +6,8 @@
 
     RANKCALL_COMMAND=PREFIX/bin/rankcall RANKCALL_TEST_PROGRAMS=BUILD python3 tests/faults/death_table.py [PART...]
 
-Without a PART all rows; else those whose "moment way rank" contains one of them, as in "handler kill" or "idle".
+Without a PART all rows; else those whose "moment way rank" contains one of them, as in "handler kill" or "idle". Where
+the job goes on after a death, the rows share one, and the client is one that comes back.
 """
 
 import argparse
@@ -22,18 +23,18 @@ import time
 import calls  # first: it knows where the tests' own client is
 import checker
 import faults
-import checker
-import faults
 import harness
 import plans
 from history import History
+from resuming_client import ResumingClient
 from sandbox import Sandbox, wait_until
 from strangers_client import INVOKE, STREAM, JobError
 
-MOMENTS = ("idle", "broadcast", "handler", "checkpoint", "collective", "events", "setup", "teardown")
+# "mpi": in a collective of MPI's own, which can't be interrupted: the others are killed after a grace time.
+MOMENTS = ("idle", "broadcast", "handler", "checkpoint", "collective", "events", "mpi", "setup", "teardown")
 WAYS = ("kill", "segv", "abort", "exit", "oom")
 SIGNALS = {"kill": signal.SIGKILL, "segv": signal.SIGSEGV, "abort": signal.SIGABRT}
-LIMIT = 20.0  # seconds in which the client must hear of it, and the job be gone or whole again
+LIMIT = 30.0  # seconds in which the client must hear of it, and the job be gone or whole again
 SOON = 5.0  # seconds in which the job should be gone
 
 # What may come, by moment: what the client gets, and the launcher's exit status (None: the job goes on).
@@ -44,61 +45,97 @@ ENDS = {
     "checkpoint": ({"rank_died", "closed"}, {15}),
     "collective": ({"rank_died", "closed"}, {15}),
     "events": ({"rank_died", "closed"}, {15}),
+    "mpi": ({"rank_died", "closed"}, {15}),
     "setup": ({"rank_died", "closed"}, {16, 20}),
     "teardown": ({"closed"}, {15}),
 }
-REGROUPS = {
-    "idle": ({"nothing"}, {None}),
-    "broadcast": ({"rank_died"}, {None}),
-    "handler": ({"rank_died"}, {None}),
-    "checkpoint": ({"rank_died"}, {None}),
-    "collective": ({"rank_died"}, {None}),
-    "events": ({"rank_died"}, {None}),
-    "setup": ({"rank_died", "closed"}, {16, 20}),
-    "teardown": ({"closed"}, {15}),
-}
-POLICIES = {"ends": ENDS, "regroups": REGROUPS}
+RESTARTS = {moment: ({"rank_died"}, {None}) for moment in MOMENTS[1:7]}
+RESTARTS.update({"idle": ({"nothing"}, {None}), "setup": ENDS["setup"], "teardown": ENDS["teardown"]})
+RANK_0 = {"idle": {"away"}, "broadcast": {"rank_died", "result"}}  # a call that rank 0 has not yet seen is sent again
+POLICIES = {"ends": ENDS, "restarts": RESTARTS}
+ALONE = ("setup", "teardown")  # moments after which no job is left
 # A payload for which a rank has no memory: rank 0 refuses it and lives; another rank gives up, and its own word is in the
 # log, not in the launcher's last line.
 NO_MEMORY = ("broadcast", "oom")
 REFUSED = ({"internal", "system_error"}, {None})
 
 
-class Row:
-    """One death: starts a job, lets it happen, looks at what came of it."""
+class Stage:
+    """A job and what belongs to it."""
 
-    def __init__(self, moment, way, rank, ranks, policy):
-        self.moment, self.way, self.rank, self.ranks, self.policy = moment, way, rank, ranks, policy
+    def __init__(self, ranks, policy, moment="", rank=0, way=""):
         self.sandbox = Sandbox()
         self.orders = os.path.join(self.sandbox.folder, "orders")
         self.stamp = os.path.join(self.sandbox.folder, "stamp")
         os.mkdir(self.orders)
-        self.job, self.died, self.got, self.heard, self.gone = None, None, "nothing", None, None
-        self.problems, self.known = [], False  # known: mpirun hung in its own end
+        setup = {"orders": self.orders, "way": way, "stamp": self.stamp}
+        if moment in ALONE:
+            setup[moment] = rank
+        self.job = harness.Job(self.sandbox, ranks=ranks, worker="fault_worker", setup=json.dumps(setup),
+                               options=("--restarts", "1000000" if policy == "restarts" else "0"), ready=moment != "setup")
 
-    def run(self):
+    def clear(self, problems):
+        """Away with it; adds what is left behind to the problems, where there are none yet."""
+        if self.job.running() and not problems:
+            with contextlib.suppress(AssertionError):
+                self.job.stop()
+        with contextlib.suppress(AssertionError):
+            if not problems:
+                wait_until(lambda: not self.sandbox.leftovers(), "leftovers to go", 3)
+        if not problems:
+            problems += ["left behind: " + thing for thing in self.sandbox.leftovers()]
+        self.job.kill()
+        self.sandbox.kill_processes()
+        for path in self.sandbox.leftover_shared_memory():
+            os.unlink(path)
+        self.sandbox.remove()
+
+
+class Row:
+    """One death: lets it happen, looks at what came of it."""
+
+    def __init__(self, moment, way, rank, ranks, policy):
+        self.moment, self.way, self.rank, self.ranks, self.policy = moment, way, rank, ranks, policy
+        self.died, self.got, self.heard, self.gone, self.served, self.message = None, "nothing", None, None, None, ""
+        self.problems, self.known = [], False  # known: mpirun hung in its own end
+        self.goes_on = None in POLICIES[policy][moment][1]
+
+    def run(self, stage):
+        """Returns the stage when the next row may use it."""
         try:
-            self.start()
+            self.stage = stage = stage if stage and self.goes_on else self.start()
+            self.sandbox, self.orders, self.stamp, self.job = stage.sandbox, stage.orders, stage.stamp, stage.job
             if self.moment == "setup":
                 self.ask(self.job.connect(), lambda client: client.status(wait=True))
             else:
-                with self.job.connect() as client:
+                with self.client() as client:
                     getattr(self, "die_" + self.moment, self.die_in_call)(client)
+                    if self.goes_on:
+                        self.look_at_life(client)
             self.look()
         except (AssertionError, OSError, JobError) as problem:
-            self.problems.append(str(problem))
+            self.problems.append("%s: %s" % (type(problem).__name__, problem))
         except BaseException:
             self.problems.append("interrupted")
             raise
         finally:
-            self.finish()
+            if self.problems or not self.goes_on or self.way == "oom":
+                stage = stage and stage.clear(self.problems)
+        return stage
 
     def start(self):
-        setup = {"orders": self.orders, "way": self.way, "stamp": self.stamp}
-        if self.moment in ("setup", "teardown"):
-            setup[self.moment] = self.rank
-        self.job = harness.Job(self.sandbox, ranks=self.ranks, worker="fault_worker", setup=json.dumps(setup),
-                               options=("--restarts", "10" if self.policy == "regroups" else "0"), ready=self.moment != "setup")
+        return Stage(self.ranks, self.policy, self.moment, self.rank, self.way)
+
+    def client(self):
+        if self.policy == "ends" or self.moment in ALONE:
+            return self.job.connect()
+        return ResumingClient(self.job.path, LIMIT * harness.SLOW, self.tell, LIMIT * harness.SLOW)
+
+    def tell(self, what, **fields):
+        if what == "lost" and self.heard is None:
+            self.heard = time.monotonic()
+        elif what == "away":
+            self.got, self.message = "away", fields["reason"]["message"]
 
     # ---- The moments ----
 
@@ -109,7 +146,11 @@ class Row:
 
     def die_idle(self, client):
         self.order()
-        self.ask(client, lambda client: client.receive())
+        if not self.goes_on:
+            self.ask(client, lambda client: client.receive())
+            return
+        wait_until(lambda: not faults.is_alive(self.job.pids[self.rank]), "the rank to die", 10)
+        time.sleep(0.05)  # a call that begins before the death is noticed would fail with it
 
     def die_broadcast(self, client):
         """The rank is stopped while the call is announced, and never takes part."""
@@ -150,7 +191,7 @@ class Row:
     # ---- What comes of it ----
 
     def ask(self, client, question):
-        client.socket.settimeout(LIMIT * harness.SLOW if self.policy == "ends" or self.moment != "idle" else 1)
+        client.socket.settimeout(LIMIT * harness.SLOW)
         try:
             question(client)
             self.got = "result"
@@ -186,27 +227,44 @@ class Row:
     def look(self):
         no_memory = (self.moment, self.way) == NO_MEMORY
         outcomes, statuses = REFUSED if no_memory and self.rank == 0 else POLICIES[self.policy][self.moment]
+        if self.goes_on and self.rank == 0 and not no_memory:
+            outcomes = RANK_0.get(self.moment, outcomes)
         if os.path.exists(self.stamp):
             with open(self.stamp) as file:
-                self.died = float(file.read())
+                self.died = float(file.read().split()[0])
+            os.unlink(self.stamp)
         if self.died is None:
             self.problems.append("the rank did not die")
         if self.got not in outcomes:
             self.problems.append("the client got %s instead of %s: %s" % (
-                self.got, " or ".join(sorted(outcomes)), getattr(self, "message", "")))
-        if None in statuses:
-            self.look_at_life()
-        else:
+                self.got, " or ".join(sorted(outcomes)), self.message))
+        if self.goes_on and self.got in ("rank_died", "away"):
+            self.look_at_message()
+        if None not in statuses:
             self.look_at_death(statuses)
+        else:
+            self.job.pids = self.pids_after
 
-    def look_at_life(self):
-        history = History()
-        small = calls.Call(plans.token(random.Random(2)), "echo")
-        caller = calls.Caller("next", self.job.path, history, [[small]], LIMIT)
-        caller.run()
-        if not any(record["what"] == "outcome" and record["how"] == "result" for record in history.records):
-            self.problems.append("the job does not serve the next call")
-        self.status = self.job.process.poll()
+    def look_at_message(self):
+        how = "signal %d" % SIGNALS[self.way] if self.way in SIGNALS else "exit status 3" if self.way == "exit" else ""
+        for text in ("rank %d" % self.rank, "pid %d)" % self.job.pids[self.rank], how):
+            if text not in self.message:
+                self.problems.append("the client's message lacks %r: %s" % (text, self.message))
+
+    def look_at_life(self, client):
+        """The same client's next call is served, though it does nothing about it; only the dead rank is another process."""
+        heard, got = self.heard, self.got
+        call = calls.Call(plans.token(random.Random(2)), "echo")
+        client.outcome(client.submit(call.handler, call.payload()))
+        self.served, self.status = time.monotonic(), self.job.process.poll()
+        if got != "nothing":
+            self.heard, self.got = heard, got
+        pids = [rank["pid"] for rank in client.status(wait=True)["ranks"]]
+        changed = [rank for rank in range(self.ranks) if pids[rank] != self.job.pids[rank]]
+        refused = (self.moment, self.way, self.rank) == (*NO_MEMORY, 0)
+        if self.moment != "mpi" and changed != ([] if refused else [self.rank]):
+            self.problems.append("ranks %s are new" % changed)
+        self.pids_after = pids
 
     def look_at_death(self, statuses):
         try:
@@ -228,53 +286,48 @@ class Row:
         if "rank %d" % self.rank not in "".join(last):
             self.problems.append("the launcher does not blame rank %d: %s" % (self.rank, "".join(last) or "it says nothing"))
 
-    def finish(self):
-        if self.job and self.job.running() and not self.problems:
-            self.job.stop()
-        with contextlib.suppress(AssertionError):
-            if not self.problems:
-                wait_until(lambda: not self.sandbox.leftovers(), "leftovers to go", 3)
-        if not self.problems:
-            self.problems += ["left behind: " + thing for thing in self.sandbox.leftovers()]
-        if self.job:
-            self.job.kill()
-        self.sandbox.kill_processes()
-        for path in self.sandbox.leftover_shared_memory():
-            os.unlink(path)
-        self.sandbox.remove()
-
     def after(self, when):
         return "-" if when is None or self.died is None else "%.1f" % (1e3 * (when - self.died))
 
     def cells(self):
-        return (self.moment, self.way, str(self.rank), self.got, self.after(self.heard), self.after(self.gone),
+        return (self.moment, self.way, str(self.rank), self.got, self.after(self.heard), self.after(self.served or self.gone),
                 str(getattr(self, "status", "-")), "FAILED" if self.problems else "ok, but mpirun hung" if self.known else "ok")
+
+
+def chosen(arguments):
+    for moment in MOMENTS:
+        for way in WAYS if moment != "mpi" else WAYS[:1]:
+            for rank in sorted({0, arguments.ranks - 1}):
+                text = "%s %s %d" % (moment, way, rank)
+                if not arguments.part or any(part in text for part in arguments.part):
+                    yield moment, way, rank
 
 
 def main():
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit("signal %d" % number))
     parser = argparse.ArgumentParser(description="What comes of a rank's death, by moment, way and rank.")
     parser.add_argument("--ranks", type=int, default=3)
-    parser.add_argument("--after-death", choices=("ends", "regroups"), default="ends")
+    parser.add_argument("--after-death", choices=sorted(POLICIES), default="restarts")
     parser.add_argument("part", nargs="*", help="only rows whose text contains one of these")
     arguments = parser.parse_args()
     form = "%-11s %-6s %4s  %-12s %9s %9s %7s  %s"
-    print(form % ("moment", "way", "rank", "client got", "after ms", "gone ms", "status", ""))
-    bad = rows = 0
-    for moment in MOMENTS:
-        for way in WAYS:
-            for rank in sorted({0, arguments.ranks - 1}):
-                text = "%s %s %d" % (moment, way, rank)
-                if arguments.part and not any(part in text for part in arguments.part):
-                    continue
-                row = Row(moment, way, rank, arguments.ranks, arguments.after_death)
-                row.run()
-                print(form % row.cells())
-                for problem in row.problems:
-                    print("            > " + problem)
-                sys.stdout.flush()
-                rows += 1
-                bad += bool(row.problems)
+    print(form % ("moment", "way", "rank", "client got", "after ms", "served ms" if arguments.after_death == "restarts" else
+                  "gone ms", "status", ""))
+    bad, rows, stage, left = 0, 0, None, []
+    for moment, way, rank in chosen(arguments):
+        row = Row(moment, way, rank, arguments.ranks, arguments.after_death)
+        stage = row.run(stage) if row.goes_on else row.run(None) or stage
+        print(form % row.cells())
+        for problem in row.problems:
+            print("            > " + problem)
+        sys.stdout.flush()
+        rows += 1
+        bad += bool(row.problems)
+    if stage:
+        stage.clear(left)
+    for problem in left:
+        print("            > " + problem)
+    bad += bool(left)
     print("%s %d deaths, %d not as they should be" % ("FAILED" if bad else "pass  ", rows, bad))
     return 1 if bad or not rows else 0
 

@@ -10,6 +10,7 @@
 import argparse
 import collections
 import contextlib
+import json
 import math
 import os
 import random
@@ -28,7 +29,7 @@ import plans
 from history import History
 from sandbox import Sandbox, listing, wait_until
 
-DISK = {"ends": "24m", "regroups": "1g"}  # on which the job's socket, temporary files and log lie: a replacement takes some
+DISK = {"ends": "24m", "restarts": "1g"}  # on which the job's socket, temporary files and log lie: a replacement takes some
 BOUND = 15.0  # seconds in which a call must have ended, whatever happens
 QUEUE = 64
 LIFE = 25  # rounds after which a job that still lives is stopped in order
@@ -45,14 +46,17 @@ def descriptors(pid):
 class Ward:
     """The job that is hurt, and the one after it, and so on."""
 
-    def __init__(self, ranks, folder, regroups):
-        self.ranks, self.folder, self.regroups = ranks, folder, regroups
+    def __init__(self, ranks, scratch, after_death):
+        self.ranks, self.after_death = ranks, after_death
+        self.runs, self.dawdle = os.path.join(scratch, "runs"), os.path.join(scratch, "dawdle")  # see worker.c
         self.sandbox = Sandbox()
-        self.job, self.age, self.buried = None, 0, ""
+        self.job, self.age, self.buried, self.read = None, 0, "", 0
 
     def start(self):
+        restarts = "1000000" if self.after_death == "restarts" else "0"
         self.job = harness.Job(self.sandbox, ranks=self.ranks, worker="fault_worker",
-                               options=("--queue", str(QUEUE), "--restarts", "1000000" if self.regroups else "0"))
+                               setup=json.dumps({"log": self.runs, "dawdle": self.dawdle}),
+                               options=("--queue", str(QUEUE), "--restarts", restarts))
         self.age = 0
         self.next_call()
         self.look()
@@ -69,7 +73,7 @@ class Ward:
             raise Sick("; ".join(text for _, text in found) or "it does not end")
 
     def head(self, **fields):
-        return {"what": "round", "t": time.monotonic(), "round": -1, "seed": 0, "ranks": self.ranks, "after_death": "ends",
+        return {"what": "round", "t": time.monotonic(), "round": -1, "seed": 0, "ranks": self.ranks, "after_death": self.after_death,
                 "slow": harness.SLOW, "queue": QUEUE, **fields}
 
     def look(self):
@@ -78,18 +82,37 @@ class Ward:
             status = client.status(wait=True)
         self.job.pids = [rank["pid"] for rank in status["ranks"]]
         self.pids, self.connections = list(self.job.pids), status["connections"]
-        self.descriptors = descriptors(self.pids[0])
+        self.descriptors, self.frontend = descriptors(self.pids[0]), self.pids[0]
+        self.launcher_descriptors = descriptors(self.job.process.pid)
 
-    def await_regrouping(self):
-        """After a death that the job should survive: until all its ranks are READY again, or it has ended all the same."""
+    def await_wholeness(self, dead):
+        """After deaths that the job should survive: until all its ranks are READY again, or it has ended all the same."""
         def ready():
-            with contextlib.suppress(OSError, calls.wire.JobError), calls.wire.Client(self.job.path) as client:
-                return client.status()["state"] == "ready" and all(
-                    os.path.exists("/proc/%d" % rank["pid"]) for rank in client.status()["ranks"])
+            with contextlib.suppress(OSError, calls.wire.JobError), calls.wire.Client(self.job.path, BOUND) as client:
+                status = client.status()
+                return status["state"] == "ready" and not dead & {rank["pid"] for rank in status["ranks"]}
             return not self.job.running()
 
         with contextlib.suppress(AssertionError):
-            wait_until(ready, "the job to be whole again", BOUND * harness.SLOW)
+            wait_until(ready, "the job to be whole again", 2 * BOUND * harness.SLOW)
+
+    def restarts(self):
+        """How often the launcher has started the job anew, and how often the living have given up regrouping."""
+        text = self.job.output()
+        return text.count("starting the job again"), text.count("cannot regroup: no replacement has come up in time")
+
+    def new_runs(self, tokens):
+        """What handlers have written down since the last time, of these calls."""
+        found = []
+        with contextlib.suppress(FileNotFoundError), open(self.runs) as file:
+            file.seek(self.read)
+            for line in file:
+                token, rank, number, pid, run = line.split()
+                if token in tokens:
+                    found.append({"what": "run", "t": int(run) / 1e6, "call": token, "rank": int(rank), "number": int(number),
+                                  "pid": int(pid), "run": int(run)})
+            self.read = file.tell()
+        return found
 
     def look_again(self):
         """The same after a round, when what is to go has gone: (pids, connections, descriptors)."""
@@ -98,8 +121,11 @@ class Ward:
             with self.job.connect() as client:
                 status = client.status()
             pids = [rank["pid"] for rank in status["ranks"]]
-            seen = pids, status["connections"], descriptors(pids[0])
-            if (seen[1] <= self.connections and seen[2] <= self.descriptors + checker.FEW) or time.monotonic() > end:
+            if pids[0] != self.frontend:  # another process: its own measure
+                self.frontend, self.descriptors = pids[0], descriptors(pids[0])
+            seen = pids, status["connections"], descriptors(pids[0]), descriptors(self.job.process.pid)
+            if (seen[1] <= self.connections and seen[2] <= self.descriptors + checker.FEW and
+                    seen[3] <= self.launcher_descriptors + checker.FEW) or time.monotonic() > end:
                 self.job.pids = pids
                 return seen
             time.sleep(0.01)
@@ -127,7 +153,9 @@ class Ward:
                 shutil.rmtree(path, ignore_errors=True) if os.path.isdir(path) else os.unlink(path)
         for path in (self.job.out_path, self.job.err_path):
             os.unlink(path)
-        self.job = None
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(self.runs)
+        self.job, self.read = None, 0
 
     def stop(self):
         """In order; returns what is left behind, and how it went."""
@@ -144,7 +172,7 @@ class Driver:
         self.kept_top, self.ward, self.scratch, self.disk = arguments.keep, ward, scratch, disk
         self.outcomes, self.kinds = collections.Counter(), collections.Counter()
         self.violations, self.detections, self.kept = [], [], []
-        self.rounds, self.hung_mpiruns = 0, 0
+        self.rounds, self.hung_mpiruns, self.restarts, self.stuck, self.returns = 0, 0, 0, 0, []
 
     def keep(self, number, history, processes=()):
         """A folder with all that is known of a round; named in the output."""
@@ -167,16 +195,18 @@ class Driver:
     def round(self, number):
         rng = random.Random("%d/%d" % (self.seed, number))
         stamp = os.path.join(self.scratch, "stamp")
-        plan = plans.Plan(rng, self.ward.ranks, self.after_death == "regroups", stamp, self.disk is not None)
+        plan = plans.Plan(rng, self.ward.ranks, self.after_death, stamp, self.disk is not None)
         if not self.ward.job:
             self.ward.start()
         history, ward, job = History(), self.ward, self.ward.job
         history.records.append(ward.head(
-            round=number, seed=self.seed, after_death=self.after_death, pids=ward.pids, connections=ward.connections,
-            descriptors=ward.descriptors))
-        self.act(rng, plan, history, number)
-        self.note_death(history, stamp, plan)
-        self.examine(history, number)
+            round=number, seed=self.seed, pids=ward.pids, connections=ward.connections, descriptors=ward.descriptors,
+            launcher_descriptors=ward.launcher_descriptors))
+        before = ward.restarts()
+        watchers = self.act(rng, plan, history, number)
+        history.records += ward.new_runs({record["call"] for record in history.records if record["what"] == "submit"})
+        self.note_deaths(history, stamp, plan)
+        self.examine(history, number, watchers, before)
         found = checker.check(history.records)
         self.count(history)
         if self.keep_all:
@@ -208,9 +238,10 @@ class Driver:
         job = self.ward.job
         agenda = faults.Agenda(history)
         agenda.start()
-        harm = faults.Faults(rng, job, history, agenda, self.disk)
-        watcher = calls.Watcher(job.path, history)
-        watcher.start()
+        harm = faults.Faults(rng, job, history, agenda, self.disk, self.ward.dawdle)
+        watchers = [calls.Watcher(job.path, history, resume) for resume in (False, True)]
+        for watcher in watchers:
+            watcher.start()
         callers = [calls.Caller(path=job.path, history=history, bound=BOUND * harness.SLOW, agenda=agenda, **client)
                    for client in plan.clients]
         for caller in callers:
@@ -227,7 +258,9 @@ class Driver:
         late = [caller for caller in callers if caller.is_alive() or caller.hung.is_set()]
         if late or not harm.join(BOUND * harness.SLOW):
             self.hung(late, history, number)
-        watcher.leave()
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(self.ward.dawdle)
+        return watchers
 
     def hung(self, late, history, number):
         names = [call.token for caller in late for call in list(caller.open.values())]
@@ -237,25 +270,28 @@ class Driver:
             caller.cut_now()
             caller.join(5)
 
-    def note_death(self, history, stamp, plan):
-        """The moment of a death by handler, from the file that it wrote."""
+    def note_deaths(self, history, stamp, plan):
+        """The moments of deaths by handler, from the file that they wrote: a line each, when and who."""
         if not os.path.exists(stamp):
             return
         asks = [call.asks for client in plan.clients for batch in client["batches"] for call in batch
                 if call.handler == "die"][0]
-        with open(stamp) as file:
-            when = float(file.read() or 0)
-        os.unlink(stamp)
         number = {"kill": signal.SIGKILL, "segv": signal.SIGSEGV, "abort": signal.SIGABRT}.get(asks["way"])
-        record = history.write("fault", kind="die", deadly=True, rank=asks["rank"], pid=self.ward.pids[asks["rank"]],
-                               signal=number and int(number))
-        record["t"] = when
+        ranks = {run["pid"]: run["rank"] for run in history.records if run["what"] == "run"}
+        with open(stamp) as file:
+            deaths = [line.split() for line in file]
+        os.unlink(stamp)
+        for when, pid in deaths:
+            record = history.write("fault", kind="die", deadly=True, rank=ranks.get(int(pid)), pid=int(pid),
+                                   signal=number and int(number), together=False)
+            record["t"] = float(when)
 
-    def examine(self, history, number):
+    def examine(self, history, number, watchers, before):
         """After the round: the job is as it should be, or gone without a trace; the next call goes well."""
         ward = self.ward
-        deadly = {fault["kind"] for fault in history.records if fault["what"] == "fault" and fault["deadly"]}
-        ends = deadly and not (self.after_death == "regroups" and deadly <= set(checker.RANK_FAULTS))
+        deaths = [fault for fault in history.records if fault["what"] == "fault" and fault["deadly"]]
+        deadly = {fault["kind"] for fault in deaths}
+        ends = deadly and (self.after_death == "ends" or deadly & {"launcher-kill", "launcher-term"})
         if ends:
             with contextlib.suppress(AssertionError):
                 wait_until(ward.gone, "the job to end", 30 * harness.SLOW)
@@ -263,9 +299,13 @@ class Driver:
                 self.keep(number, history, ward.sandbox.processes())
         try:
             if deadly and not ends:
-                ward.await_regrouping()
+                ward.await_wholeness({fault["pid"] for fault in deaths})
+                with contextlib.suppress(AssertionError):
+                    wait_until(lambda: not watchers[1].away.is_set(), "the watcher to be back", BOUND * harness.SLOW)
+            for watcher in watchers:
+                watcher.leave()
             if ward.job.running():
-                self.examine_living(history, ends)
+                self.examine_living(history, ends, before)
             if not ward.job.running():
                 self.examine_dead(history)
                 ward.start()
@@ -277,14 +317,16 @@ class Driver:
             if ward.job:
                 ward.bury()
 
-    def examine_living(self, history, ends):
+    def examine_living(self, history, ends, before):
         ward = self.ward
         job = {"alive": True, "status": None, "text": "", "launcher": ward.job.process.pid, "pids": ward.pids,
-               "connections": 0, "descriptors": 0}
+               "connections": 0, "descriptors": 0, "launcher_descriptors": 0, "restarted": ward.restarts()[0] - before[0], "stuck": ward.restarts()[1] - before[1]}
         if not ends:
             ward.next_call()
-            job["pids"], job["connections"], job["descriptors"] = ward.look_again()
+            job["pids"], job["connections"], job["descriptors"], job["launcher_descriptors"] = ward.look_again()
         history.write("job", **job)
+        self.restarts += job["restarted"]
+        self.stuck += job["restarted"] and job["stuck"] > 0
         if ends:
             raise Sick("the job should have ended")
         if ward.age >= LIFE:
@@ -298,7 +340,7 @@ class Driver:
         text = ward.job.output()
         lines = [line for line in text.splitlines() if line.startswith("rankcall")] or text.splitlines()[-5:]
         history.write("job", alive=False, status=ward.job.wait(), text=" | ".join(lines[-5:]), launcher=0, pids=[],
-                      connections=0, descriptors=0)
+                      connections=0, descriptors=0, launcher_descriptors=0, restarted=0, stuck=0)
         history.write("left", things=ward.left())
         ward.bury()
 
@@ -312,6 +354,7 @@ class Driver:
             elif record["what"] == "cut":
                 self.kinds["client: " + record["how"]] += 1
         self.detections += checker.detection(history.records)
+        self.returns += checker.returns(history.records)
         self.hung_mpiruns += checker.hung_mpiruns(history.records)
 
     def tally(self, seconds):
@@ -321,10 +364,16 @@ class Driver:
         print("rounds      %d with seed %d, %d ranks, %.1f s" % (self.rounds, self.seed, self.ward.ranks, seconds))
         print("calls       %d: %s" % (sum(self.outcomes.values()), row(self.outcomes)))
         print("faults      %d: %s" % (sum(self.kinds.values()), row(self.kinds)))
-        if self.detections:
-            times = sorted(self.detections)
-            print("deaths      %d noticed by a client after ms: median %.1f, p99 %.1f, max %.1f" % (
-                len(times), 1e3 * times[len(times) // 2], 1e3 * times[math.ceil(0.99 * len(times)) - 1], 1e3 * times[-1]))
+        for name, what, found in (("deaths", "noticed by a client", self.detections), ("returns", "of clients", self.returns)):
+            if found:
+                times = sorted(found)
+                print("%-11s %d %s after ms: median %.1f, p99 %.1f, max %.1f" % (
+                    name, len(times), what, 1e3 * times[len(times) // 2], 1e3 * times[math.ceil(0.99 * len(times)) - 1],
+                    1e3 * times[-1]))
+        if self.restarts:
+            print("restarts    %d of the whole job" % self.restarts)
+        if self.stuck:
+            print("known       %d times regrouping got stuck in MPI, and the whole job was started again" % self.stuck)
         if self.hung_mpiruns:
             print("known       %d times mpirun hung after its ranks had gone, and the launcher killed it" % self.hung_mpiruns)
         print("violations  %d: %s" % (len(self.violations), row(collections.Counter(self.violations))))
@@ -339,7 +388,7 @@ def run(arguments, scratch):
     if why_no_disk:
         print("skip   full disks: %s" % why_no_disk)
     tempfile.tempdir = top
-    ward = Ward(arguments.ranks, top, arguments.after_death == "regroups")
+    ward = Ward(arguments.ranks, scratch, arguments.after_death)
     driver = Driver(arguments, ward, scratch, None if why_no_disk else top)
     began = time.monotonic()
     numbers = [arguments.round] if arguments.round is not None else range(arguments.rounds)
@@ -371,7 +420,7 @@ def main():
     parser.add_argument("--rounds", type=int, default=100)
     parser.add_argument("--round", type=int, help="only this round")
     parser.add_argument("--ranks", type=int, default=3)
-    parser.add_argument("--after-death", choices=("ends", "regroups"), default="ends",
+    parser.add_argument("--after-death", choices=("ends", "restarts"), default="restarts",
                         help="what the job must do when a rank has died")
     parser.add_argument("--keep", default=tempfile.gettempdir(), help="where the folders of bad rounds go")
     parser.add_argument("--keep-all", action="store_true", help="keeps the histories of good rounds too")

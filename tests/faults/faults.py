@@ -31,10 +31,10 @@ class Agenda(threading.Thread):
         self.heap, self.count, self.closing = [], 0, False
         self.condition = threading.Condition()
 
-    def after(self, seconds, function, *arguments):
+    def after(self, seconds, function, *arguments, **fields):
         with self.condition:
             self.count += 1
-            heapq.heappush(self.heap, (time.monotonic() + seconds, self.count, function, arguments))
+            heapq.heappush(self.heap, (time.monotonic() + seconds, self.count, function, arguments, fields))
             self.condition.notify()
 
     def run(self):
@@ -44,10 +44,10 @@ class Agenda(threading.Thread):
                     if not self.heap and self.closing:
                         return
                     self.condition.wait(self.heap[0][0] - time.monotonic() if self.heap else None)
-                _, _, function, arguments = heapq.heappop(self.heap)
+                _, _, function, arguments, fields = heapq.heappop(self.heap)
             try:
-                if function(*arguments) is False:
-                    self.after(0.005, function, *arguments)
+                if function(*arguments, **fields) is False:
+                    self.after(0.005, function, *arguments, **fields)
             except Exception as problem:  # what heals must still come
                 self.history.write("driver", message="%s: %r" % (function.__name__, problem))
 
@@ -71,11 +71,31 @@ def process_name(pid):
     return ""
 
 
+def is_alive(pid):
+    """Not a zombie either."""
+    with contextlib.suppress(OSError), open("/proc/%d/stat" % pid) as file:
+        return file.read().rpartition(")")[2].split()[0] != "Z"
+    return False
+
+
+def children_of(parent):
+    """Those that live, the oldest first."""
+    return sorted(int(name) for name in os.listdir("/proc")
+                  if name.isdigit() and parent_of(int(name)) == parent and is_alive(int(name)))
+
+
 def mpirun_of(launcher):
     """The launcher's child that is mpirun."""
-    for name in os.listdir("/proc"):
-        if name.isdigit() and parent_of(int(name)) == launcher and process_name(int(name)).startswith(MPIRUNS):
-            return int(name)
+    found = [pid for pid in children_of(launcher) if process_name(pid).startswith(MPIRUNS)]
+    return found[-1] if found else None
+
+
+def rank_of(pid):
+    """As mpirun numbered it; None for a process that is hardly one yet."""
+    with contextlib.suppress(OSError), open("/proc/%d/environ" % pid, "rb") as file:
+        for one in file.read().split(b"\0"):
+            if one.startswith(b"OMPI_COMM_WORLD_RANK="):
+                return int(one.partition(b"=")[2])
     return None
 
 
@@ -107,19 +127,19 @@ def private_disk(folder, size):
 
 
 class Faults:
-    """Those of one round, against one job."""
+    """Those of one round, against one job. `dawdle`: the file that makes setup take its time."""
 
-    def __init__(self, rng, job, history, agenda, folder):
+    def __init__(self, rng, job, history, agenda, folder, dawdle):
         self.rng, self.job, self.history, self.agenda, self.folder = rng, job, history, agenda, folder
-        self.threads = []
+        self.dawdle, self.threads = dawdle, []
         self.mpirun = mpirun_of(job.process.pid)
 
     def inject(self, name):
         """Draws what is open about a fault and does it."""
         getattr(self, name.replace("-", "_"))()
 
-    def note(self, kind, deadly=False, rank=None, pid=None, signal=None):
-        self.history.write("fault", kind=kind, deadly=deadly, rank=rank, pid=pid, signal=signal)
+    def note(self, kind, deadly=False, rank=None, pid=None, signal=None, together=False):
+        self.history.write("fault", kind=kind, deadly=deadly, rank=rank, pid=pid, signal=signal, together=together)
 
     def strike(self, kind, pid, number, **fields):
         self.note(kind, pid=pid, signal=int(number), **fields)
@@ -132,6 +152,20 @@ class Faults:
 
     def kill(self):
         self.strike_rank("kill", signal.SIGKILL)
+
+    def strike_together(self, ranks):
+        """What kills one rank often kills others in the same moment."""
+        for number, rank in enumerate(ranks):
+            self.note("kill", deadly=True, rank=rank, pid=self.job.pids[rank], signal=int(signal.SIGKILL), together=number > 0)
+        for rank in ranks:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.job.pids[rank], signal.SIGKILL)
+
+    def two(self):
+        self.strike_together(self.rng.sample(range(self.job.ranks), 2))
+
+    def all(self):
+        self.strike_together(range(self.job.ranks))
 
     def segv(self):
         self.strike_rank("segv", signal.SIGSEGV)
@@ -148,10 +182,79 @@ class Faults:
     def mpirun_kill(self):
         self.strike("mpirun-kill", self.mpirun, signal.SIGKILL, deadly=True)
 
-    def stop(self):
-        pid = self.rng.choice([*self.job.pids, *self.job.pids, self.mpirun, self.job.process.pid])
+    # ---- Deaths while another one is being made good ----
+
+    def when(self, find, function, seconds=10.0):
+        """Does it with what `find` returns, as soon as that is something."""
+        end = time.monotonic() + seconds
+
+        def attempt():
+            found = find()
+            if found:
+                function(found)
+            return bool(found) or time.monotonic() > end
+
+        self.agenda.after(0, attempt)
+
+    def newcomer(self):
+        """A rank's process that was not there when the round began."""
+        mpirun = mpirun_of(self.job.process.pid)
+        known = set(self.job.pids)
+        pids = [pid for pid in children_of(mpirun) if pid not in known] if mpirun else []
+        return pids[-1] if pids else None
+
+    def strike_newcomer(self, pid, rank=None):
+        self.strike("kill", pid, signal.SIGKILL, deadly=True, rank=rank_of(pid) if rank is None else rank)
+
+    def again(self):
+        """Rank 0 dies while another rank, or itself, is being replaced."""
+        rank = self.rng.randrange(self.job.ranks)
+        self.strike("kill", self.job.pids[rank], signal.SIGKILL, deadly=True, rank=rank)
+        find = self.newcomer if rank == 0 else lambda: self.job.pids[0]
+        self.agenda.after(self.rng.uniform(0.005, 0.5), self.when, find, lambda pid: self.strike_newcomer(pid, 0))
+
+    def replacement(self):
+        """The new process dies in its setup."""
+        open(self.dawdle, "w").close()
+        rank = self.rng.randrange(self.job.ranks)
+        self.strike("kill", self.job.pids[rank], signal.SIGKILL, deadly=True, rank=rank)
+        self.when(self.who_dawdles, self.strike_dawdler)
+
+    def who_dawdles(self):
+        with contextlib.suppress(OSError), open(self.dawdle) as file:
+            return file.readline().split()
+        return ["gone"]
+
+    def strike_dawdler(self, found):
+        if found != ["gone"]:
+            os.unlink(self.dawdle)
+            self.strike_newcomer(int(found[1]), int(found[0]))
+
+    def restart_kill(self):
+        """All ranks die, and then a rank or mpirun of the next try."""
+        before = self.mpirun
+        self.all()
+
+        def next_mpirun():
+            pid = mpirun_of(self.job.process.pid)
+            return pid if pid != before else None
+
+        if self.rng.random() < 0.4:
+            self.when(next_mpirun, lambda pid: self.agenda.after(
+                self.rng.uniform(0, 0.5), self.strike, "mpirun-kill", pid, signal.SIGKILL, deadly=True))
+        else:
+            self.when(lambda: next_mpirun() and self.newcomer(), lambda _: self.agenda.after(
+                self.rng.uniform(0, 0.5), lambda: self.newcomer() and self.strike_newcomer(self.newcomer())))
+
+    # ---- What does not kill ----
+
+    def stop_long(self):
+        self.stop(self.rng.choice(self.job.pids), self.rng.uniform(1, 2.5))
+
+    def stop(self, pid=None, seconds=None):
+        pid = pid or self.rng.choice([*self.job.pids, *self.job.pids, self.mpirun, self.job.process.pid])
         self.strike("stop", pid, signal.SIGSTOP)
-        self.agenda.after(self.rng.uniform(0.02, 0.3), self.go_on, pid)
+        self.agenda.after(seconds or self.rng.uniform(0.02, 0.3), self.go_on, pid)
 
     def go_on(self, pid):
         with contextlib.suppress(ProcessLookupError):

@@ -6,6 +6,12 @@
 from calls import Call
 
 SPAN = 0.25  # seconds over which the faults of a round are spread
+# The deadly ones and their weights, by what a job does after a death.
+DEADLY = {
+    "ends": {"kill": 4, "segv": 1, "abort": 1, "die": 3, "launcher-kill": 2, "launcher-term": 2, "mpirun-kill": 1},
+    "restarts": {"kill": 4, "segv": 1, "abort": 1, "die": 4, "two": 2, "all": 3, "again": 3, "replacement": 2, "mpirun-kill": 2,
+                 "restart-kill": 2, "launcher-kill": 1, "launcher-term": 2},
+}
 
 
 def token(rng):
@@ -74,25 +80,34 @@ def silent(rng):
     return Call(token(rng), "work", asks, stream=True, streaming_timeout=rng.choice((0.03, 0.06)))
 
 
+def die_often(rng, ranks, stamp):
+    """May run again: twice it survives its ranks' deaths, the third is the end."""
+    asks = {"ranks": "".join(str(rng.randrange(ranks)) for _ in range(rng.choice((1, 2, 2, 3)))), "stamp": stamp,
+            "way": rng.choice(("kill", "exit")), "moment": rng.choice(("handler", "checkpoint"))}
+    return Call(token(rng), "die", asks, stream=rng.random() < 0.5, idempotent=True)
+
+
 def die(rng, ranks, stamp):
     asks = {"rank": rng.randrange(ranks), "way": rng.choice(("kill", "exit", "abort", "segv")), "stamp": stamp,
             "moment": rng.choice(("handler", "checkpoint", "events"))}
     return Call(token(rng), "die", asks, stream=True)
 
 
-def one_call(rng, ranks, raw_mpi):
+def one_call(rng, ranks, goes_on):
     makers = [(echo, 5), (large_payload, 1), (large_result, 1), (burst, 5), (bulk, 2), (work, 3),
               (lambda random: fail(random, ranks), 2), (say, 1), (unknown, 0.5), (cancelled, 1), (timed_out, 1), (silent, 0.4)]
-    if raw_mpi:  # cannot be interrupted, so where a job goes on after a death it is left out
+    if not goes_on:  # MPI itself cannot be interrupted, so where a job goes on after a death it is left out
         makers.append((add_up, 3))
-    return rng.choices([maker for maker, _ in makers], [weight for _, weight in makers])[0](rng)
+    call = rng.choices([maker for maker, _ in makers], [weight for _, weight in makers])[0](rng)
+    call.idempotent = goes_on and rng.random() < 0.3
+    return call
 
 
-def batches(rng, ranks, raw_mpi):
+def batches(rng, ranks, goes_on):
     """Calls made in one go have small payloads: a client must read while it writes."""
     found = []
     for _ in range(rng.randrange(1, 4)):
-        batch = [one_call(rng, ranks, raw_mpi) for _ in range(rng.choice((1, 1, 2, 4)))]
+        batch = [one_call(rng, ranks, goes_on) for _ in range(rng.choice((1, 1, 2, 4)))]
         if len(batch) > 1:
             batch = [call for call in batch if len(call.data) < 100000] or batch[:1]
         found.append(batch)
@@ -102,20 +117,25 @@ def batches(rng, ranks, raw_mpi):
 class Plan:
     """`clients`: the arguments of each Caller; `faults`: (seconds after the round's begin, name)."""
 
-    def __init__(self, rng, ranks, regroups, stamp, disk):
+    def __init__(self, rng, ranks, after_death, stamp, disk):
         self.clients = []
+        goes_on = after_death == "restarts"
         for number in range(rng.randrange(2, 5)):
             self.clients.append({
-                "name": "client%d" % number, "batches": batches(rng, ranks, not regroups),
+                "name": "client%d" % number, "batches": batches(rng, ranks, goes_on),
                 "manner": rng.choices(("reads", "slowly", "late"), (8, 1, 1))[0],
                 "ending": rng.choices(("close", "cut", "half", "torn", "mute"), (8, 1, 1, 1, 1))[0],
-                "lag": rng.choice((0, 0, rng.uniform(0, 0.1)))})
-        gentle = ["stop", "garbage", "flips", "connections"] + (["disk"] if disk and not regroups else [])
+                "lag": rng.choice((0, 0, rng.uniform(0, 0.1))), "resume": goes_on and rng.random() < 0.6})
+        gentle = ["stop", "garbage", "flips", "connections"]
+        if disk and not goes_on:
+            gentle.append("disk")
         names = rng.sample(gentle, rng.choice((0, 1, 1, 2, 3)))
+        if goes_on and rng.random() < 0.07:
+            names.append("stop-long")
         if rng.random() < 0.3:
-            names.append(rng.choices(("kill", "segv", "abort", "die", "launcher-kill", "launcher-term", "mpirun-kill"),
-                                     (4, 1, 1, 3, 2, 2, 1))[0])
+            names.append(rng.choices(list(DEADLY[after_death]), DEADLY[after_death].values())[0])
         self.faults = [(rng.uniform(0, SPAN), name) for name in names if name != "die"]
         if "die" in names:
-            rng.choice(rng.choice(self.clients)["batches"]).append(die(rng, ranks, stamp))
+            often = goes_on and rng.random() < 0.4
+            rng.choice(rng.choice(self.clients)["batches"]).append((die_often if often else die)(rng, ranks, stamp))
         self.names = names

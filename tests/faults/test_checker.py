@@ -29,7 +29,7 @@ class Forged:
         self.now = 1.0
         self.records = []
         self.add("round", round=0, seed=0, ranks=RANKS, after_death=after_death, slow=1.0, queue=4, pids=[10, 11, 12],
-                 connections=1, descriptors=20, **head)
+                 connections=1, descriptors=20, launcher_descriptors=9, **head)
 
     def add(self, what, t=None, **fields):
         self.now = self.now + 0.01 if t is None else t
@@ -62,12 +62,34 @@ class Forged:
     def lost(self, call="a"):
         return self.add("outcome", call=call, how="closed")
 
-    def fault(self, kind="kill", rank=1, pid=11, signal=9, deadly=True):
-        return self.add("fault", kind=kind, deadly=deadly, rank=rank, pid=pid, signal=signal)
+    def fault(self, kind="kill", rank=1, pid=11, signal=9, deadly=True, together=False):
+        return self.add("fault", kind=kind, deadly=deadly, rank=rank, pid=pid, signal=signal, together=together)
 
-    def job(self, alive=True, status=None, text="", pids=(10, 11, 12), connections=1, descriptors=20):
+    def all_die(self):
+        for rank in range(RANKS):
+            self.fault(rank=rank, pid=10 + rank, together=rank > 0)
+        return self
+
+    def job(self, alive=True, status=None, text="", pids=(10, 11, 12), connections=1, descriptors=20,
+            launcher_descriptors=9, restarted=0, stuck=0):
         return self.add("job", alive=alive, status=status, text=text, launcher=1, pids=list(pids), connections=connections,
-                        descriptors=descriptors)
+                        descriptors=descriptors, launcher_descriptors=launcher_descriptors, restarted=restarted, stuck=stuck)
+
+    # ---- Clients that come back ----
+
+    def connect(self, client="c", resume=True):
+        return self.add("connect", client=client, ok=True, error="", resume=resume)
+
+    def lost_and_away(self, client="c", t=None):
+        return self.add("lost", t, client=client).add("away", client=client, begun=0)
+
+    def back(self, client="c", again=(), t=None):
+        return self.add("back", t, client=client, begun=0, again=list(again))
+
+    def run(self, call="a", rank=0, t=None):
+        self.add("run", t, call=call, rank=rank, number=1, pid=10 + rank)
+        self.records[-1]["run"] = int(self.now * 1e6)
+        return self
 
 
 # ---- Sound histories ----
@@ -110,10 +132,36 @@ def death():
     yield Forged().fault("launcher-term", None).submit().lost().job(False, 0)
 
 
-@case("a death is sound where the job regroups")
-def regrouped():
-    yield Forged("regroups").submit().submit("b").fault().error(
-        "rank_died", rank=1, host="h", message="rank 1 (pid 11) was killed by signal 9").result("b").job(pids=(10, 13, 12))
+DEAD = {"rank": 1, "host": "h", "message": "rank 1 (pid 11) on h was killed by signal 9"}
+DEAD_0 = {"rank": 0, "host": "h", "message": "rank 0 (pid 10) on h was killed by signal 9"}
+
+
+@case("a death is sound where the job goes on")
+def goes_on():
+    yield Forged("restarts").submit().submit("b").fault().error("rank_died", **DEAD).result("b").job(pids=(10, 13, 12))
+    yield Forged("restarts").submit(idempotent=True).run().fault().run().result().job(pids=(10, 13, 12))
+    yield Forged("restarts").submit().fault("launcher-term", None).error("shutting_down").job(False, 0)
+    yield Forged("restarts").submit().fault("mpirun-kill", None).error("job_died").job(pids=(13, 14, 15), restarted=1)
+    yield Forged("restarts").submit().all_die().error("rank_died", **DEAD_0).job(pids=(13, 14, 15), restarted=1)
+    yield Forged("restarts").fault().job(pids=(13, 14, 15), restarted=1, stuck=1)
+    thrice = Forged("restarts").submit(idempotent=True)
+    for _ in range(3):
+        thrice.run().fault()
+    yield thrice.error("rank_died", **DEAD)
+
+
+@case("a client that comes back after rank 0's death, and one that cannot, are sound")
+def come_back():
+    yield Forged("restarts").connect().submit().submit("b").run().fault(rank=0, pid=10).lost_and_away().error(
+        "rank_died", **DEAD_0).back(again=["b"]).run("b").result("b").job(pids=(13, 11, 12))
+    yield Forged("restarts").connect(resume=False).submit().fault(rank=0, pid=10).lost().add(
+        "closed", client="c", by="job").job(pids=(13, 11, 12))
+    yield Forged("restarts").connect("watcher", resume=False).fault(rank=0, pid=10).add(
+        "closed", client="watcher", by="job").job(pids=(13, 11, 12))
+    yield Forged("restarts").connect().fault("launcher-kill", None).add("lost", client="c").add(
+        "closed", client="c", by="job").job(False, -9)
+    yield Forged("restarts").connect().submit().submit("b").fault(rank=0, pid=10).lost_and_away().back(
+        again=["a", "b"]).run().result().run("b").result("b").job(pids=(13, 11, 12))
 
 
 @case("a client that leaves loses its own calls")
@@ -274,7 +322,8 @@ def blame():
     yield Forged().submit().fault().error("rank_died", rank=1, host="")
     yield Forged().fault().job(False, 15, "rank 2 on h: killed by signal 9")
     for message in ("rank 1 was killed by signal 9", "rank 1 (pid 11) is dead", ""):
-        yield Forged("regroups").submit().fault().error("rank_died", rank=1, host="h", message=message)
+        yield Forged("restarts").submit().fault().error("rank_died", rank=1, host="h", message=message)
+    yield Forged("restarts").submit().fault("die", signal=None).error("rank_died", **DEAD)
 
 
 # ---- Connections and the job ----
@@ -284,13 +333,16 @@ def blame():
 def connection_lost():
     yield Forged().add("closed", client="c", by="job")
     yield Forged().add("closed", client="c", by="job").fault()
-    yield Forged("regroups").fault().add("closed", client="c", by="job")
+    yield Forged("restarts").fault().add("closed", client="c", by="job")
+    yield Forged("restarts").connect().fault(rank=0, pid=10).add("closed", client="c", by="job")
+    yield Forged("restarts").connect().add("lost", client="c").back()
+    yield Forged("restarts").connect().fault().add("lost", client="c").back()
 
 
 @case("a client that is not served is found", "not-served")
 def not_served():
     yield Forged().add("connect", client="c", ok=False, error="refused")
-    yield Forged("regroups").fault().add("connect", client="c", ok=False, error="refused")
+    yield Forged("restarts").fault().add("connect", client="c", ok=False, error="refused")
 
 
 @case("a frame that belongs to nothing is found", "stray")
@@ -308,13 +360,13 @@ def protocol():
 def job_ended():
     yield Forged().job(False, 15, "rank 1")
     yield Forged().fault("stop", None, deadly=False).job(False, 15)
-    yield Forged("regroups").fault().job(False, 15, "rank 1")
+    yield Forged("restarts").fault().job(False, 15, "rank 1")
 
 
 @case("a job that should have ended is found", "job-lives")
 def job_lives():
     yield Forged().fault().job()
-    yield Forged("regroups").fault("launcher-term", None).job()
+    yield Forged("restarts").fault("launcher-term", None).job()
 
 
 @case("a wrong exit status is found", "wrong-status")
@@ -327,26 +379,94 @@ def wrong_status():
 @case("ranks that were replaced without need, or not at all, are found", "wrong-ranks")
 def wrong_ranks():
     yield Forged().job(pids=(10, 13, 12))
-    yield Forged("regroups").fault().job(pids=(10, 11, 12))
-    yield Forged("regroups").fault().job(pids=(10, 13, 14))
+    yield Forged("restarts").fault().job(pids=(10, 11, 12))
+    yield Forged("restarts").fault().job(pids=(10, 13, 14))
 
 
 @case("connections and descriptors that stay are found", "connections-left", "descriptors-left")
 def stay():
     yield Forged().job(connections=2, descriptors=30)
+    yield Forged("restarts").fault(rank=0, pid=10).job(connections=2, launcher_descriptors=30, pids=(13, 11, 12))
 
 
-@case("where the job regroups, a second lost call is found", "too-many-lost")
+# ---- A job that goes on ----
+
+
+@case("where the job goes on, a second lost call is found", "too-many-lost")
 def too_many_lost():
-    dead = {"rank": 1, "host": "h", "message": "rank 1 (pid 11) was killed by signal 9"}
-    yield Forged("regroups").submit().submit("b").fault().error("rank_died", **dead).error("rank_died", "b", **dead)
+    yield Forged("restarts").submit().submit("b").fault().error("rank_died", **DEAD).error("rank_died", "b", **DEAD)
+    yield Forged("restarts").submit().submit("b").all_die().error("rank_died", **DEAD).error(
+        "rank_died", "b", **DEAD).job(pids=(13, 14, 15), restarted=1)
 
 
-@case("where the job regroups, a queued call that does not run is found", "implausible")
+@case("where the job goes on, a queued call that does not run is found", "implausible")
 def queued():
-    yield Forged("regroups").submit().fault().error("shutting_down")
-    yield Forged("regroups").submit().fault().error("job_died")
-    yield Forged("regroups").submit().fault().lost()
+    yield Forged("restarts").submit().fault().error("shutting_down")
+    yield Forged("restarts").submit().fault().error("job_died")
+    yield Forged("restarts").submit().fault().lost()
+    yield Forged("restarts").connect().submit().fault(rank=0, pid=10).lost()
+
+
+@case("a call that runs twice is found", "ran-twice")
+def ran_twice():
+    yield Forged("restarts").submit().run().fault().run().result()
+
+
+@case("a call that runs too often is found", "ran-too-often")
+def ran_too_often():
+    often = Forged("restarts").submit(idempotent=True)
+    for _ in range(4):
+        often.run()
+    yield often.result()
+
+
+@case("what comes of an earlier run is found", "mixed-runs")
+def mixed():
+    first = Forged("restarts").burst(count=1).run()
+    first.records[1]["idempotent"] = True
+    old = first.records[-1]["run"]
+    for rank in range(RANKS):
+        first.add("event", call="a", rank=rank, seq=0, good=True, token="a", run=old if rank == 0 else None)
+    yield first.run().result(handler="burst", events=1)
+    second = Forged("restarts").submit(idempotent=True).run()
+    yield second.run().result(run=second.records[-2]["run"])
+
+
+@case("an idempotent call that is given up is found", "given-up")
+def given_up():
+    yield Forged("restarts").submit(idempotent=True).run().fault().error("rank_died", **DEAD)
+    yield Forged("restarts").connect().submit(idempotent=True).fault(rank=0, pid=10).lost_and_away().error(
+        "rank_died", **DEAD_0).back()
+
+
+@case("calls of a client that change places are found", "out-of-order")
+def out_of_order():
+    yield Forged("restarts").submit().submit("b").run("b").run("a").result("b").result("a")
+    again = Forged("restarts").submit(idempotent=True).submit("b").run().fault().run("b").run()
+    yield again.result("b").result()
+
+
+@case("calls of several clients that change places while rank 0 is away are found", "younger-first")
+def younger_first():
+    round = Forged("restarts").connect().connect("d").submit("a", client="d").submit("b", t=1.3)
+    round.fault(rank=0, pid=10).lost_and_away("c").lost_and_away("d").back("c", ["b"]).back("d", ["a"])
+    yield round.run("b").run("a").result("b").result("a")
+
+
+@case("a client that comes back late, or never, is found", "late-return", "no-return")
+def late_return():
+    yield Forged("restarts").connect().connect("d").fault(rank=0, pid=10).add("lost", client="d").add(
+        "lost", client="c").back(t=40.0)
+
+
+@case("a connection that outlives rank 0 is found", "connection-kept")
+def connection_kept():
+    yield Forged("restarts").connect("watcher", resume=False).fault(rank=0, pid=10).job(pids=(13, 11, 12))
+
+
+@case("a restart of the whole job without need is found", "restarted")
+def restarted():
+    yield Forged("restarts").fault().job(pids=(13, 14, 15), restarted=1)
 
 
 @case("a next call that fails is found", "next-call")
@@ -360,8 +480,11 @@ def left_behind():
 
 
 def all_kinds():
-    with open(os.path.join(os.path.dirname(os.path.abspath(__file__)), "checker.py")) as file:
-        return set(re.findall(r'yield "([a-z-]+)"', file.read()))
+    kinds = set()
+    for name in ("checker.py", "goes_on.py"):
+        with open(os.path.join(os.path.dirname(os.path.abspath(__file__)), name)) as file:
+            kinds |= set(re.findall(r'yield "([a-z-]+)"', file.read()))
+    return kinds
 
 
 def main():

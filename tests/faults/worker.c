@@ -22,13 +22,19 @@
 
 #include "pattern.h"
 
+#define DAWDLE 0.3 /* seconds that setup takes when it is told to */
+
 /* What setup was told to do at its own time. */
 struct state {
     int64_t teardown_rank; /* -1: none */
     char teardown_way[16];
     char stamp[PATH_MAX]; /* where the moment of death is written; "" for nowhere */
     int orders;           /* a fifo: the order to die */
+    int log;              /* of the calls that have run; -1: none */
 };
+
+/* When the handler began on this rank, in microseconds: which of the runs of an idempotent call this is. */
+static int64_t run;
 
 static void doze(double seconds)
 {
@@ -54,12 +60,12 @@ static void compute(double seconds)
 
 /* ---- Ways to die ---- */
 
-/* The moment, on the clock that the driver reads too. */
+/* The moment, on the clock that the driver reads too, and who dies. */
 static void write_stamp(const char *path)
 {
     char text[64];
-    int size = snprintf(text, sizeof text, "%.6f\n", now());
-    int fd = path && *path ? open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0600) : -1;
+    int size = snprintf(text, sizeof text, "%.6f %d\n", now(), (int)getpid());
+    int fd = path && *path ? open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600) : -1;
     if (fd < 0)
         return;
     if (write(fd, text, (size_t)size) != size)
@@ -106,6 +112,18 @@ static void die(const char *way, const char *stamp)
 
 /* ---- Arguments ---- */
 
+/* A line for every handler that begins: token, rank, the call's number, the process, when. */
+static void write_log(struct rankcall_call *call, const char *token)
+{
+    const struct state *state = rankcall_state(rankcall_call_context(call));
+    char text[256];
+    run = (int64_t)(now() * 1e6);
+    int size = snprintf(text, sizeof text, "%.64s %d %" PRIu64 " %d %" PRId64 "\n", token, rankcall_call_rank(call),
+                        rankcall_call_number(call), (int)getpid(), run);
+    if (state->log >= 0 && write(state->log, text, (size_t)size) != size)
+        perror("the log of calls");
+}
+
 /* Whether this rank holds the bytes that the client sent: "crc" is that of the token and of all attachments. */
 static int check_args(struct rankcall_call *call, const char **token)
 {
@@ -113,6 +131,7 @@ static int check_args(struct rankcall_call *call, const char **token)
     int64_t wanted;
     if (rankcall_get_string(args, "token", token) || rankcall_get_int(args, "crc", &wanted))
         return -1;
+    write_log(call, *token);
     uint32_t crc = pattern_crc(0, *token, strlen(*token));
     for (size_t i = 0; i < rankcall_attachment_count(args); i++) {
         struct rankcall_attachment attachment;
@@ -125,15 +144,15 @@ static int check_args(struct rankcall_call *call, const char **token)
     return 0;
 }
 
-/* ---- Events and results: {"token", "rank", "seq", "crc", "pad"}, the checksum over all of them and the attachment
- * ---- */
+/* ---- Events and results: {"token", "rank", "seq", "run", "crc", "pad"}, the checksum over all of them and the
+ * attachment ---- */
 
 static struct rankcall_payload *make_sealed(struct rankcall_call *call, const char *token, int64_t sequence, size_t pad,
                                             size_t attach)
 {
     char head[128];
     int rank = rankcall_call_rank(call);
-    int size = snprintf(head, sizeof head, "%s:%d:%" PRId64 ":", token, rank, sequence);
+    int size = snprintf(head, sizeof head, "%s:%d:%" PRId64 ":%" PRId64 ":", token, rank, sequence, run);
     uint32_t crc = pattern_crc(0, head, (size_t)size);
     char *text = malloc(pad + 1);
     uint8_t *data = malloc(attach + 1);
@@ -153,6 +172,7 @@ static struct rankcall_payload *make_sealed(struct rankcall_call *call, const ch
     rankcall_set_string(payload, "token", token);
     rankcall_set_int(payload, "rank", rank);
     rankcall_set_int(payload, "seq", sequence);
+    rankcall_set_int(payload, "run", run);
     rankcall_set_int(payload, "crc", crc);
     rankcall_set_string(payload, "pad", text);
     free(text);
@@ -283,29 +303,50 @@ static int die_at(struct rankcall_call *call, const char *moment, bool me, const
                   const char *token)
 {
     bool checkpoint = strcmp(moment, "checkpoint") == 0, events = strcmp(moment, "events") == 0;
-    for (int i = 0; i < 10000; i++) {
+    for (int i = 0; i < 1000; i++) {
         if (me && i == (events ? 40 : 3))
             die(way, stamp);
         if (checkpoint && rankcall_cancelled(call))
             return 0;
         if (events && emit_sealed(call, token, i, 200, 0))
             return -1;
-        if (strcmp(moment, "collective") == 0)
+        if (strcmp(moment, "mpi") == 0)
             MPI_Barrier(rankcall_call_comm(call));
+        if (strcmp(moment, "collective") == 0 && rankcall_barrier(call))
+            return -1;
         doze(0.0005);
     }
     return 0;
 }
 
-/* {"rank", "way", "moment", "stamp"}: that rank dies. */
+/* How many have died by this stamp. */
+static size_t count_deaths(const char *stamp)
+{
+    size_t lines = 0;
+    FILE *file = fopen(stamp, "re");
+    for (int c; file && (c = fgetc(file)) != EOF;)
+        lines += c == '\n';
+    if (file)
+        fclose(file);
+    return lines;
+}
+
+/* {"rank", "way", "moment", "stamp"}: that rank dies. With "ranks", digits, that many die, one in each run of the call,
+ * which then succeeds: for calls that may run again. */
 static int handle_die(struct rankcall_call *call)
 {
     const struct rankcall_payload *args = rankcall_args(call);
-    const char *token, *way = "kill", *moment = "handler", *stamp = "";
+    const char *token, *way = "kill", *moment = "handler", *stamp = "", *ranks = "";
     int64_t rank = 0;
     if (check_args(call, &token) || rankcall_opt_int(args, "rank", &rank) || rankcall_opt_string(args, "way", &way) ||
-        rankcall_opt_string(args, "moment", &moment) || rankcall_opt_string(args, "stamp", &stamp))
+        rankcall_opt_string(args, "moment", &moment) || rankcall_opt_string(args, "stamp", &stamp) ||
+        rankcall_opt_string(args, "ranks", &ranks))
         return -1;
+    size_t deaths = *ranks ? count_deaths(stamp) : 0;
+    if (*ranks && deaths >= strlen(ranks))
+        return result_sealed(call, token, 0, 0, 0);
+    if (*ranks)
+        rank = ranks[deaths] - '0';
     return die_at(call, moment, rank == rankcall_call_rank(call), way, stamp, token);
 }
 
@@ -348,13 +389,30 @@ static int start_listening(struct rankcall_context *context, struct state *state
     return 0;
 }
 
-/* {"orders": FOLDER, "stamp", "setup": RANK, "teardown": RANK, "way"} */
+/* While the file is there: says in it that this process is in setup, and takes its time. */
+static void dawdle(const char *path, int rank)
+{
+    char text[64];
+    int size = snprintf(text, sizeof text, "%d %d\n", rank, (int)getpid());
+    int fd = *path ? open(path, O_WRONLY | O_APPEND | O_CLOEXEC) : -1;
+    if (fd < 0)
+        return;
+    if (write(fd, text, (size_t)size) != size)
+        perror(path);
+    close(fd);
+    doze(DAWDLE);
+}
+
+/* {"orders": FOLDER, "stamp", "setup": RANK, "teardown": RANK, "way", "log": FILE, "dawdle": FILE} */
 static int setup(struct rankcall_context *context, const struct rankcall_payload *args)
 {
     static struct state state;
-    const char *orders = NULL, *way = "kill", *stamp = "";
+    const char *orders = NULL, *way = "kill", *stamp = "", *log = "", *slow = "";
     int64_t setup_rank = -1;
     state.teardown_rank = -1;
+    if (rankcall_opt_string(args, "log", &log) || rankcall_opt_string(args, "dawdle", &slow))
+        return -1;
+    state.log = *log ? open(log, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600) : -1;
     if (rankcall_opt_string(args, "orders", &orders) || rankcall_opt_string(args, "way", &way) ||
         rankcall_opt_string(args, "stamp", &stamp) || rankcall_opt_int(args, "setup", &setup_rank) ||
         rankcall_opt_int(args, "teardown", &state.teardown_rank))
@@ -362,6 +420,7 @@ static int setup(struct rankcall_context *context, const struct rankcall_payload
     snprintf(state.teardown_way, sizeof state.teardown_way, "%s", way);
     snprintf(state.stamp, sizeof state.stamp, "%s", stamp);
     rankcall_set_state(context, &state);
+    dawdle(slow, rankcall_rank(context));
     if (setup_rank == rankcall_rank(context)) {
         doze(0.1); /* the others sit in the tally by then, and a client asks whether all are READY */
         die(way, stamp);

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: BSD-3-Clause
 # Copyright (c) 2026 The rankcall authors
 
-"""A client written from doc/protocol.md alone: nothing of the libraries is used.
+"""A client written from doc/protocol.md alone: nothing of the libraries is used. See resuming_client.py for one that
+comes back when rank 0 has died.
 
 It checks every byte that the job sends."""
 
@@ -15,12 +16,14 @@ import time
 MAGIC = b"RKCL"
 VERSION = 1
 HELLO, WELCOME, CALL, CANCEL, EVENT, RESULT, ERROR, STATUS, STATUS_REPLY, PING, PONG, STOP, STOPPING = range(1, 14)
-CANCEL_CALL, CANCELLED = 14, 17
+CANCEL_CALL, AWAY, RESUMED, CANCELLED = 14, 15, 16, 17
 INVOKE, STREAM = 0, 1
+RESUME = 1  # the feature
+IDEMPOTENT, WAITED = 1, 2  # flags of a CALL
 HEADER = struct.Struct("<4sBBHQIIQ")
 BYTES, IMAGE_PNG, IMAGE_JPEG, NDARRAY = range(4)
 ITEM_SIZES = [0, 1, 1, 2, 4, 8, 1, 2, 4, 8, 2, 4, 8, 8, 16, 2]  # by dtype
-KNOWN_HEADS = {WELCOME: 24, EVENT: 16, RESULT: 0, ERROR: 8, STATUS_REPLY: 0, PONG: 0, STOPPING: 0, CANCELLED: 8}
+KNOWN_HEADS = {WELCOME: 24, EVENT: 16, RESULT: 0, ERROR: 8, STATUS_REPLY: 0, PONG: 0, STOPPING: 0, AWAY: 8, CANCELLED: 8}
 
 
 class JobError(Exception):
@@ -28,7 +31,7 @@ class JobError(Exception):
 
     def __init__(self, frame):
         self.number, self.rank = struct.unpack_from("<Ii", frame.head)
-        self.frame_id = frame.id
+        self.frame_id, self.frame = frame.id, frame
         self.body = frame.payload.json
         self.name = self.body["error"]
         super().__init__("%s (rank %d of %s): %s" % (self.name, self.rank, self.body["host"], self.body["message"]))
@@ -138,17 +141,24 @@ def frame(type, id=0, head=b"", payload=b""):
     return HEADER.pack(MAGIC, VERSION, type, 0, id, len(head), 0, len(payload)) + head + payload
 
 
-def hello(low=1, high=1, features=0, payload=b""):
-    return frame(HELLO, 0, struct.pack("<HHIQ", low, high, 0, features), payload)
+def hello(low=1, high=1, features=0, payload=b"", token=0):
+    """With the feature resume the head is longer by a token."""
+    head = struct.pack("<HHIQ", low, high, 0, features) + (struct.pack("<Q", token) if features & RESUME else b"")
+    return frame(HELLO, 0, head, payload)
 
 
-def call_head(handler="", kind=INVOKE, timeout=0.0, streaming_timeout=0.0):
+def call_head(handler="", kind=INVOKE, timeout=0.0, streaming_timeout=0.0, idempotent=False, begun=0, submitted=None):
+    """`submitted`: microseconds of the job's clock, for a call that is sent again."""
     name = handler if isinstance(handler, bytes) else handler.encode()
-    return struct.pack("<BBHIQQ", kind, 0, len(name), 0, int(timeout * 1e6), int(streaming_timeout * 1e6)) + name
+    flags = (IDEMPOTENT if idempotent else 0) | (WAITED if submitted is not None else 0)
+    head = struct.pack("<BBHIQQ", kind, flags, len(name), begun, int(timeout * 1e6), int(streaming_timeout * 1e6)) + name
+    return head if submitted is None else head + struct.pack("<Q", submitted)
 
 
 class Client:
     """One connection. Frames that nobody asked for yet are kept by id."""
+
+    features = 0
 
     def __init__(self, path, timeout=60.0, greet=True):
         self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -168,8 +178,11 @@ class Client:
         if first.type == ERROR:
             raise JobError(first)
         require(first.type == WELCOME and first.id == 0, "the first frame is no WELCOME")
-        self.version, zero, self.world_size, self.features, self.payload_cap = struct.unpack_from("<HHIQQ", first.head)
-        require(self.version == VERSION and zero == 0 and self.features == 0, "WELCOME")
+        self.take_welcome(first)
+
+    def take_welcome(self, first):
+        self.version, zero, self.world_size, features, self.payload_cap = struct.unpack_from("<HHIQQ", first.head)
+        require(self.version == VERSION and zero == 0 and features & ~self.features == 0, "WELCOME")
         self.welcome = first.payload.json
 
     def close(self):

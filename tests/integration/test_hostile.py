@@ -184,6 +184,7 @@ def future(t):
     longer = struct.pack("<HHIQ", 1, 9, 0, HUGE) + b"more to come"
     for data in (hello(1, 9), hello(features=HUGE), frame(wire.HELLO, 0, longer), hello(payload=Payload({"client": "x"}))):
         with Client(t.job.path, greet=False) as client:
+            client.features = HUGE  # what the job knows of them
             client.send(data)
             client.greeting()
             equal(client.invoke("empty").text, b"{}")

@@ -44,6 +44,20 @@ def expect_replaced(client, before, dead):
         check((old != new) == (rank in dead), "rank %d: process %d, then %d" % (rank, old, new))
 
 
+def parent_of(pid):
+    with open("/proc/%d/stat" % pid) as file:
+        return int(file.read().rpartition(")")[2].split()[1])
+
+
+def children_of(parent):
+    found = set()
+    for pid in (int(name) for name in os.listdir("/proc") if name.isdigit()):
+        with contextlib.suppress(OSError):
+            if parent_of(pid) == parent:
+                found.add(pid)
+    return found
+
+
 @case("a rank that dies in a call is replaced, and the error says who and why", ranks=(2, 4), by=("launcher", "mpirun"),
       own=True)
 def one(t):
@@ -128,6 +142,37 @@ def again(t):
         for _ in range(6):
             equal(killed(client, 1).name, "rank_died")
             equal(client.invoke("sum", {"value": 1.0}).json, {"sum": 3.0})
+
+
+@case("ranks die one after the other, in any order, and each is replaced alone", ranks=(3, 4), own=True, timeout=90)
+def one_by_one(t):
+    job = start(t, run_options=("--restarts", "100"))
+    for rank in (0, 1, 0, 2, 1, 0, t.ranks - 1, 0):
+        with job.connect() as client:
+            before = pids(client)
+        os.kill(before[rank], signal.SIGKILL)
+        with job.connect() as client:
+            wait_until(lambda: client.status()["state"] != "ready" or pids(client) != before, "the death to be noticed", 10)
+            equal(client.invoke("sum", {"value": 1.0}).json, {"sum": t.ranks * (t.ranks + 1) / 2}, "after rank %d" % rank)
+            expect_replaced(client, before, {rank})
+
+
+@case("a replacement that dies before it is up costs a restart, soon", ranks=(3,), own=True, timeout=60)
+def stillborn(t):
+    job = start(t)
+    with job.connect() as client:
+        before = pids(client)
+        parent = parent_of(before[0])
+        os.kill(before[2], signal.SIGKILL)
+        wait_until(lambda: children_of(parent) - set(before), "the replacement", 10)
+        time.sleep(0.03)  # what lives shorter is not seen
+        for pid in children_of(parent) - set(before):
+            os.kill(pid, signal.SIGKILL)
+        began = time.monotonic()
+        client.expect_close()
+    with job.connect() as client:
+        equal(client.invoke("sum", {"value": 1.0}).json, {"sum": 6.0})
+    check(time.monotonic() - began < 5, "after %.1f s" % (time.monotonic() - began))
 
 
 @case("after so many deaths in an hour the job ends", ranks=(2,), own=True)

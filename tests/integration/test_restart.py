@@ -11,6 +11,7 @@ import threading
 import time
 
 from harness import COMMAND, case, check, equal, main, program, wait_until
+from resuming_client import ResumingClient
 from strangers_client import Client, JobError
 
 def mpirun_of(job):
@@ -81,6 +82,26 @@ def bare(t):
         client.expect_close()
     with job.connect() as client:
         equal(client.invoke("sum", {"value": 1.0}).json, {"sum": 3.0})
+
+@case("a client written from the document alone comes back, too: its calls run in their order", ranks=(2,), own=True)
+def stranger(t):
+    job = t.start()
+    told = []
+    client = ResumingClient(job.path, tell=lambda what, **fields: told.append((what, fields)))
+    with client, job.connect() as other:
+        running = client.submit("wait")
+        waiting = [client.submit("turn") for _ in range(5)]
+        wait_until(lambda: other.status()["queue"]["length"] == 5, "the calls to wait", 10)
+        os.kill(job.pids[0], signal.SIGKILL)
+        try:
+            raise AssertionError("a result: %s" % client.outcome(running).json)
+        except JobError as error:
+            equal((error.name, error.rank), ("rank_died", 0), str(error))
+            check("pid %d" % job.pids[0] in str(error) and "signal 9" in str(error), str(error))
+        equal([client.outcome(id).json["turn"] for id in waiting], list(range(5)), "their order")
+        equal([what for what, _ in told], ["lost", "away", "back"])
+        equal((told[1][1]["begun"], told[2][1]["begun"], told[2][1]["again"]), (running, running, waiting))
+        equal(client.invoke("sum", {"value": 1.0}).json, {"sum": 3.0}, "a call afterwards")
 
 def die_times(t, job, rank, times, *options):
     path = os.path.join(t.sandbox.folder, "deaths-%d-%d" % (rank, times))
