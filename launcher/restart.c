@@ -84,7 +84,7 @@ static void clean_up(struct rk_life *life)
     rk_leftovers_remove(&life->leftovers, life->processes.mpirun, NULL);
     rk_watcher_dismiss(&life->watcher);
     life->hinted = false;
-    life->children = 0;
+    life->children = life->counted = 0;
     rk_error_free(life->error);
     life->error = NULL;
 }
