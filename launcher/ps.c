@@ -43,8 +43,10 @@ static void collect(struct row *row)
     struct rankcall_item item;
     rankcall_process(row->runner);
     int code = rankcall_next(row->pending, 0, &item);
-    if (code == RANKCALL_EAGAIN)
+    if (code == RANKCALL_EAGAIN && !rk_runner_away(row->runner))
         return;
+    if (code == RANKCALL_EAGAIN)
+        row->state = "restarting";
     if (!code)
         row->status = item.payload;
     rankcall_pending_free(row->pending);

@@ -26,9 +26,10 @@ static struct rankcall_payload *introduction(void)
 
 int rk_runner_hello(struct rankcall_runner *runner)
 {
-    struct rk_hello hello = {.min_version = RK_VERSION, .max_version = RK_VERSION, .token = runner->welcome.token};
-    if (runner->dialled)
-        hello.features = RK_FEATURE_RESUME;
+    const struct rk_hello hello = {.min_version = RK_VERSION,
+                                   .max_version = RK_VERSION,
+                                   .features = RK_FEATURE_RESUME,
+                                   .token = runner->welcome.token};
     uint8_t head[RK_HEAD_CAP];
     struct rankcall_payload *payload = introduction();
     int code = rk_runner_send(runner, RK_HELLO, 0, head, rk_hello_encode(&hello, head), payload);
@@ -60,6 +61,11 @@ static int attach(int fd, const char *path, struct rankcall_runner **out)
 int rk_runner_attach(int fd, struct rankcall_runner **out)
 {
     return attach(fd, NULL, out);
+}
+
+const struct rankcall_error *rk_runner_away(const struct rankcall_runner *runner)
+{
+    return runner->away;
 }
 
 bool rk_runner_greeted(const struct rankcall_runner *runner)

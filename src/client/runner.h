@@ -18,6 +18,9 @@
  * the runner is processed. Errors: RANKCALL_EINTERNAL, RANKCALL_ECLOSED. */
 int rk_runner_attach(int fd, struct rankcall_runner **out);
 
+/* Why there is no rank 0 now, as its launcher says, or NULL. */
+const struct rankcall_error *rk_runner_away(const struct rankcall_runner *runner);
+
 /* Whether the job has greeted. */
 bool rk_runner_greeted(const struct rankcall_runner *runner);
 

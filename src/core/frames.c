@@ -55,7 +55,8 @@ static void greet(struct rk_client *client, const struct rk_header *header, cons
     struct rk_welcome welcome = {.version = RK_VERSION, .world_size = (uint32_t)rankcall_world_size(frontend->context)};
     welcome.payload_cap = frontend->context->options->payload_cap;
     welcome.features =
-        hello.features & (frontend->lent && frontend->context->options->restarts ? RK_FEATURE_RESUME : 0);
+        hello.features &
+        (frontend->lent && !client->launcher && frontend->context->options->restarts ? RK_FEATURE_RESUME : 0);
     if (welcome.features & RK_FEATURE_RESUME) {
         welcome.token = client->token = rk_journal_enter(frontend->journal);
         welcome.clock_us = (uint64_t)rk_now_us();

@@ -190,6 +190,18 @@ def meanwhile(t):
     ends = [call.communicate(timeout=20) for call in calls]
     equal(sorted(json.loads(out)["turn"] for out, _ in ends), list(range(5)), str(ends))
 
+@case("ps tells of a job that is being restarted", ranks=(1,), own=True)
+def listed(t):
+    job = t.start(run_options=("--restarts", "100"))
+    path = os.path.join(t.sandbox.folder, "deaths")
+    arguments = json.dumps({"path": path, "rank": 0, "times": 5})
+    for _ in range(5):  # in a row: then there is a pause
+        t.run(COMMAND, "invoke", "-j", job.name, "-H", "die_times", arguments)
+    rows = json.loads(t.run(COMMAND, "ps", "--json").stdout)
+    equal([(row["job"], row["state"]) for row in rows], [(job.name, "restarting")])
+    wait_until(lambda: job.stderr().count("READY again") == 5, "the job to be back", 20)
+
+
 @case("Ctrl-C while the job is being restarted ends it, and those who wait hear of it", ranks=(1,), own=True)
 def interrupted(t):
     go = os.path.join(t.sandbox.folder, "go")
