@@ -28,6 +28,7 @@ static void decode_head(const struct rk_header *header, const uint8_t *head)
         struct rk_result_head result;
         struct rk_cancel_head cancel;
         struct rk_cancelled_head cancelled;
+        struct rk_away_head away;
         struct rk_error_head error;
         struct rk_status_head status;
         struct rk_stop_head stop;
@@ -43,6 +44,7 @@ static void decode_head(const struct rk_header *header, const uint8_t *head)
     case RK_STATUS: (void)rk_status_decode(head, header->head_size, &into.status); break;
     case RK_CANCEL_CALL: (void)rk_cancel_decode(head, header->head_size, &into.cancel); break;
     case RK_CANCELLED: (void)rk_cancelled_decode(head, header->head_size, &into.cancelled); break;
+    case RK_AWAY: (void)rk_away_decode(head, header->head_size, &into.away); break;
     case RK_STOP: (void)rk_stop_decode(head, header->head_size, &into.stop); break;
     default: break;
     }
