@@ -26,7 +26,7 @@ struct entry {
 
 struct rk_journal {
     uint64_t magic;
-    _Atomic bool ready;
+    _Atomic bool ready, stopping;
     _Atomic uint64_t tokens; /* given so far */
     _Atomic int64_t hour_begun_us;
     _Atomic uint32_t mended; /* in this hour */
@@ -123,6 +123,16 @@ void rk_journal_ready(struct rk_journal *journal)
 bool rk_journal_was_ready(const struct rk_journal *journal)
 {
     return atomic_load(&journal->ready);
+}
+
+void rk_journal_stop(struct rk_journal *journal)
+{
+    atomic_store(&journal->stopping, true);
+}
+
+bool rk_journal_stopping(const struct rk_journal *journal)
+{
+    return atomic_load(&journal->stopping);
 }
 
 bool rk_journal_mend(struct rk_journal *journal, unsigned allowed)

@@ -43,6 +43,10 @@ uint64_t rk_journal_begun(const struct rk_journal *journal, uint64_t token);
 void rk_journal_ready(struct rk_journal *journal);
 bool rk_journal_was_ready(const struct rk_journal *journal);
 
+/* The job was asked to stop: what dies from now on is not made good. */
+void rk_journal_stop(struct rk_journal *journal);
+bool rk_journal_stopping(const struct rk_journal *journal);
+
 /* Counts one more death that is to be made good. False when `allowed` of them have been within this hour. */
 bool rk_journal_mend(struct rk_journal *journal, unsigned allowed);
 unsigned rk_journal_mended(const struct rk_journal *journal); /* within this hour */

@@ -77,6 +77,7 @@ static void stop(struct rk_client *client, const struct rk_header *header, const
         return;
     }
     reply(client, RK_STOPPING, header->id);
+    rk_journal_stop(client->frontend->journal);
     rk_stop_begin(client->frontend, request.drain_us, RK_STOP_GRACE_S * 1000000);
 }
 

@@ -129,7 +129,7 @@ class Row:
     def client(self):
         if self.policy == "ends" or self.moment in ALONE:
             return self.job.connect()
-        return ResumingClient(self.job.path, LIMIT * harness.SLOW, self.tell, LIMIT * harness.SLOW)
+        return ResumingClient(self.job.path, LIMIT * harness.SLOW, self.tell)
 
     def tell(self, what, **fields):
         if what == "lost" and self.heard is None:

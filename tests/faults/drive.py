@@ -89,8 +89,10 @@ class Ward:
         """After deaths that the job should survive: until all its ranks are READY again, or it has ended all the same."""
         def ready():
             with contextlib.suppress(OSError, calls.wire.JobError), calls.wire.Client(self.job.path, BOUND) as client:
-                status = client.status()
-                return status["state"] == "ready" and not dead & {rank["pid"] for rank in status["ranks"]}
+                status, mpirun = client.status(), faults.mpirun_of(self.job.process.pid)
+                pids = {rank["pid"] for rank in status["ranks"]}
+                return status["state"] == "ready" and not dead & pids and all(
+                    faults.parent_of(pid) == mpirun not in dead for pid in pids)
             return not self.job.running()
 
         with contextlib.suppress(AssertionError):
@@ -320,10 +322,11 @@ class Driver:
     def examine_living(self, history, ends, before):
         ward = self.ward
         job = {"alive": True, "status": None, "text": "", "launcher": ward.job.process.pid, "pids": ward.pids,
-               "connections": 0, "descriptors": 0, "launcher_descriptors": 0, "restarted": ward.restarts()[0] - before[0], "stuck": ward.restarts()[1] - before[1]}
+               "connections": 0, "descriptors": 0, "launcher_descriptors": 0}
         if not ends:
             ward.next_call()
             job["pids"], job["connections"], job["descriptors"], job["launcher_descriptors"] = ward.look_again()
+        job["restarted"], job["stuck"] = (now - then for now, then in zip(ward.restarts(), before))
         history.write("job", **job)
         self.restarts += job["restarted"]
         self.stuck += job["restarted"] and job["stuck"] > 0
