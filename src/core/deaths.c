@@ -43,9 +43,11 @@ static void watch_regroup(struct rk_frontend *frontend)
         event_add(frontend->regroup_timer, &limit);
 }
 
-/* What the dead leave behind is dropped; what waits stays. */
+/* What the dead leave behind is dropped; what waits stays. Rank 0's handler may read its arguments for a while yet. */
 static void step_aside(struct rk_frontend *frontend)
 {
+    if (frontend->running)
+        frontend->still_read = rk_payload_ref(frontend->running->args);
     if (frontend->running && rk_call_may_run_again(frontend->running))
         rk_call_run_again(frontend);
     else

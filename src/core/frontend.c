@@ -155,6 +155,8 @@ static int watch_bell(struct rk_frontend *frontend)
 static void return_to_mesh(struct rk_frontend *frontend)
 {
     frontend->away = false;
+    rankcall_payload_free(frontend->still_read);
+    frontend->still_read = NULL;
     atomic_store(&frontend->desk.away, false);
     atomic_store(&frontend->desk.taken, false);
     if (watch_bell(frontend)) {
@@ -373,6 +375,7 @@ static void frontend_free(struct rk_frontend *frontend)
     if (frontend->base)
         event_base_free(frontend->base);
     rk_ledger_free(frontend->ledger);
+    rankcall_payload_free(frontend->still_read);
     rk_error_free(frontend->setup_error);
     pthread_mutex_destroy(&frontend->desk.lock);
     free(frontend);

@@ -158,6 +158,7 @@ struct rk_frontend {
     bool moving; /* a bulk message is on its way */
     bool held;   /* credit is held back: the client reads slowly */
     struct rankcall_error *setup_error;
+    struct rankcall_payload *still_read; /* the arguments of a call that has ended by a death; NULL: none */
 };
 
 /* listener.c: the socket, and accepting with few descriptors left. */

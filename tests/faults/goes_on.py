@@ -117,6 +117,9 @@ def rule_returns(round):
             took = record["t"] - lost.pop(record["client"])
             if took > (RETURN + round.stopped()) * round.slow:
                 yield "late-return", "%s was back after %.1f s" % (record["client"], took)
+    for record in round.of("closed"):
+        if record["by"] == "client":
+            lost.pop(record["client"], None)  # all its calls have ended
     for client in lost:
         if not round.ending() and not round.cut_of(client):
             yield "no-return", "%s never came back" % client

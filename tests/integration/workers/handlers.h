@@ -48,6 +48,7 @@ int handle_wait(struct rankcall_call *call);
 int handle_last_wait(struct rankcall_call *call);
 int handle_die(struct rankcall_call *call);
 int handle_die_times(struct rankcall_call *call);
+int handle_die_early(struct rankcall_call *call);
 int handle_turn(struct rankcall_call *call);
 
 /* collective_handlers.c */

@@ -17,6 +17,23 @@ int handle_turn(struct rankcall_call *call)
     return rankcall_result_json(call, "{\"turn\": %d, \"pid\": %d}", turns++, (int)getpid());
 }
 
+/* {"rank"}: that rank dies; rank 0 then reads what was attached, long after the call has ended for its client. */
+int handle_die_early(struct rankcall_call *call)
+{
+    int64_t rank;
+    struct rankcall_attachment attachment;
+    volatile unsigned sum = 0;
+    if (rankcall_get_int(rankcall_args(call), "rank", &rank) ||
+        rankcall_attachment_at(rankcall_args(call), 0, &attachment))
+        return -1;
+    if (rank == rankcall_call_rank(call))
+        kill(getpid(), SIGKILL);
+    usleep(300000);
+    for (size_t i = 0; i < attachment.size; i++)
+        sum += ((const unsigned char *)attachment.data)[i];
+    return 0;
+}
+
 /* {"path", "rank", "times", "emit"}: that rank dies, so many times; the file remembers. */
 int handle_die_times(struct rankcall_call *call)
 {

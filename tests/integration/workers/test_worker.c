@@ -39,6 +39,7 @@ static const struct rankcall_handler handlers[] = {
     {"last_wait", handle_last_wait, "how far the last wait came"},
     {"die", handle_die, "kills a rank"},
     {"die_times", handle_die_times, "kills a rank a number of times"},
+    {"die_early", handle_die_early, "dies, and rank 0 reads its arguments later"},
     {"turn", handle_turn, "counts"},
     {"collectives", handle_collectives, "collectives whose results are known"},
     {"interrupted", handle_interrupted, "repeats a collective until it is interrupted"},
