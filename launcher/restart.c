@@ -13,9 +13,7 @@
 #include "launcher/life.h"
 #include "launcher/say.h"
 
-#define REGROUP_US                                                                                    \
-    25000000 /* how long the other ranks may take to replace rank 0: the grace time, a step, and some \
-              */
+#define REGROUP_US 25000000 /* how long the others may take to replace rank 0: the grace time, a step, and some */
 
 bool rk_restart_possible(const struct rk_life *life)
 {
