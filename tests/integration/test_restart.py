@@ -234,7 +234,9 @@ def launcher_killed(t):
         if when == "after a restart":
             for pid in pids:
                 os.kill(pid, signal.SIGKILL)
-            pids = [rank["pid"] for rank in client.status(wait=True)["ranks"]]
+            wait_until(lambda: "READY again" in job.stderr(), "READY again", 10)
+            with job.connect() as other:
+                pids = [rank["pid"] for rank in other.status(wait=True)["ranks"]]
         began = time.monotonic()
         os.kill(job.process.pid, signal.SIGKILL)
         job.process.wait()
