@@ -32,6 +32,8 @@ from sandbox import Sandbox, listing, wait_until
 DISK = {"ends": "24m", "restarts": "1g"}  # on which the job's socket, temporary files and log lie: a replacement takes some
 BOUND = 15.0  # seconds in which a call must have ended, whatever happens
 QUEUE = 64
+# What the log says when regrouping got stuck in Open MPI: for too long, or in a replacement's MPI_Init (src/mesh/stuck.c).
+STUCK = ("cannot regroup: no replacement has come up in time", "An error occurred in MPI_Init_thread")
 LIFE = 25  # rounds after which a job that still lives is stopped in order
 
 
@@ -101,7 +103,8 @@ class Ward:
     def restarts(self):
         """How often the launcher has started the job anew, and how often the living have given up regrouping."""
         text = self.job.output()
-        return text.count("starting the job again"), text.count("cannot regroup: no replacement has come up in time")
+        stuck = sum(text.count(sign) for sign in STUCK)
+        return text.count("starting the job again"), stuck
 
     def new_runs(self, tokens):
         """What handlers have written down since the last time, of these calls."""

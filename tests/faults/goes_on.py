@@ -6,6 +6,7 @@ which order calls run afterwards."""
 
 BEGINNINGS = 3  # of an idempotent call
 RETURN = 14.0  # seconds in which a client that comes back must be served again
+PATIENCE = 0.1  # seconds that rank 0 waits for calls to be sent again before the first begins
 ASIDE = 0.05  # seconds by which a client may err when it says how long a call has waited
 
 
@@ -99,7 +100,9 @@ def rule_age(round):
             same = abs(waiting[first.token] - waiting[second.token]) < ASIDE
             began = [min((run["run"] for run in call.runs if run["t"] > waiting[call.token] - ASIDE), default=None)
                      for call in (first, second)]
-            if same and None not in began and first.began + ASIDE * round.slow < second.began and began[0] > began[1]:
+            if None in began or began[1] / 1e6 - waiting[second.token] > 0.9 * PATIENCE:
+                continue
+            if same and first.began + ASIDE * round.slow < second.began and began[0] > began[1]:
                 yield "younger-first", "%s is younger than %s and began before it" % (second, first)
 
 
