@@ -41,8 +41,9 @@ struct rk_life {
     int interrupted; /* the signal that asked for the end; 0 */
     int killed;      /* the signal that asked for the end at once; 0 */
     int64_t begun_us, deadline_us, census_us;
-    size_t children, counted;     /* of mpirun: most that were seen, and the last time */
-    int64_t counted_us;           /* since when they are so many */
+    size_t children;              /* of mpirun, most that were seen */
+    size_t last_children;         /* when they were counted last */
+    int64_t short_since_us;       /* since when there have been some, not all, and no more */
     struct rankcall_error *error; /* why the job failed, once that is known */
     int signals, listener, supervisor, parent;
     int rank0_pid, rank0_fd; /* a descriptor of the process */

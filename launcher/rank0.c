@@ -3,9 +3,11 @@
 
 /* The conversation with rank 0, from its first word to how it ended. */
 
+#include <poll.h>
 #include <stdio.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/ended.h"
@@ -16,7 +18,8 @@
 #include "launcher/say.h"
 #include "launcher/supervise.h"
 
-#define END_US 10000000 /* how long mpirun may take to end after rank 0 has gone, or setup failed */
+#define END_US  10000000 /* how long mpirun may take to end after rank 0 has gone, or setup failed */
+#define EXIT_US 200000   /* from the end of a process's connections to its own */
 
 /* Only this user's processes are the job's. Returns the process, 0: another user's. */
 static int peer_of(int fd)
@@ -150,16 +153,34 @@ static void take_answers(struct rk_life *life)
     }
 }
 
-/* What is known of rank 0's end when it said nothing: sets the last error. */
-static void describe_end(struct rk_life *life)
+/* What is known of rank 0's end when it said nothing: sets the last error. Whether it has died, rather than left. */
+static bool describe_end(struct rk_life *life)
 {
     char how[96], host[256] = "", text[400], words[RK_WORDS_SIZE + 1] = "";
     gethostname(host, sizeof(host) - 1);
     rk_relay_catch_up(&life->relay);
-    rk_ended_text(rk_ended_how(life->rank0_pid, life->rank0_fd), how, sizeof(how));
+    if (life->rank0_fd >= 0)
+        rk_fd_wait(life->rank0_fd, POLLIN, rk_now_us() + EXIT_US);
+    int status = rk_ended_how(life->rank0_pid, life->rank0_fd);
+    rk_ended_text(status, how, sizeof(how));
     snprintf(text, sizeof(text), "rank 0 (pid %d) on %s %s", life->rank0_pid, host, how);
-    rk_journal_last_words(life->standin.journal, 0, words);
+    if (life->standin.journal)
+        rk_journal_last_words(life->standin.journal, 0, words);
     rk_error_copy(&(struct rankcall_error){RANKCALL_ERANKDIED, 0, host, text, words});
+    return status > 0;
+}
+
+/* Where the others live on without rank 0, nobody else would end them. A rank 0 that ended because of another rank's
+ * death has said so in its output. */
+static void end_the_others(struct rk_life *life)
+{
+    int status = rk_ended_how(life->rank0_pid, life->rank0_fd);
+    if (!WIFEXITED(status) || WEXITSTATUS(status) != rankcall_code_exit_status(RANKCALL_ERANKDIED))
+        rk_life_blame(life);
+    if (life->error && life->was_ready)
+        life->error->code = RANKCALL_EJOBDIED;
+    rk_rank0_forget(life);
+    rk_life_kill(life);
 }
 
 void rk_rank0_moved(struct rk_life *life)
@@ -171,14 +192,22 @@ void rk_rank0_moved(struct rk_life *life)
         return;
     /* It has told which rank died of what, or that some did not come back. */
     bool ending = said && ((said->rank >= 0 && gone == RANKCALL_EJOBDIED) || gone == RANKCALL_EWEDGED);
+    bool died = false;
     if (ending)
         rk_error_copy(said);
     else
-        describe_end(life);
+        died = describe_end(life);
     rk_error_free(said);
     bool bad = life->was_ready && life->stage < STOPPING && !life->leaving && !rk_rank0_said_goodbye(life);
+    if (life->standin.journal && rk_journal_stopping(life->standin.journal))
+        bad = false;
     if (ending && !(bad && life->values->restarts > 0))
         rk_life_blame(life);
+    bool asked = life->error || life->asked || life->leaving || life->stage == KILLING || rk_rank0_said_goodbye(life);
+    if (died && !bad && !asked && rk_plan_recovers(life->values)) {
+        end_the_others(life);
+        return;
+    }
     rk_rank0_forget(life);
     if (bad && life->values->restarts > 0) {
         rk_restart_lost(life, ending);

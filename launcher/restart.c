@@ -13,11 +13,12 @@
 #include "launcher/life.h"
 #include "launcher/say.h"
 
-#define REGROUP_US 60000000 /* how long the other ranks may take to replace rank 0 */
+#define REGROUP_US 25000000 /* how long the others may take to replace rank 0: the grace time, a step, and some */
 
 bool rk_restart_possible(const struct rk_life *life)
 {
-    return life->was_ready && life->values->restarts > 0 && life->standin.journal && !life->leaving;
+    return life->was_ready && life->values->restarts > 0 && life->standin.journal && !life->leaving &&
+           !rk_journal_stopping(life->standin.journal);
 }
 
 bool rk_restart_survivors(const struct rk_life *life)
@@ -84,7 +85,7 @@ static void clean_up(struct rk_life *life)
     rk_leftovers_remove(&life->leftovers, life->processes.mpirun, NULL);
     rk_watcher_dismiss(&life->watcher);
     life->hinted = false;
-    life->children = life->counted = 0;
+    life->children = life->last_children = 0;
     rk_error_free(life->error);
     life->error = NULL;
 }

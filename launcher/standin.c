@@ -104,7 +104,11 @@ static void tell(struct rk_standin *standin, struct rk_guest *guest)
     guest->told = true;
     if (!(hello.features & RK_FEATURE_RESUME))
         return;
-    const struct rk_away_head away = {hello.token ? rk_journal_begun(standin->journal, hello.token) : 0};
+    struct rk_away_head away = {0};
+    if (hello.token) {
+        away.begun = rk_journal_begun(standin->journal, hello.token);
+        away.times = rk_journal_times(standin->journal, hello.token);
+    }
     send_frame(guest->fd, RK_AWAY, head, rk_away_encode(&away, head), standin->reason);
 }
 

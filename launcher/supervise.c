@@ -22,8 +22,8 @@
 #include "launcher/say.h"
 
 #define CENSUS_US   250000   /* how often ranks are counted during the start */
-#define MISSING_US  3000000  /* without a new one while not all are there: one has come and gone between two counts */
 #define RECOUNT_US  20000    /* the same when rank 0 has gone */
+#define SHORT_US    2000000  /* for which there may be fewer than all, and no more coming */
 #define HINT_US     10000000 /* when to say what a start waits for */
 #define FAREWELL_US 100000   /* for clients to hear that there is no more rank 0 */
 #define START       1800.0   /* seconds until READY, if not chosen */
@@ -102,12 +102,11 @@ static void count_ranks(struct rk_life *life)
         return;
     size_t children = rk_processes_children(&life->processes);
     life->census_us = rk_now_us() + (starting ? CENSUS_US : RECOUNT_US);
-    if (children != life->counted) {
-        life->counted = children;
-        life->counted_us = rk_now_us();
-    }
-    bool missing = children && children < (size_t)life->values->ranks && rk_now_us() > life->counted_us + MISSING_US;
-    if ((children < life->children || missing) && life->stage == STARTING) {
+    if (children == 0 || children >= (size_t)life->values->ranks || children != life->last_children)
+        life->short_since_us = rk_now_us();
+    life->last_children = children;
+    bool too_few = rk_now_us() - life->short_since_us >= SHORT_US; /* it died before it was ever counted */
+    if ((children < life->children || too_few) && life->stage == STARTING) {
         rk_error(RANKCALL_ELAUNCH, "a rank ended before the job was READY");
         rk_life_blame(life);
         rk_life_terminate(life);

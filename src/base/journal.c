@@ -23,6 +23,7 @@
 
 struct entry {
     _Atomic uint64_t token, begun;
+    _Atomic uint32_t times;
 };
 
 /* What a rank has printed: the last bytes, in a ring. */
@@ -35,7 +36,7 @@ struct words {
 
 struct rk_journal {
     uint64_t magic;
-    _Atomic bool ready;
+    _Atomic bool ready, stopping;
     _Atomic uint64_t tokens; /* given so far */
     _Atomic int64_t hour_begun_us;
     _Atomic uint32_t mended; /* in this hour */
@@ -118,11 +119,13 @@ uint64_t rk_journal_enter(struct rk_journal *journal)
     return token;
 }
 
-void rk_journal_begin(struct rk_journal *journal, uint64_t token, uint64_t id)
+void rk_journal_begin(struct rk_journal *journal, uint64_t token, uint64_t id, uint32_t times)
 {
     struct entry *entry = entry_of(journal, token);
-    if (atomic_load_explicit(&entry->token, memory_order_relaxed) == token)
-        atomic_store_explicit(&entry->begun, id, memory_order_release);
+    if (atomic_load_explicit(&entry->token, memory_order_relaxed) != token)
+        return;
+    atomic_store_explicit(&entry->times, times, memory_order_relaxed);
+    atomic_store_explicit(&entry->begun, id, memory_order_release);
 }
 
 uint64_t rk_journal_begun(const struct rk_journal *journal, uint64_t token)
@@ -142,6 +145,11 @@ bool rk_journal_was_ready(const struct rk_journal *journal)
     return atomic_load(&journal->ready);
 }
 
+uint32_t rk_journal_times(const struct rk_journal *journal, uint64_t token)
+{
+    return atomic_load(&entry_of(journal, token)->times);
+}
+
 static bool hour_is_over(const struct rk_journal *journal)
 {
     return rk_now_us() - atomic_load(&journal->hour_begun_us) > HOUR_US;
@@ -150,6 +158,16 @@ static bool hour_is_over(const struct rk_journal *journal)
 bool rk_journal_may_mend(const struct rk_journal *journal, unsigned allowed)
 {
     return allowed && (hour_is_over(journal) || atomic_load(&journal->mended) < allowed);
+}
+
+void rk_journal_stop(struct rk_journal *journal)
+{
+    atomic_store(&journal->stopping, true);
+}
+
+bool rk_journal_stopping(const struct rk_journal *journal)
+{
+    return atomic_load(&journal->stopping);
 }
 
 bool rk_journal_mend(struct rk_journal *journal, unsigned allowed)

@@ -32,17 +32,22 @@ void rk_journal_close(struct rk_journal *journal);
 /* A new connection's token: not 0, and never given twice. */
 uint64_t rk_journal_enter(struct rk_journal *journal);
 
-/* A call of that connection begins; the ids of a connection's calls rise. */
-void rk_journal_begin(struct rk_journal *journal, uint64_t token, uint64_t id);
+/* A call of that connection begins, for the how-manieth time; the ids of a connection's calls rise. */
+void rk_journal_begin(struct rk_journal *journal, uint64_t token, uint64_t id, uint32_t times);
 
 /* The highest id of a call of that connection that has begun; 0: none; RK_BEGUN_UNKNOWN. */
 uint64_t rk_journal_begun(const struct rk_journal *journal, uint64_t token);
+uint32_t rk_journal_times(const struct rk_journal *journal, uint64_t token); /* how often that one has begun */
 
 /* ---- Mending ---- */
 
 /* The job has been READY once: from now on its end is made good. */
 void rk_journal_ready(struct rk_journal *journal);
 bool rk_journal_was_ready(const struct rk_journal *journal);
+
+/* The job was asked to stop: what dies from now on is not made good. */
+void rk_journal_stop(struct rk_journal *journal);
+bool rk_journal_stopping(const struct rk_journal *journal);
 
 /* Counts one more death that is to be made good. False when `allowed` of them have been within this hour. */
 bool rk_journal_mend(struct rk_journal *journal, unsigned allowed);

@@ -86,7 +86,8 @@ int rk_runner_hello(struct rankcall_runner *runner);
 
 /* resume.c: rank 0 has died. */
 bool rk_resume_begin(struct rankcall_runner *runner); /* false: nobody is left to come back to */
-void rk_resume_settle(struct rankcall_runner *runner, uint64_t begun, const struct rankcall_error *error);
+void rk_resume_settle(struct rankcall_runner *runner, uint64_t begun, uint32_t times,
+                      const struct rankcall_error *error);
 void rk_resume_finish(struct rankcall_runner *runner);   /* another one has greeted */
 void rk_resume_expire(struct rankcall_pending *pending); /* cancelled, or out of time meanwhile */
 

@@ -63,7 +63,7 @@ static void on_away(struct rankcall_runner *runner, const struct rk_header *head
     runner->away = rk_error_clone(rankcall_last_error());
     runner->resumes = 0;
     if (runner->resuming && runner->away)
-        rk_resume_settle(runner, away.begun, runner->away);
+        rk_resume_settle(runner, away.begun, away.times, runner->away);
 }
 
 static void on_event(struct rankcall_runner *runner, const struct rk_header *header, const uint8_t *head,

@@ -71,9 +71,10 @@ bool rk_resume_begin(struct rankcall_runner *runner)
 }
 
 /* A call that had begun when rank 0 died. */
-static void settle_one(struct rankcall_pending *pending, const struct rankcall_error *error)
+static void settle_one(struct rankcall_pending *pending, uint32_t times, const struct rankcall_error *error)
 {
-    if (pending->head.flags & RK_CALL_IDEMPOTENT && !pending->heard && ++pending->head.begun < RK_BEGINNINGS_MAX) {
+    pending->head.begun = times > pending->head.begun ? times : pending->head.begun + 1;
+    if (pending->head.flags & RK_CALL_IDEMPOTENT && !pending->heard && pending->head.begun < RK_BEGINNINGS_MAX) {
         pending->sent = false;
         return;
     }
@@ -81,13 +82,14 @@ static void settle_one(struct rankcall_pending *pending, const struct rankcall_e
     rk_pending_fail(pending);
 }
 
-void rk_resume_settle(struct rankcall_runner *runner, uint64_t begun, const struct rankcall_error *error)
+void rk_resume_settle(struct rankcall_runner *runner, uint64_t begun, uint32_t times,
+                      const struct rankcall_error *error)
 {
     size_t count;
     struct rankcall_pending **list = list_open(&runner->calls, &count);
     for (size_t i = 0; i < count; i++)
         if (list[i]->type == RK_CALL && list[i]->sent && list[i]->id <= begun)
-            settle_one(list[i], error);
+            settle_one(list[i], list[i]->id == begun ? times : 0, error);
     free(list);
 }
 
@@ -144,7 +146,7 @@ void rk_resume_finish(struct rankcall_runner *runner)
 {
     const struct rankcall_error lost = {RANKCALL_ERANKDIED, 0, "", "rank 0 is gone; the call had begun", ""};
     size_t count;
-    rk_resume_settle(runner, runner->welcome.begun, runner->away ? runner->away : &lost);
+    rk_resume_settle(runner, runner->welcome.begun, runner->welcome.times, runner->away ? runner->away : &lost);
     runner->welcomed_us = rk_now_us();
     struct rankcall_pending **list = list_open(&runner->calls, &count);
     for (size_t i = 0; i < count; i++)

@@ -12,7 +12,8 @@
 #include "base/fd.h"
 #include "client/internal.h"
 
-#define FREE_GRACE 5.0 /* seconds that a started job has when its runner is freed */
+#define FREE_GRACE   5.0 /* seconds that a started job has when its runner is freed */
+#define CONNECTS_MAX 10
 
 static struct rankcall_payload *introduction(void)
 {
@@ -88,23 +89,32 @@ int rk_runner_greet(struct rankcall_runner *runner, int64_t deadline_us)
     return RANKCALL_OK;
 }
 
+static int connect_once(const char *path, int64_t deadline_us, struct rankcall_runner **out)
+{
+    int fd, code = rk_jobs_dial(path, &fd);
+    if (!code)
+        code = attach(fd, path, out);
+    if (code)
+        return code;
+    code = rk_runner_greet(*out, deadline_us);
+    if (code) {
+        rankcall_runner_free(*out);
+        *out = NULL;
+    }
+    return code;
+}
+
 int rankcall_connect(const char *job, struct rankcall_runner **out)
 {
     char path[RK_PATH_MAX];
-    int fd, code;
     int64_t deadline = rk_now_us() + RK_GREETING_US;
     *out = NULL;
-    if ((code = rk_jobs_resolve(job, path)) || (code = rk_jobs_dial(path, &fd)))
-        return code;
-    struct rankcall_runner *runner;
-    code = attach(fd, path, &runner);
+    int code = rk_jobs_resolve(job, path);
     if (code)
         return code;
-    code = rk_runner_greet(runner, deadline);
-    if (code)
-        rankcall_runner_free(runner);
-    else
-        *out = runner;
+    /* Closed before the greeting, though somebody listens: a rank 0 that dies; the launcher is there instead. */
+    for (int tries = 0; (code = connect_once(path, deadline, out)) == RANKCALL_ECLOSED && tries < CONNECTS_MAX; tries++)
+        continue;
     return code;
 }
 

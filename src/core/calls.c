@@ -476,7 +476,7 @@ void rk_calls_dispatch(struct rk_frontend *frontend)
     call->number = ++frontend->next_number;
     call->begun++;
     if (call->client->token)
-        rk_journal_begin(frontend->journal, call->client->token, call->id);
+        rk_journal_begin(frontend->journal, call->client->token, call->id, call->begun);
     call->started_us = call->last_event_us = rk_now_us();
     if (call->timer)
         arm(call);

@@ -61,6 +61,7 @@ static void greet(struct rk_client *client, const struct rk_header *header, cons
         welcome.token = client->token = rk_journal_enter(frontend->journal);
         welcome.clock_us = (uint64_t)rk_now_us();
         welcome.begun = hello.token ? rk_journal_begun(frontend->journal, hello.token) : 0;
+        welcome.times = hello.token ? rk_journal_times(frontend->journal, hello.token) : 0;
     }
     take_name(client, payload);
     client->state = RK_OPEN;
@@ -96,6 +97,7 @@ static void stop(struct rk_client *client, const struct rk_header *header, const
         return;
     }
     reply(client, RK_STOPPING, header->id);
+    rk_journal_stop(client->frontend->journal);
     rk_stop_begin(client->frontend, request.drain_us, RK_STOP_GRACE_S * 1000000);
 }
 

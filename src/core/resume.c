@@ -71,7 +71,8 @@ void rk_resume_close(struct rk_frontend *frontend)
 
 bool rk_resume_expected(const struct rk_frontend *frontend)
 {
-    return frontend->lent && frontend->context->options->restarts && rk_journal_was_ready(frontend->journal);
+    return frontend->lent && frontend->context->options->restarts && rk_journal_was_ready(frontend->journal) &&
+           !rk_journal_stopping(frontend->journal);
 }
 
 void rk_resume_refuse(const struct rk_frontend *frontend)

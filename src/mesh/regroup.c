@@ -68,10 +68,11 @@ static bool all_arrived(const struct rk_mesh *mesh)
     return true;
 }
 
-/* Those who do not come back are ended; their watchers then count them among the dead. */
+/* Those who do not come back are ended, this process last; their watchers then count them among the dead. */
 void rk_mesh_kill_missing(const struct rk_mesh *mesh)
 {
-    for (int i = 0; i < mesh->local_size; i++) {
+    for (int n = 1; n <= mesh->local_size; n++) {
+        int i = (mesh->local_rank + n) % mesh->local_size;
         struct rk_place *place = &mesh->segment->rank[i];
         if (atomic_load(&place->dead) || atomic_load(&place->arrived))
             continue;

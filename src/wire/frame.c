@@ -31,7 +31,7 @@ static const struct type_rule rules[RK_FRAME_TYPES] = {
     [RK_STOP] = {"STOP", 8, false, false},
     [RK_STOPPING] = {"STOPPING", 0, false, false},
     [RK_CANCEL_CALL] = {"CANCEL_CALL", 8, false, false},
-    [RK_AWAY] = {"AWAY", 8, true, false},
+    [RK_AWAY] = {"AWAY", 16, true, false},
     [RK_RESUMED] = {"RESUMED", 0, false, false},
     [RK_CANCELLED] = {"CANCELLED", 8, false, false},
 };

@@ -74,10 +74,12 @@ struct rk_welcome {
     uint64_t features, payload_cap;
     uint64_t token;    /* this connection's; 0 without RK_FEATURE_RESUME */
     uint64_t begun;    /* the highest id of a call of the connection before that has begun; 0: none */
+    uint32_t times;    /* how often that one has begun */
     uint64_t clock_us; /* what the job's clock says */
 };
 struct rk_away_head {
     uint64_t begun; /* as in a WELCOME */
+    uint32_t times;
 };
 #define RK_CALL_IDEMPOTENT 1 /* it may run again when a rank dies */
 #define RK_CALL_WAITED     2 /* submitted_us is there */

@@ -74,6 +74,8 @@ size_t rk_welcome_encode(const struct rk_welcome *head, uint8_t *bytes)
         rk_write_u64(&writer, head->token);
         rk_write_u64(&writer, head->begun);
         rk_write_u64(&writer, head->clock_us);
+        rk_write_u32(&writer, head->times);
+        rk_write_u32(&writer, 0);
     }
     return written(&writer, bytes);
 }
@@ -90,6 +92,7 @@ int rk_welcome_decode(const uint8_t *bytes, size_t size, struct rk_welcome *head
     head->token = read_later_u64(&reader, size, 24);
     head->begun = read_later_u64(&reader, size, 32);
     head->clock_us = read_later_u64(&reader, size, 40);
+    head->times = (uint32_t)read_later_u64(&reader, size, 48);
     if (check_read(&reader, "WELCOME", size))
         return RANKCALL_EPROTOCOL;
     if (head->world_size == 0 || head->world_size > INT32_MAX)
@@ -309,10 +312,20 @@ int rk_cancelled_decode(const uint8_t *bytes, size_t size, struct rk_cancelled_h
 
 size_t rk_away_encode(const struct rk_away_head *head, uint8_t *bytes)
 {
-    return encode_number(head->begun, bytes);
+    struct rk_writer writer = rk_writer(bytes, RK_HEAD_CAP);
+
+    rk_write_u64(&writer, head->begun);
+    rk_write_u32(&writer, head->times);
+    rk_write_u32(&writer, 0);
+    return written(&writer, bytes);
 }
 
 int rk_away_decode(const uint8_t *bytes, size_t size, struct rk_away_head *head)
 {
-    return decode_number(bytes, size, "AWAY", &head->begun);
+    struct rk_reader reader = rk_reader(bytes, size);
+
+    head->begun = rk_read_u64(&reader);
+    head->times = rk_read_u32(&reader);
+    rk_read_u32(&reader);
+    return check_read(&reader, "AWAY", size);
 }

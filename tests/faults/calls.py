@@ -89,13 +89,13 @@ class Caller(threading.Thread):
             self.history.write("protocol", client=self.name, message=str(error))
             self.gone.set()
             return False
-        self.history.write("connect", client=self.name, ok=True, error="", resume=self.resume)
+        self.history.write("connect", client=self.name, ok=True, error="", resume=self.resume, manner=self.manner)
         return True
 
     def connection_of_kind(self):
         if not self.resume:
             return wire.Client(self.path, timeout=self.bound)
-        connection = ResumingClient(self.path, timeout=self.bound, tell=self.tell, patience=self.bound)
+        connection = ResumingClient(self.path, timeout=self.bound, tell=self.tell)
         self.lock = connection.lock
         return connection
 
@@ -117,6 +117,8 @@ class Caller(threading.Thread):
             self.history.write("cancel", call=call.token)  # first: the answer may be here before the next line is
             if self.resume and call.id in self.connection.calls:
                 self.connection.calls[call.id].cancelled = True
+                if self.connection.returning:
+                    return True
             self.connection.socket.send(wire.frame(wire.CANCEL, call.id), socket.MSG_DONTWAIT)
         except BlockingIOError:
             return False
@@ -180,7 +182,6 @@ class Caller(threading.Thread):
             if left <= 0:
                 raise TimeoutError
             self.connection.socket.settimeout(left)
-            self.connection.patience = left
             self.take(self.connection.receive())
 
     def take(self, got):

@@ -211,7 +211,8 @@ def rule_connections(round):
         if record["by"] == "job" and not any(when <= record["t"] for when in explained):
             yield "connection-lost", "the job closed the connection of %s" % record["client"]
     for record in round.of("connect"):
-        if not record["ok"] and not any(fault["t"] <= record["t"] for fault in round.closing()):
+        reasons = [fault for _, fault in round.ending()] if record.get("resume") else round.closing()
+        if not record["ok"] and not any(fault["t"] <= record["t"] for fault in reasons):
             yield "not-served", "%s could not connect: %s" % (record["client"], record["error"])
     for record in round.of("stray"):
         own = record["id"] == 0 and any(cut <= record["t"] for cut in round.cut_of(record["client"]))

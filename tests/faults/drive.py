@@ -32,6 +32,8 @@ from sandbox import Sandbox, listing, wait_until
 DISK = {"ends": "24m", "restarts": "1g"}  # on which the job's socket, temporary files and log lie: a replacement takes some
 BOUND = 15.0  # seconds in which a call must have ended, whatever happens
 QUEUE = 64
+# What the log says when regrouping got stuck in Open MPI: for too long, or in a replacement's MPI_Init (src/mesh/stuck.c).
+STUCK = ("cannot regroup: no replacement has come up in time", "An error occurred in MPI_Init_thread")
 LIFE = 25  # rounds after which a job that still lives is stopped in order
 
 
@@ -89,8 +91,10 @@ class Ward:
         """After deaths that the job should survive: until all its ranks are READY again, or it has ended all the same."""
         def ready():
             with contextlib.suppress(OSError, calls.wire.JobError), calls.wire.Client(self.job.path, BOUND) as client:
-                status = client.status()
-                return status["state"] == "ready" and not dead & {rank["pid"] for rank in status["ranks"]}
+                status, mpirun = client.status(), faults.mpirun_of(self.job.process.pid)
+                pids = {rank["pid"] for rank in status["ranks"]}
+                return status["state"] == "ready" and not dead & pids and all(
+                    faults.parent_of(pid) == mpirun not in dead for pid in pids)
             return not self.job.running()
 
         with contextlib.suppress(AssertionError):
@@ -99,7 +103,8 @@ class Ward:
     def restarts(self):
         """How often the launcher has started the job anew, and how often the living have given up regrouping."""
         text = self.job.output()
-        return text.count("starting the job again"), text.count("cannot regroup: no replacement has come up in time")
+        stuck = sum(text.count(sign) for sign in STUCK)
+        return text.count("starting the job again"), stuck
 
     def new_runs(self, tokens):
         """What handlers have written down since the last time, of these calls."""
@@ -320,10 +325,11 @@ class Driver:
     def examine_living(self, history, ends, before):
         ward = self.ward
         job = {"alive": True, "status": None, "text": "", "launcher": ward.job.process.pid, "pids": ward.pids,
-               "connections": 0, "descriptors": 0, "launcher_descriptors": 0, "restarted": ward.restarts()[0] - before[0], "stuck": ward.restarts()[1] - before[1]}
+               "connections": 0, "descriptors": 0, "launcher_descriptors": 0}
         if not ends:
             ward.next_call()
             job["pids"], job["connections"], job["descriptors"], job["launcher_descriptors"] = ward.look_again()
+        job["restarted"], job["stuck"] = (now - then for now, then in zip(ward.restarts(), before))
         history.write("job", **job)
         self.restarts += job["restarted"]
         self.stuck += job["restarted"] and job["stuck"] > 0

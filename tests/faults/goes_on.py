@@ -6,6 +6,8 @@ which order calls run afterwards."""
 
 BEGINNINGS = 3  # of an idempotent call
 RETURN = 14.0  # seconds in which a client that comes back must be served again
+PATIENCE = 0.1  # seconds that rank 0 waits for calls to be sent again before the first begins
+MUCH = 50  # events of a call, which may wait in rank 0's memory
 ASIDE = 0.05  # seconds by which a client may err when it says how long a call has waited
 
 
@@ -39,12 +41,23 @@ def rule_runs(round):
                 yield "mixed-runs", "%s got the result of run %s, of which %s was the last" % (call, end["run"], times[0][-1])
 
 
+def over(round, call):
+    """Whether the call had ended on the ranks, but its end was still in rank 0's memory: its client reads late, or has much
+    to read."""
+    prompt = all(one.get("manner", "reads") == "reads" for one in round.of("connect") if one["client"] == call.client)
+    much = any(len(one.events) > MUCH for one in round.calls.values() if one.client == call.client)
+    later = [run for one in round.calls.values() for run in one.runs
+             for own in call.runs if run["pid"] == own["pid"] and run["number"] > own["number"]]
+    return bool(later) and (much or not prompt)
+
+
 def rule_losses(round):
     """A death fails the call that runs, and no other; and not even that when it may run again."""
     if not round.goes_on:
         return
     died = [call for call in round.calls.values()
             if call.end and call.end["how"] == "error" and call.end["code"] in ("rank_died", "job_died")]
+    died = [call for call in died if not over(round, call)]
     if len(died) > round.moments(float("inf")):
         yield "too-many-lost", "%d calls ended with a death, of which there were %d: %s" % (
             len(died), round.moments(float("inf")), ", ".join(str(call) for call in died))
@@ -63,7 +76,7 @@ def rule_order(round):
     for (client, rank), runs in by_rank.items():
         runs.sort(key=lambda one: one[0])
         for (_, before, first), (_, after, second) in zip(runs, runs[1:]):
-            if after < before:
+            if after < before and not (second.idempotent and over(round, second)):
                 yield "out-of-order", "%s began after %s on rank %d" % (second, first, rank)
 
 
@@ -90,7 +103,9 @@ def rule_age(round):
             same = abs(waiting[first.token] - waiting[second.token]) < ASIDE
             began = [min((run["run"] for run in call.runs if run["t"] > waiting[call.token] - ASIDE), default=None)
                      for call in (first, second)]
-            if same and None not in began and first.began + ASIDE * round.slow < second.began and began[0] > began[1]:
+            if None in began or began[1] / 1e6 - waiting[second.token] > 0.9 * PATIENCE:
+                continue
+            if same and first.began + ASIDE * round.slow < second.began and began[0] > began[1]:
                 yield "younger-first", "%s is younger than %s and began before it" % (second, first)
 
 
@@ -108,6 +123,9 @@ def rule_returns(round):
             took = record["t"] - lost.pop(record["client"])
             if took > (RETURN + round.stopped()) * round.slow:
                 yield "late-return", "%s was back after %.1f s" % (record["client"], took)
+    for record in round.of("closed"):
+        if record["by"] == "client":
+            lost.pop(record["client"], None)  # all its calls have ended
     for client in lost:
         if not round.ending() and not round.cut_of(client):
             yield "no-return", "%s never came back" % client

@@ -144,10 +144,7 @@ def goes_on():
     yield Forged("restarts").submit().fault("mpirun-kill", None).error("job_died").job(pids=(13, 14, 15), restarted=1)
     yield Forged("restarts").submit().all_die().error("rank_died", **DEAD_0).job(pids=(13, 14, 15), restarted=1)
     yield Forged("restarts").fault().job(pids=(13, 14, 15), restarted=1, stuck=1)
-    thrice = Forged("restarts").submit(idempotent=True)
-    for _ in range(3):
-        thrice.run().fault()
-    yield thrice.error("rank_died", **DEAD)
+    yield Forged("restarts").submit(idempotent=True).run().fault().run().fault().run().fault().error("rank_died", **DEAD)
 
 
 @case("a client that comes back after rank 0's death, and one that cannot, are sound")
@@ -414,10 +411,7 @@ def ran_twice():
 
 @case("a call that runs too often is found", "ran-too-often")
 def ran_too_often():
-    often = Forged("restarts").submit(idempotent=True)
-    for _ in range(4):
-        often.run()
-    yield often.result()
+    yield Forged("restarts").submit(idempotent=True).run().run().run().run().result()
 
 
 @case("what comes of an earlier run is found", "mixed-runs")

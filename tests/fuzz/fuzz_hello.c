@@ -39,7 +39,7 @@ static void welcome(const uint8_t *head, size_t size)
     expect(one.version == other.version && one.world_size == other.world_size && one.features == other.features);
     expect(one.payload_cap == other.payload_cap && one.token == other.token);
     if (one.token)
-        expect(one.begun == other.begun && one.clock_us == other.clock_us);
+        expect(one.begun == other.begun && one.clock_us == other.clock_us && one.times == other.times);
 }
 
 static void away(const uint8_t *head, size_t size)

@@ -39,49 +39,57 @@ class ResumingClient(Client):
     """Knows the feature resume: when its connection ends it comes back, and its calls go on as if nothing had happened,
     but for those that had begun. Calls are made by `submit` or `begin`; questions are not asked again.
 
-    `tell(what, **fields)` hears of "lost", "away" and "back". `patience`: seconds for coming back."""
+    `tell(what, **fields)` hears of "lost", "away" and "back"."""
 
     features = RESUME
 
-    def __init__(self, path, timeout=60.0, tell=lambda what, **fields: None, patience=60.0):
-        self.path, self.tell, self.patience = path, tell, patience
+    def __init__(self, path, timeout=60.0, tell=lambda what, **fields: None):
+        self.path, self.tell = path, tell
         self.calls, self.ends = {}, []  # calls without an outcome, by id; ends that the job has not told
         self.token, self.reason, self.returning, self.gone = 0, None, False, ""
         self.lock = threading.RLock()  # held while it comes back: whoever else sends waits for that
-        super().__init__(path, timeout, greet=False)
-        with contextlib.suppress(BrokenPipeError):
-            self.greet()
-        self.receive_welcome()
+        for attempt in range(10):  # rank 0 may die just now
+            super().__init__(path, timeout, greet=False)
+            try:
+                self.greet()
+                self.receive_welcome()
+                return
+            except ConnectionError:
+                if attempt == 9:
+                    raise
+                self.close()
 
     def greet(self):
         self.send(hello(features=RESUME, payload=Payload({"client": "stranger"}), token=self.token))
 
     def receive_welcome(self):
-        """Returns `begun`."""
         while True:
             first = super().receive()
             if first.type == ERROR:
                 raise JobError(first)
-            if first.type == WELCOME:
-                break
-            require(first.type == AWAY, "neither WELCOME nor AWAY")
+            if first.type != AWAY:
+                self.take_new_welcome(first)
+                return
             self.take_away(first)
-        require(first.id == 0, "the WELCOME's id")
+
+    def take_new_welcome(self, first):
+        """Returns `begun` and `times`."""
+        require(first.type == WELCOME and first.id == 0, "neither WELCOME nor AWAY")
         self.take_welcome(first)
         features, = struct.unpack_from("<Q", first.head, 8)
-        self.token = begun = 0
+        self.token = begun = times = 0
         if features & RESUME:
-            self.token, begun, clock = struct.unpack_from("<QQQ", first.head, 24)
+            self.token, begun, clock, times = struct.unpack_from("<QQQI", first.head, 24)
             ahead = clock / 1e6 - time.monotonic()
             self.ahead = 0 if -1 < ahead <= 0 else ahead  # the same clock, and the WELCOME took its time
-        return begun
+        return begun, times
 
     def take_away(self, got):
-        begun, = struct.unpack_from("<Q", got.head)
+        begun, times = struct.unpack_from("<QI", got.head)
         self.reason = got.payload.json
         self.tell("away", begun=begun, reason=self.reason)
         if self.returning:
-            self.settle(begun)
+            self.settle(begun, times)
 
     # ---- Calls ----
 
@@ -99,6 +107,8 @@ class ResumingClient(Client):
         return id
 
     def begin(self, id):
+        if self.returning:
+            return  # sent when it is back
         self.calls[id].written = True
         with contextlib.suppress(ConnectionError):  # seen by who reads
             self.send(self.calls[id].frame(id))
@@ -122,11 +132,15 @@ class ResumingClient(Client):
                 raise
             except OSError:
                 with self.lock:
-                    self.come_back()
+                    self.go_back()
                 continue
-            if got.type != ERROR or got.id != 0:
+            if self.returning:
+                with self.lock:
+                    self.take_on_the_way(got)
+            elif got.type == ERROR and got.id == 0:
+                self.job_ended(got)
+            else:
                 return self.note(got)
-            self.job_ended(got)
 
     def note(self, got):
         if got.type == EVENT and got.id in self.calls:
@@ -137,42 +151,44 @@ class ResumingClient(Client):
 
     # ---- Coming back ----
 
-    def come_back(self):
-        if self.gone:
-            return
-        self.tell("lost")
-        self.buffer.clear()
-        self.reason, self.returning = None, True
-        until = time.monotonic() + self.patience
-        while True:
+    def go_back(self):
+        """The connection has ended: another one, until there is nobody any more."""
+        if not self.gone and not self.returning:
+            self.tell("lost")
+            self.reason, self.returning = None, True
+        while not self.gone:
+            self.buffer.clear()
+            timeout = self.socket.gettimeout()
             self.socket.close()
             self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-            self.socket.settimeout(max(until - time.monotonic(), 0.01))
+            self.socket.settimeout(timeout)
             try:
                 self.socket.connect(self.path)
+                self.greet()
+                return
+            except BrokenPipeError:
+                continue  # that one is gone, too
             except (ConnectionRefusedError, FileNotFoundError) as error:
                 self.gone = "nobody listens any more: %s" % error
-                return
-            try:
-                self.greet()
-                begun = self.receive_welcome()
-                break
-            except ConnectionError:
-                self.buffer.clear()  # that rank 0 is gone, too
-            except JobError as error:
-                self.job_ended(error.frame)
-                return
-        self.settle(begun)
-        self.returning = False
-        again = self.send_again()
-        self.tell("back", begun=begun, again=again)
 
-    def settle(self, begun):
+    def take_on_the_way(self, got):
+        """What comes before the WELCOME, and that."""
+        if got.type == AWAY:
+            self.take_away(got)
+        elif got.type == ERROR:
+            self.job_ended(got)
+        else:
+            begun, times = self.take_new_welcome(got)
+            self.settle(begun, times)
+            self.returning = False
+            self.tell("back", begun=begun, again=self.send_again())
+
+    def settle(self, begun, times):
         """Calls that had begun have failed, unless they may run again."""
         for id, call in sorted(self.calls.items()):
             if not call.written or id > begun:
                 continue
-            call.begun += 1
+            call.begun = max(call.begun + 1, times if id == begun else 0)
             if call.idempotent and not call.heard and call.begun < BEGINNINGS:
                 call.written = False  # one death counts once
             else:

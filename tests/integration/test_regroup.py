@@ -10,7 +10,7 @@ import signal
 import threading
 import time
 
-from harness import FULL, case, check, equal, main, mpirun_line, wait_until
+from harness import FULL, case, check, equal, main, mpirun_line, raises, wait_until
 from strangers_client import Attachment, JobError, Payload
 
 
@@ -155,6 +155,17 @@ def one_by_one(t):
             wait_until(lambda: client.status()["state"] != "ready" or pids(client) != before, "the death to be noticed", 10)
             equal(client.invoke("sum", {"value": 1.0}).json, {"sum": t.ranks * (t.ranks + 1) / 2}, "after rank %d" % rank)
             expect_replaced(client, before, {rank})
+
+
+@case("rank 0's handler may read its arguments until it returns, though a rank has died", ranks=(2,), own=True)
+def arguments(t):
+    job = start(t)
+    with job.connect() as client:
+        before = pids(client)
+        with raises("rank_died", rank=1):
+            client.invoke("die_early", Payload({"rank": 1}, [Attachment("large", bytes(8 << 20))]))
+        equal(client.invoke("sum", {"value": 1.0}).json, {"sum": 3.0})
+        expect_replaced(client, before, {1})
 
 
 @case("a replacement that dies before it is up costs a restart, soon", ranks=(3,), own=True, timeout=60)

@@ -10,13 +10,20 @@ import subprocess
 import threading
 import time
 
-from harness import COMMAND, case, check, equal, main, program, wait_until
+from harness import COMMAND, SLOW, case, check, equal, main, program, raises, wait_until
 from resuming_client import ResumingClient
-from strangers_client import Client, JobError
+from strangers_client import EVENT, STREAM, Client, JobError
 
 def mpirun_of(job):
     with open("/proc/%d/stat" % job.pids[0]) as file:
         return int(file.read().rsplit(")", 1)[1].split()[1])
+
+def is_alive(pid):
+    try:
+        with open("/proc/%d/stat" % pid) as file:
+            return file.read().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
 
 def resume(t, job, pids, count=20, number=signal.SIGKILL):
     """What the client `resume` saw: it kills those processes while a call of its runs and others wait."""
@@ -122,6 +129,16 @@ def idempotent(t):
     run, begun = die_times(t, job, 1, 1)
     equal((run.returncode, begun), (16, 1), "one that is not: " + run.stderr.decode())
 
+@case("an idempotent call begins three times at most whoever dies: another rank, another, then rank 0", ranks=(3,), own=True)
+def idempotent_mixed(t):
+    job = t.start(run_options=("--restarts", "100"))
+    path = os.path.join(t.sandbox.folder, "deaths")
+    call = subprocess.Popen([COMMAND, "invoke", "-j", job.name, "-H", "die_mixed", "--idempotent", json.dumps({"path": path})],
+                            env=t.sandbox.env, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    text = call.communicate(timeout=30)[1].decode()
+    equal((call.returncode, os.path.getsize(path)), (16, 3), text)
+
+
 @case("an idempotent stream of which an event has come does not run again", ranks=(2,), own=True)
 def heard(t):
     job = t.start()
@@ -217,6 +234,88 @@ def interrupted(t):
     job.wait()
     text = call.communicate(timeout=10)[1].decode()
     check(call.returncode in (9, 15), "%d %s" % (call.returncode, text))
+
+def expect_next(t, job):
+    """The next job of that name starts, and serves."""
+    wait_until(lambda: not t.sandbox.leftovers(), "leftovers to go", 5)
+    following = t.start(name=job.name)
+    with following.connect() as client:
+        equal(client.invoke("sum", {"value": 1.0}).json, {"sum": 3.0})
+    following.stop()
+    wait_until(lambda: not t.sandbox.leftovers(), "leftovers to go", 5)
+
+@case("the launcher is killed, at rest, in a call, and after a restart: the ranks go, and the next job starts", ranks=(2,),
+      own=True, timeout=60)
+def launcher_killed(t):
+    for when in ("at rest", "in a call", "after a restart"):
+        job = t.start()
+        client = ResumingClient(job.path)
+        pids = job.pids
+        if when == "in a call":
+            next(client.stream("wait"))
+        if when == "after a restart":
+            for pid in pids:
+                os.kill(pid, signal.SIGKILL)
+            wait_until(lambda: "READY again" in job.stderr(), "READY again", 10)
+            with job.connect() as other:
+                pids = [rank["pid"] for rank in other.status(wait=True)["ranks"]]
+        began = time.monotonic()
+        os.kill(job.process.pid, signal.SIGKILL)
+        job.process.wait()
+        wait_until(lambda: not any(is_alive(pid) for pid in pids), "the ranks to go", 5)
+        took = time.monotonic() - began
+        client.close()
+        print("%s: gone after %.0f ms" % (when, 1e3 * took))
+        check(took < 1 * SLOW, "%s: the ranks were gone after %.1f s" % (when, took))
+        expect_next(t, job)
+
+@case("SIGTERM and SIGINT let the running call finish, queued ones end, and nobody comes back", ranks=(2,), own=True,
+      timeout=60)
+def stopped_in_order(t):
+    for number in (signal.SIGTERM, signal.SIGINT):
+        job = t.start()
+        with ResumingClient(job.path) as client, job.connect() as other:
+            running = client.submit("slow", {"seconds": 1.0})
+            queued = client.submit("sum", {"value": 1.0})
+            wait_until(lambda: other.status()["queue"]["length"] == 1, "the call to wait", 10)
+            os.kill(job.process.pid, number)
+            with raises("shutting_down"):
+                client.outcome(queued)
+            check("number" in client.outcome(running).json, "the running call's result")
+        equal(job.wait(), 0, job.output())
+        expect_next(t, job)
+
+@case("a call that runs longer than the drain time is cancelled, and the job ends with status 0", ranks=(2,), own=True,
+      timeout=60)
+def drained(t):
+    job = t.start()
+    with ResumingClient(job.path) as client:
+        running = client.submit("wait", kind=STREAM)
+        equal(client.receive_for(running).type, EVENT)
+        began = time.monotonic()
+        os.kill(job.process.pid, signal.SIGTERM)
+        with raises("cancelled"):
+            client.outcome(running)
+        check(9 < time.monotonic() - began < 12 * SLOW, "after %.1f s" % (time.monotonic() - began))
+    equal(job.wait(), 0, job.output())
+    expect_next(t, job)
+
+@case("a second SIGINT ends a job that is being restarted, at once", ranks=(2,), own=True)
+def second_signal(t):
+    go = os.path.join(t.sandbox.folder, "go")
+    open(go, "w").close()
+    job = t.start(setup=json.dumps({"go": go}))
+    os.unlink(go)
+    for pid in job.pids:
+        os.kill(pid, signal.SIGKILL)
+    wait_until(lambda: "starting the job again" in job.stderr(), "the restart", 10)
+    began = time.monotonic()
+    for _ in range(2):
+        job.process.send_signal(signal.SIGINT)
+        time.sleep(0.05)
+    check(job.wait(10) != 0, "exit status 0 after a forced end")
+    check(time.monotonic() - began < 4 * SLOW, "after %.1f s" % (time.monotonic() - began))
+    wait_until(lambda: not t.sandbox.leftovers(), "leftovers to go", 5)
 
 @case("deaths one after the other, of rank 0 and of all, lose no call that waits", ranks=(2,), own=True, timeout=120)
 def many(t):

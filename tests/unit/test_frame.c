@@ -110,7 +110,7 @@ static void every_head_comes_back_as_it_was_sent(void **state)
 {
     uint8_t bytes[RK_HEAD_CAP];
     struct rk_hello hello = {1, 3, 0x8000000000000001, 0}, hello_back;
-    struct rk_welcome welcome = {2, 4096, 5, UINT64_MAX, 0, 0, 0}, welcome_back;
+    struct rk_welcome welcome = {2, 4096, 5, UINT64_MAX, 0, 0, 0, 0}, welcome_back;
     struct rk_call_head call = {.kind = RK_STREAM,
                                 .timeout_us = 1,
                                 .streaming_timeout_us = UINT64_MAX,
@@ -157,8 +157,8 @@ static void what_a_client_needs_to_come_back_is_carried(void **state)
 {
     uint8_t bytes[RK_HEAD_CAP];
     struct rk_hello hello = {1, 1, RK_FEATURE_RESUME, 77}, hello_back;
-    struct rk_welcome welcome = {1, 2, RK_FEATURE_RESUME, 4096, UINT64_MAX - 1, 9, 12}, welcome_back;
-    struct rk_away_head away = {UINT64_MAX}, away_back;
+    struct rk_welcome welcome = {1, 2, RK_FEATURE_RESUME, 4096, UINT64_MAX - 1, 9, 2, 12}, welcome_back;
+    struct rk_away_head away = {UINT64_MAX, 3}, away_back;
     struct rk_call_head call = {.kind = RK_INVOKE,
                                 .flags = RK_CALL_IDEMPOTENT | RK_CALL_WAITED,
                                 .begun = 2,
@@ -174,11 +174,12 @@ static void what_a_client_needs_to_come_back_is_carried(void **state)
     assert_ok(rk_hello_decode(bytes, 16, &hello_back)); /* an older client's */
     assert_true(hello_back.token == 0);
     assert_ok(rk_welcome_decode(bytes, rk_welcome_encode(&welcome, bytes), &welcome_back));
-    assert_true(welcome_back.token == UINT64_MAX - 1 && welcome_back.begun == 9 && welcome_back.clock_us == 12);
+    assert_true(welcome_back.token == UINT64_MAX - 1 && welcome_back.begun == 9 && welcome_back.times == 2 &&
+                welcome_back.clock_us == 12);
     assert_ok(rk_welcome_decode(bytes, 24, &welcome_back));
     assert_true(welcome_back.token == 0 && welcome_back.begun == 0);
     assert_ok(rk_away_decode(bytes, rk_away_encode(&away, bytes), &away_back));
-    assert_true(away_back.begun == UINT64_MAX);
+    assert_true(away_back.begun == UINT64_MAX && away_back.times == 3);
     size = rk_call_encode(&call, bytes);
     assert_ok(rk_call_decode(bytes, size, &call_back));
     assert_true(call_back.flags == call.flags && call_back.begun == 2 && call_back.submitted_us == 1ull << 40);

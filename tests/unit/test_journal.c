@@ -21,11 +21,11 @@ static void what_has_begun_is_seen_by_the_next_process(void **state)
     assert_ok(rk_journal_make(2, &fd, &first));
     uint64_t one = rk_journal_enter(first), other = rk_journal_enter(first);
     assert_true(one && other && one != other);
-    rk_journal_begin(first, one, 5);
-    rk_journal_begin(first, one, 6);
+    rk_journal_begin(first, one, 5, 1);
+    rk_journal_begin(first, one, 6, 1);
     assert_ok(rk_journal_open(fd, &second));
     rk_journal_close(first);
-    assert_true(rk_journal_begun(second, one) == 6);
+    assert_true(rk_journal_begun(second, one) == 6 && rk_journal_times(second, one) == 1);
     assert_true(rk_journal_begun(second, other) == 0);
     assert_true(rk_journal_begun(second, 0) == RK_BEGUN_UNKNOWN);
     assert_true(rk_journal_begun(second, other + 1) == RK_BEGUN_UNKNOWN);
@@ -52,12 +52,12 @@ static void the_oldest_connections_are_forgotten(void **state)
     (void)state;
     assert_ok(rk_journal_make(0, NULL, &journal));
     uint64_t first = rk_journal_enter(journal), last = first;
-    rk_journal_begin(journal, first, 1);
+    rk_journal_begin(journal, first, 1, 1);
     for (int i = 1; i < RK_JOURNAL_CLIENTS; i++)
         last = rk_journal_enter(journal);
     assert_true(rk_journal_begun(journal, first) == 1);
     last = rk_journal_enter(journal);
-    rk_journal_begin(journal, first, 2); /* must not be taken for the newest's */
+    rk_journal_begin(journal, first, 2, 1); /* must not be taken for the newest's */
     assert_true(rk_journal_begun(journal, first) == RK_BEGUN_UNKNOWN);
     assert_true(rk_journal_begun(journal, last) == 0);
     rk_journal_close(journal);

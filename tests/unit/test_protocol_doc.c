@@ -86,7 +86,7 @@ static void the_document_lists_every_frame_type(void **state)
                 {RK_STOP, "STOP | client | 8 | no"},
                 {RK_STOPPING, "STOPPING | job | 0 | no"},
                 {RK_CANCEL_CALL, "CANCEL_CALL | client | 8 | no"},
-                {RK_AWAY, "AWAY | job | 8 | yes"},
+                {RK_AWAY, "AWAY | job | 16 | yes"},
                 {RK_RESUMED, "RESUMED | client | 0 | no"},
                 {RK_CANCELLED, "CANCELLED | job | 8 | no"}};
 

@@ -10,6 +10,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <rankcall/mpi.h>
+
 #include "handlers.h"
 
 /* How many calls of this handler this process has run before. */
@@ -17,6 +19,23 @@ int handle_turn(struct rankcall_call *call)
 {
     static int turns;
     return rankcall_result_json(call, "{\"turn\": %d, \"pid\": %d}", turns++, (int)getpid());
+}
+
+/* {"rank"}: that rank dies; rank 0 then reads what was attached, long after the call has ended for its client. */
+int handle_die_early(struct rankcall_call *call)
+{
+    int64_t rank;
+    struct rankcall_attachment attachment;
+    volatile unsigned sum = 0;
+    if (rankcall_get_int(rankcall_args(call), "rank", &rank) ||
+        rankcall_attachment_at(rankcall_args(call), 0, &attachment))
+        return -1;
+    if (rank == rankcall_call_rank(call))
+        kill(getpid(), SIGKILL);
+    usleep(300000);
+    for (size_t i = 0; i < attachment.size; i++)
+        sum += ((const unsigned char *)attachment.data)[i];
+    return 0;
 }
 
 /* {"path", "rank", "times", "emit"}: that rank dies, so many times; the file remembers. */
@@ -43,6 +62,29 @@ int handle_die_times(struct rankcall_call *call)
             kill(getpid(), SIGKILL);
     }
     return rankcall_result_json(call, "{\"times\": %d}", (int)times);
+}
+
+/* {"path"}: rank 1 dies, then rank 2, then rank 0, and then no more; the file remembers how often it began. */
+int handle_die_mixed(struct rankcall_call *call)
+{
+    static const int order[] = {1, 2, 0};
+    const char *path;
+    struct stat file;
+    int rank = rankcall_call_rank(call);
+    if (rankcall_get_string(rankcall_args(call), "path", &path))
+        return -1;
+    size_t begun = stat(path, &file) ? 0 : (size_t)file.st_size;
+    MPI_Barrier(rankcall_call_comm(call)); /* all have looked */
+    if (begun >= sizeof order / sizeof order[0] || order[begun] != rank) {
+        while (begun < sizeof order / sizeof order[0] && !rankcall_cancelled(call))
+            usleep(1000);
+        return 0;
+    }
+    int fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
+    if (fd < 0 || write(fd, "x", 1) != 1)
+        return rankcall_fail(call, "can't write %s", path);
+    kill(getpid(), SIGKILL);
+    return 0;
 }
 
 /* {"rank", "lines"}: that rank prints so many lines without rankcall's help, then aborts. */
