@@ -10,7 +10,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include <rankcall/mpi.h>
+#include <rankcall/collectives.h>
 
 #include "handlers.h"
 
@@ -74,7 +74,7 @@ int handle_die_mixed(struct rankcall_call *call)
     if (rankcall_get_string(rankcall_args(call), "path", &path))
         return -1;
     size_t begun = stat(path, &file) ? 0 : (size_t)file.st_size;
-    MPI_Barrier(rankcall_call_comm(call)); /* all have looked */
+    rankcall_barrier(call); /* all have looked */
     if (begun >= sizeof order / sizeof order[0] || order[begun] != rank) {
         while (begun < sizeof order / sizeof order[0] && !rankcall_cancelled(call))
             usleep(1000);
