@@ -165,6 +165,8 @@ bool rk_call_may_run_again(const struct rk_job_call *call)
 void rk_call_run_again(struct rk_frontend *frontend)
 {
     struct rk_job_call *call = frontend->running;
+    atomic_store(&frontend->desk.cancelled, true); /* the ranks that live leave it, too */
+    rk_mesh_interrupt(frontend->context->mesh, call->number, RANKCALL_ERANKDIED);
     frontend->running = NULL;
     rankcall_payload_free(frontend->result);
     frontend->result = NULL;
