@@ -129,6 +129,9 @@ static int set_environment(const struct rk_run_values *values, struct rk_plan *p
     if ((code = set_variable(plan, "OMPI_MCA_odls_base_sigkill_timeout", "0")) ||
         (code = set_variable(plan, "PRTE_MCA_odls_base_sigkill_timeout", "0")))
         return code;
+    /* mpirun 5 tags what replacements print only when they inherit that. */
+    if ((code = set_variable(plan, "PRTE_MCA_rmaps_default_inherit", "1")))
+        return code;
     if (has_allocation() || values->ranks <= usable_cores())
         return RANKCALL_OK;
     /* By variables, which both lines of Open MPI take without a warning and an option of the user's overrides. */

@@ -74,7 +74,8 @@ void rk_mesh_await(struct rk_mesh *mesh, struct rk_announcement *announcement)
     mesh->looks = 0;
     rk_bell_wait(&mesh->segment->all, &patience, rung, mesh);
     mesh->rings_seen++;
-    *announcement = mesh->segment->notice.announcement;
+    if (!rk_mesh_broken(mesh)) /* else a death may have rung, and rank 0 may be writing there */
+        *announcement = mesh->segment->notice.announcement;
     if (rk_mesh_broken(mesh)) /* also when a call was announced: it can't be run any more */
         announcement->operation = RK_OPERATION_REGROUP;
 }

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import time
 
-from harness import COMMAND, case, check, equal, main, wait_until
+from harness import COMMAND, case, check, equal, main, mpirun_line, wait_until
 from strangers_client import STREAM, JobError
 
 GRACE = ("--grace", "1")
@@ -34,8 +34,10 @@ def enduring(function):
 def start(t, grace=GRACE, **options):
     """A job whose ranks may take a second to come back."""
     if t.by == "mpirun":
-        options["run_options"] = BARE
-    return t.start(options=grace, **options)
+        options["run_options"] = BARE if mpirun_line() == 4 else BARE + ("--with-ft", "ulfm")
+    job = t.start(options=grace, **options)
+    job.any_status |= t.by == "mpirun" and mpirun_line() == 5  # which ends with that of the rank that was replaced
+    return job
 
 
 def pids(client):
