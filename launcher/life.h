@@ -46,7 +46,8 @@ struct rk_life {
     int64_t short_since_us;       /* since when there have been some, not all, and no more */
     struct rankcall_error *error; /* why the job failed, once that is known */
     int signals, listener, supervisor, parent;
-    int rank0_pid, rank0_fd; /* a descriptor of the process */
+    int rank0_pid, rank0_fd;           /* a descriptor of the process */
+    int64_t look_us, stopped_since_us; /* at rank 0: when next; since when it is stopped, 0: it is not */
     struct rankcall_runner *runner;
     struct rankcall_pending *ready, *question;
     struct rk_processes processes;
@@ -74,6 +75,9 @@ void rk_rank0_connected(struct rk_life *life);
 void rk_rank0_moved(struct rk_life *life);
 void rk_rank0_forget(struct rk_life *life);
 bool rk_rank0_said_goodbye(const struct rk_life *life);
+
+/* stopped.c */
+void rk_stopped_look(struct rk_life *life); /* kills a rank 0 that has been stopped for too long */
 
 /* restart.c */
 bool rk_restart_possible(const struct rk_life *life);

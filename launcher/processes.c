@@ -143,12 +143,18 @@ static bool look(const char *pid, char *state, pid_t *parent)
     return name_end && sscanf(name_end + 1, " %c %d", state, parent) == 2;
 }
 
-bool rk_processes_alive(pid_t pid)
+char rk_processes_state(pid_t pid)
 {
     char text[24], state;
     pid_t parent;
     snprintf(text, sizeof(text), "%d", (int)pid);
-    return look(text, &state, &parent) && state != 'Z';
+    return look(text, &state, &parent) ? state : '\0';
+}
+
+bool rk_processes_alive(pid_t pid)
+{
+    char state = rk_processes_state(pid);
+    return state && state != 'Z';
 }
 
 static size_t read_all(pid_t root, struct process **list)

@@ -136,6 +136,8 @@ static int patience_ms(const struct rk_life *life)
     bool counts = life->stage == STARTING || life->stage == REGROUPING;
     if (counts && rk_plan_recovers(life->values) && (until < 0 || life->census_us < until))
         until = life->census_us;
+    if (life->stage == READY && (until < 0 || life->look_us < until))
+        until = life->look_us;
     if (until < 0)
         return -1;
     int64_t left = until - rk_now_us();
@@ -171,6 +173,7 @@ static void dispatch(struct rk_life *life, const struct pollfd fds[SLOTS])
     if (life->deadline_us >= 0 && rk_now_us() >= life->deadline_us)
         rk_life_deadline(life);
     count_ranks(life);
+    rk_stopped_look(life);
     if (!life->hinted && rk_now_us() >= life->begun_us + HINT_US)
         say_hint(life);
 }

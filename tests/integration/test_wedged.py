@@ -325,6 +325,35 @@ def unrecoverable(t):
     equal(job.wait(), 17, "exit status")
 
 
+@case("rank 0 is stopped in a call: its launcher kills it, the others stay, and what waits runs", ranks=(3,), own=True)
+def rank_0_stopped(t):
+    job = start(t)
+    with job.connect() as client:
+        client.submit("wedge", {"ranks": [0], "how": "sleep"})
+        wait_until(lambda: client.status()["running"], "the call to run", 10)
+        os.kill(job.pids[0], signal.SIGSTOP)
+        began = time.monotonic()
+        client.expect_close()
+        check(time.monotonic() - began < 10, "after %g s" % (time.monotonic() - began))
+    with job.connect() as client:
+        equal(client.invoke("sum", {"value": 1.0}).json, {"sum": 6.0})
+        equal([rank["pid"] for rank in client.status(wait=True)["ranks"]][1:], job.pids[1:], "the others live on")
+    check("has been stopped for 1 s: killing it" in job.stderr(), job.stderr())
+
+
+@case("a job that is stopped as a whole is left alone", ranks=(2,), own=True)
+def all_stopped(t):
+    job = start(t)
+    for pid in job.pids:
+        os.kill(pid, signal.SIGSTOP)
+    time.sleep(4)
+    for pid in job.pids:
+        os.kill(pid, signal.SIGCONT)
+    with job.connect() as client:
+        equal(client.invoke("sum", {"value": 1.0}).json, {"sum": 3.0})
+        equal([rank["pid"] for rank in client.status(wait=True)["ranks"]], job.pids, "all live on")
+
+
 @case("a job of one rank that does not leave a call is started again", ranks=(1,), own=True)
 def alone(t):
     job = start(t)
