@@ -129,8 +129,10 @@ static int set_environment(const struct rk_run_values *values, struct rk_plan *p
     if ((code = set_variable(plan, "OMPI_MCA_odls_base_sigkill_timeout", "0")) ||
         (code = set_variable(plan, "PRTE_MCA_odls_base_sigkill_timeout", "0")))
         return code;
-    /* mpirun 5 tags what replacements print only when they inherit that. */
-    if ((code = set_variable(plan, "PRTE_MCA_rmaps_default_inherit", "1")))
+    /* mpirun 5 takes the replacements of ranks for a job of its own: it tags their output only when they inherit that,
+     * and lets one live on without the other only by this default. */
+    if ((code = set_variable(plan, "PRTE_MCA_rmaps_default_inherit", "1")) ||
+        (rk_plan_recovers(values) && (code = set_variable(plan, "PRTE_MCA_state_base_recoverable", "1"))))
         return code;
     if (has_allocation() || values->ranks <= usable_cores())
         return RANKCALL_OK;

@@ -119,14 +119,16 @@ void rk_relay_move(struct rk_relay *relay, const struct pollfd fds[RK_RELAY_FDS]
 
 void rk_relay_catch_up(struct rk_relay *relay)
 {
-    int64_t deadline = rk_now_us() + RK_WORDS_US;
+    int64_t now = rk_now_us(), limit = now + RK_WORDS_LIMIT_US, quiet = now + RK_WORDS_US;
     struct pollfd fds[RK_RELAY_FDS];
-    do {
+    for (; now < quiet && now < limit; now = rk_now_us()) {
         rk_relay_poll(relay, fds);
         fds[2].fd = fds[3].fd = -1;
-        if (poll(fds, RK_RELAY_FDS, 1) > 0)
-            rk_relay_move(relay, fds);
-    } while (rk_now_us() < deadline);
+        if (poll(fds, RK_RELAY_FDS, 1) <= 0)
+            continue;
+        rk_relay_move(relay, fds);
+        quiet = rk_now_us() + RK_WORDS_US;
+    }
 }
 
 void rk_relay_end(struct rk_relay *relay)

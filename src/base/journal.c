@@ -243,6 +243,11 @@ void rk_journal_said(struct rk_journal *journal, int rank, const char *line, siz
     atomic_store(&words->written, written + size + 1);
 }
 
+uint64_t rk_journal_written(const struct rk_journal *journal, int rank)
+{
+    return rank < 0 || rank >= journal->ranks ? 0 : atomic_load(&journal->words[rank].written);
+}
+
 void rk_journal_last_words(const struct rk_journal *journal, int rank, char *text)
 {
     const struct words *words = &journal->words[rank];

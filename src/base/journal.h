@@ -60,8 +60,9 @@ void rk_journal_succeeded(struct rk_journal *journal);
 
 /* ---- Last words: the launcher sees what ranks print, rank 0 tells clients why one has died ---- */
 
-#define RK_WORDS_SIZE 1024 /* bytes of a rank's last lines that are kept */
-#define RK_WORDS_US   2000 /* how long they may take to come through mpirun when it has died */
+#define RK_WORDS_SIZE     1024  /* bytes of a rank's last lines that are kept */
+#define RK_WORDS_US       2000  /* when it has died and so long no more of them has come through mpirun, that was all */
+#define RK_WORDS_LIMIT_US 20000 /* how long they may take */
 
 /* Which process has a rank: mpirun counts the groups that it has started in a job, from 1, and processes in a group
  * from 0. What another process said as that rank is forgotten. */
@@ -71,6 +72,9 @@ int rk_journal_seated(const struct rk_journal *journal, int group, int member); 
 
 /* A line that a rank has printed; the launcher alone calls this. */
 void rk_journal_said(struct rk_journal *journal, int rank, const char *line, size_t size);
+
+/* How many bytes of them there have been. */
+uint64_t rk_journal_written(const struct rk_journal *journal, int rank);
 
 /* Its last lines, each with a newline; "" when there are none. `text` has RK_WORDS_SIZE + 1 bytes. */
 void rk_journal_last_words(const struct rk_journal *journal, int rank, char *text);

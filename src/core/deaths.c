@@ -84,14 +84,22 @@ static void end_job(struct rk_frontend *frontend, const struct rankcall_error *e
     rk_stop_begin(frontend, 0, 0);
 }
 
-/* What the launcher has seen of the rank's output, which takes a moment to come through. */
+/* What the launcher has seen of the rank's output, which takes a moment to come through, and longer when it is much. */
 static void take_last_words(const struct rk_frontend *frontend, int rank, char *words)
 {
     const struct timespec moment = {.tv_nsec = RK_WORDS_US * 1000};
+    int64_t deadline = rk_now_us() + RK_WORDS_LIMIT_US;
+    uint64_t before;
     if (rank < 0 || !frontend->lent)
         return;
-    if (rk_mesh_can_regroup(frontend->context->mesh)) /* else mpirun is about to kill this process as well */
+    if (!rk_mesh_can_regroup(frontend->context->mesh)) { /* then mpirun is about to kill this process as well */
+        rk_journal_last_words(frontend->journal, rank, words);
+        return;
+    }
+    do {
+        before = rk_journal_written(frontend->journal, rank);
         nanosleep(&moment, NULL);
+    } while (rk_journal_written(frontend->journal, rank) != before && rk_now_us() < deadline);
     rk_journal_last_words(frontend->journal, rank, words);
 }
 

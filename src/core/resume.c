@@ -110,6 +110,7 @@ void rk_resume_await(struct rk_client *client)
     struct timeval limit = {.tv_usec = RK_RETURN_LIMIT_US};
     if (!frontend->return_limit)
         frontend->return_limit = evtimer_new(frontend->base, return_limit_over, frontend);
+    event_base_update_cache_time(frontend->base); /* from now on, not since this look at the sockets began */
     if (!frontend->return_limit || event_add(frontend->return_limit, &limit))
         return;
     client->returning = true;

@@ -152,7 +152,13 @@ static MPI_Info where_to_start(void)
     char folder[PATH_MAX];
     MPI_Info info;
     MPI_Info_create(&info);
+#if OMPI_MAJOR_VERSION >= 5
+    /* Else the job's own policy is inherited, limits and all. */
+    MPI_Info_set(info, "map_by", "slot:OVERSUBSCRIBE");
+    MPI_Info_set(info, "rank_by", "slot");
+#else
     MPI_Info_set(info, "map_by", ":OVERSUBSCRIBE");
+#endif
     MPI_Info_set(info, "bind_to", "none");
     if (getcwd(folder, sizeof folder))
         MPI_Info_set(info, "wdir", folder);

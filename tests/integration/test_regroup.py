@@ -10,7 +10,7 @@ import signal
 import threading
 import time
 
-from harness import FULL, case, check, equal, main, mpirun_line, raises, wait_until
+from harness import FULL, Skip, case, check, equal, main, mpirun_line, raises, wait_until
 from strangers_client import Attachment, JobError, Payload
 
 
@@ -133,6 +133,18 @@ def kill_two(t):
 def several(t):
     """mpirun 4.1.4 fails in this about once in fifteen times, not three times in a row."""
     check(any(kill_two(t) for _ in range(3)), "the job was started again three times")
+
+
+@case("of two replacements that were started together one dies, and the other lives on", ranks=(4,), own=True, timeout=120)
+def of_two(t):
+    if not any(kill_two(t) for _ in range(3)):
+        raise Skip("mpirun starts no two replacements")
+    with t.jobs[-1].connect() as client:
+        before = pids(client)
+        os.kill(before[3], signal.SIGKILL)
+        wait_until(lambda: client.status()["state"] != "ready" or pids(client) != before, "the death to be noticed", 10)
+        equal(client.invoke("sum", {"value": 1.0}).json, {"sum": 10.0})
+        expect_replaced(client, before, {3})
 
 
 @case("the same rank dies again and again", ranks=(2,), own=True, timeout=60)

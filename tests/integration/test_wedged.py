@@ -13,6 +13,7 @@ from strangers_client import STREAM, JobError
 
 GRACE = ("--grace", "1")
 BARE = ("--enable-recovery",)
+SHOWS_STACK = os.environ.get("RANKCALL_TEST_SANITIZE") != "thread"  # which hands on no signal to who computes for ever
 
 
 def enduring(function):
@@ -81,7 +82,7 @@ def one_stays(t, how, text, ranks=(1,), stack=None):
         took = time.monotonic() - began
         check(0.9 < took < 2.5, "the error came after %.2f s" % took)
         check(text in error.body["message"], "%r is not in %s" % (text, error.body["message"]))
-        if stack:
+        if stack and SHOWS_STACK:
             check(stack in error.body["traceback"], "%r is not in %s" % (stack, error.body["traceback"]))
         expect_next(client, before, ranks)
 
@@ -300,7 +301,8 @@ def rank_0(t):
     job = start(t)
     with job.connect() as client:
         error = wedged(client, client.submit("wedge", {"ranks": [0], "how": "spin"}), [0])
-        check("compute_for_ever" in error.body["traceback"], error.body["traceback"])
+        if SHOWS_STACK:
+            check("compute_for_ever" in error.body["traceback"], error.body["traceback"])
         wait_until(lambda: "killing rank 0" in job.output(), "rank 0's end", 5)
         client.expect_close()
     wait_until(lambda: not os.path.exists("/proc/%d" % job.pids[0]), "rank 0's process to be gone", 5)
