@@ -3,6 +3,7 @@
 
 /* The conversation with rank 0, from its first word to how it ended. */
 
+#include <stdatomic.h>
 #include <stdio.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
@@ -156,7 +157,8 @@ static void describe_end(struct rk_life *life)
     char how[96], host[256] = "", text[400], words[RK_WORDS_SIZE + 1] = "";
     gethostname(host, sizeof(host) - 1);
     rk_relay_catch_up(&life->relay);
-    rk_ended_text(rk_ended_how(life->rank0_pid, life->rank0_fd), how, sizeof(how));
+    int left = life->standin.journal ? atomic_load(rk_journal_left(life->standin.journal)) : -1;
+    rk_ended_text(left >= 0 ? left : rk_ended_how(life->rank0_pid, life->rank0_fd), how, sizeof(how));
     snprintf(text, sizeof(text), "rank 0 (pid %d) on %s %s", life->rank0_pid, host, how);
     rk_journal_last_words(life->standin.journal, 0, words);
     rk_error_copy(&(struct rankcall_error){RANKCALL_ERANKDIED, 0, host, text, words});
