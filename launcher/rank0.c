@@ -4,6 +4,7 @@
 /* The conversation with rank 0, from its first word to how it ended. */
 
 #include <poll.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
@@ -161,7 +162,8 @@ static bool describe_end(struct rk_life *life)
     rk_relay_catch_up(&life->relay);
     if (life->rank0_fd >= 0)
         rk_fd_wait(life->rank0_fd, POLLIN, rk_now_us() + EXIT_US);
-    int status = rk_ended_how(life->rank0_pid, life->rank0_fd);
+    int left = life->standin.journal ? atomic_load(rk_journal_left(life->standin.journal)) : -1;
+    int status = left >= 0 ? left : rk_ended_how(life->rank0_pid, life->rank0_fd);
     rk_ended_text(status, how, sizeof(how));
     snprintf(text, sizeof(text), "rank 0 (pid %d) on %s %s", life->rank0_pid, host, how);
     if (life->standin.journal)

@@ -41,6 +41,7 @@ struct rk_journal {
     _Atomic int64_t hour_begun_us;
     _Atomic uint32_t mended; /* in this hour */
     _Atomic uint32_t row;    /* deaths since a call has succeeded */
+    _Atomic int32_t left;    /* how rank 0 has exited, if it tells */
     struct entry entries[RK_JOURNAL_CLIENTS];
     int32_t ranks;
     struct words words[];
@@ -75,6 +76,7 @@ int rk_journal_make(int ranks, int *fd, struct rk_journal **out)
     }
     (*out)->magic = MAGIC;
     (*out)->ranks = ranks;
+    atomic_store(&(*out)->left, -1);
     if (getrandom(&first, sizeof first, GRND_NONBLOCK) != sizeof first)
         first = (uint64_t)rk_now_us();
     atomic_store(&(*out)->tokens, first << 32); /* a client of another job of this name must not be taken for ours */
@@ -197,6 +199,11 @@ int64_t rk_journal_pause_us(const struct rk_journal *journal)
     for (uint32_t i = FREE_DEATHS + 1; i < row && pause < PAUSE_US_MAX; i++)
         pause *= 2;
     return pause < PAUSE_US_MAX ? pause : PAUSE_US_MAX;
+}
+
+_Atomic int32_t *rk_journal_left(struct rk_journal *journal)
+{
+    return &journal->left;
 }
 
 void rk_journal_succeeded(struct rk_journal *journal)

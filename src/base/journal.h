@@ -58,6 +58,9 @@ unsigned rk_journal_mended(const struct rk_journal *journal);                 /*
 int64_t rk_journal_pause_us(const struct rk_journal *journal);
 void rk_journal_succeeded(struct rk_journal *journal);
 
+/* How rank 0 has ended where it hides that from mpirun, as waitpid(2) says; -1: it doesn't. Rank 0 writes. */
+_Atomic int32_t *rk_journal_left(struct rk_journal *journal);
+
 /* ---- Last words: the launcher sees what ranks print, rank 0 tells clients why one has died ---- */
 
 #define RK_WORDS_SIZE     1024  /* bytes of a rank's last lines that are kept */

@@ -25,6 +25,8 @@ static int take_over(struct rk_frontend *frontend, int fd)
     frontend->listen_fd = handover.listener;
     frontend->lent = true;
     if (!code)
+        rk_mesh_leave_status_at(rk_journal_left(frontend->journal));
+    if (!code)
         rk_resume_seat(frontend);
     if (!code)
         code = rk_listener_begin(frontend);
@@ -66,6 +68,7 @@ void rk_resume_close(struct rk_frontend *frontend)
         event_free(frontend->pause);
     if (frontend->return_limit)
         event_free(frontend->return_limit);
+    rk_mesh_leave_status_at(NULL);
     rk_journal_close(frontend->journal);
 }
 

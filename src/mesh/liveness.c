@@ -109,6 +109,14 @@ int rk_liveness_prepare(struct rk_segment *segment, int ranks)
 
 /* This process's place while it serves; NULL otherwise. */
 static _Atomic(struct rk_place *) served;
+static _Atomic(_Atomic int32_t *) told; /* who hears of its exit besides */
+
+void rk_mesh_leave_status_at(_Atomic int32_t *status)
+{
+    if (status)
+        atomic_store(status, -1);
+    atomic_store(&told, status);
+}
 
 /* mpirun 5 ends a job as soon as one of its processes exits with a status other than 0, and an exit with 0 is a death
  * like any other there. So a rank that exits while it serves leaves its status with the others. */
@@ -119,6 +127,9 @@ static void leave_status(int status, void *unused)
     if (!place || atomic_load(&place->pid) != (int)getpid()) /* else a child of a worker's */
         return;
     atomic_store(&place->wait_status, (status & 0xff) << 8);
+    _Atomic int32_t *also = atomic_load(&told);
+    if (also)
+        atomic_store(also, (status & 0xff) << 8);
     fflush(NULL);
     _exit(0);
 }

@@ -197,6 +197,10 @@ bool rk_mesh_broken(const struct rk_mesh *mesh);
 /* The first dead rank after `after` (-1: from the beginning), or -1. `text` gets who died of what. Any thread. */
 int rk_mesh_death(const struct rk_mesh *mesh, int after, char *text, size_t size);
 
+/* Where this process, when it exits with a status that it hides from mpirun, leaves that: as waitpid(2) says; NULL:
+ * nowhere. */
+void rk_mesh_leave_status_at(_Atomic int32_t *status);
+
 /* Whether a broken mesh can be regrouped: the launch method starts replacements, and all ranks are on one node. */
 bool rk_mesh_can_regroup(const struct rk_mesh *mesh);
 
