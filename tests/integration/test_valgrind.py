@@ -73,8 +73,9 @@ def launcher(t):
         equal(client.invoke("empty").text, b"{}")
     os.kill(job.process.pid, signal.SIGTERM)
     status = job.wait()
-    with open(log) as file:
-        equal((status, file.read()), (0, ""), "exit status and valgrind's log")
+    with open(log) as file:  # "--": that valgrind does not know a system call (pidfd_open); mistakes begin with "=="
+        told = "".join(line for line in file if not line.startswith("--"))
+    equal((status, told), (0, ""), "exit status and valgrind's log")
 
 
 main("valgrind")
