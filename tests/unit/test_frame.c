@@ -278,8 +278,9 @@ static void every_cut_and_every_flipped_bit_of_a_head_is_survived(void **state)
             free(cut);
         }
         for (size_t bit = 0; bit < 8 * heads[i].size; bit++) {
-            uint8_t flipped[32];
+            uint8_t flipped[64];
 
+            assert_true(heads[i].size <= sizeof flipped);
             memcpy(flipped, heads[i].bytes, heads[i].size);
             flipped[bit / 8] ^= (uint8_t)(1 << bit % 8);
             (void)heads[i].decode(flipped, heads[i].size);
