@@ -146,8 +146,8 @@ struct rk_mesh {
     struct rk_segment *segment;
     size_t segment_size;
     uint32_t rings_seen, looks;
-    struct rk_watch *watch; /* liveness.c */
-    struct rk_vigil *vigil; /* while it regroups */
+    struct rk_watch *watch;           /* liveness.c */
+    _Atomic(struct rk_vigil *) vigil; /* while it regroups */
     struct rk_span span;
     int io_fifo;                /* rank 0: both ends; ranks of its node: the write end; else -1 */
     struct rk_checkpoint early; /* heard before the handler asked; number 0: none */

@@ -96,9 +96,11 @@ static bool newcomer_is_gone(struct rk_vigil *vigil)
 
 void rk_vigil_kill_newcomers(const struct rk_vigil *vigil)
 {
-    static struct children now;
+    struct children now; /* two threads may end the job at once */
+    if (!vigil)
+        return;
     list_siblings(&now);
-    for (size_t i = 0; vigil && i < now.count; i++)
+    for (size_t i = 0; i < now.count; i++)
         if (!holds(&vigil->before, now.pids[i]))
             kill(now.pids[i], SIGKILL);
 }
