@@ -120,16 +120,6 @@ static int read_restarts(const char *text, unsigned *out)
     return RANKCALL_OK;
 }
 
-static int read_grace(const char *text, int64_t *out)
-{
-    char *end;
-    double value = strtod(text, &end);
-    if (end == text || *end || !(value >= 0 && value <= 1e9))
-        return rk_error(RANKCALL_EINVAL, "--grace: \"%s\" is not a number of seconds", text);
-    *out = (int64_t)(value * 1e6);
-    return RANKCALL_OK;
-}
-
 static int read_file(const char *path, char **text, size_t *size)
 {
     FILE *file = fopen(path, "r");
@@ -184,7 +174,7 @@ static int read_option(int option, struct rk_options *options)
     case OPTION_SOCKET: return set_socket(optarg, options);
     case OPTION_SETUP: return read_setup(optarg, &options->setup);
     case OPTION_RESTARTS: return read_restarts(optarg, &options->restarts);
-    case OPTION_GRACE: return read_grace(optarg, &options->grace_us);
+    case OPTION_GRACE: return read_seconds("--grace", optarg, &options->grace_us);
     case OPTION_QUEUE: return read_queue(optarg, &options->queue);
     case OPTION_CAP: return read_size("--payload-cap", optarg, &options->payload_cap);
     case OPTION_CLIENT_STALL: return read_seconds("--client-stall", optarg, &options->client_stall_us);
