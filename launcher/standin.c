@@ -8,7 +8,6 @@
 
 #include <errno.h>
 #include <stdlib.h>
-#include <string.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -36,11 +35,7 @@ void rk_standin_init(struct rk_standin *standin)
 
 int rk_standin_open(struct rk_standin *standin, const char *path, int ranks)
 {
-    char folder[RK_PATH_MAX];
-    int code = rk_path_folder(false, folder);
-    size_t size = strlen(folder);
-    if (!code && !strncmp(path, folder, size) && path[size] == '/')
-        code = rk_path_folder(true, folder);
+    int code = rk_path_make_folder_of(path);
     if (!code)
         code = rk_path_listen(path, &standin->listener);
     return code ? code : rk_journal_make(ranks, &standin->journal_fd, &standin->journal);

@@ -82,6 +82,12 @@ static size_t unpack(struct msghdr *message, int *fds)
     return count;
 }
 
+static void drop(int *fds, size_t count)
+{
+    while (count)
+        rk_fd_close(&fds[--count]);
+}
+
 static int receive_parcel(int fd, int *fds, struct label *label, int64_t deadline_us)
 {
     union control control;
@@ -98,20 +104,13 @@ static int receive_parcel(int fd, int *fds, struct label *label, int64_t deadlin
         size_t count = size < 0 ? 0 : unpack(&message, fds);
         if (size == (ssize_t)sizeof *label && label->magic == MAGIC && label->count == count)
             return RANKCALL_OK;
-        while (count)
-            rk_fd_close(&fds[--count]);
+        drop(fds, count);
         if (size <= 0)
             return rk_error(RANKCALL_ECLOSED, "the launcher has gone");
         if (size == (ssize_t)sizeof *label && label->magic == MAGIC)
             return rk_error(RANKCALL_ESYSTEM, "cannot take the sockets that the launcher hands over: raise ulimit -n");
         return rk_error(RANKCALL_EPROTOCOL, "the launcher speaks another version: install both from one build");
     }
-}
-
-static void drop(int *fds, size_t count)
-{
-    while (count)
-        rk_fd_close(&fds[--count]);
 }
 
 int rk_handover_receive(int fd, struct rk_handover *handover)

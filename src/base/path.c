@@ -92,6 +92,17 @@ int rk_path_folder(bool create, char folder[RK_PATH_MAX])
     return check_folder(folder, &found, chosen);
 }
 
+int rk_path_make_folder_of(const char *path)
+{
+    char folder[RK_PATH_MAX];
+    int code = rk_path_folder(false, folder);
+    size_t size = strlen(folder);
+
+    if (!code && !strncmp(path, folder, size) && path[size] == '/')
+        code = rk_path_folder(true, folder);
+    return code;
+}
+
 int rk_path_socket(const char *job, char path[RK_PATH_MAX])
 {
     char folder[RK_PATH_MAX], wanted[RK_PATH_MAX + 80];

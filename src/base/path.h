@@ -25,6 +25,9 @@ bool rk_path_name_ok(const char *name);
  * relative or too long). */
 int rk_path_folder(bool create, char folder[RK_PATH_MAX]);
 
+/* Makes that folder when a job is to listen there; other folders are their owners' affair. Errors: as above. */
+int rk_path_make_folder_of(const char *path);
+
 /* The socket's path of a job given by name, or by path when it holds a '/'. Errors: RANKCALL_EINVAL (bad name; a path
  * over 107 bytes, which is quoted with its length). */
 int rk_path_socket(const char *job, char path[RK_PATH_MAX]);

@@ -6,7 +6,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
-#include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -95,21 +94,10 @@ static void resume_accepting(evutil_socket_t fd, short events, void *context)
         event_add(frontend->acceptable, NULL);
 }
 
-/* The folder of jobs is made when the job listens there; other folders are their owners' affair. */
-static int make_folder(const char *path)
-{
-    char folder[RK_PATH_MAX];
-    int code = rk_path_folder(false, folder);
-    size_t size = strlen(folder);
-    if (!code && !strncmp(path, folder, size) && path[size] == '/')
-        code = rk_path_folder(true, folder);
-    return code;
-}
-
 int rk_listener_open(struct rk_frontend *frontend)
 {
     const char *path = frontend->context->options->socket;
-    int code = make_folder(path);
+    int code = rk_path_make_folder_of(path);
     if (!code)
         code = rk_path_listen(path, &frontend->listen_fd);
     return code ? code : rk_listener_begin(frontend);
