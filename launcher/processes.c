@@ -17,6 +17,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/ended.h"
 #include "base/error.h"
 #include "base/fd.h"
 
@@ -143,18 +144,10 @@ static bool look(const char *pid, char *state, pid_t *parent)
     return name_end && sscanf(name_end + 1, " %c %d", state, parent) == 2;
 }
 
-char rk_processes_state(pid_t pid)
-{
-    char text[24], state;
-    pid_t parent;
-    snprintf(text, sizeof(text), "%d", (int)pid);
-    return look(text, &state, &parent) ? state : '\0';
-}
-
 bool rk_processes_alive(pid_t pid)
 {
-    char state = rk_processes_state(pid);
-    return state && state != 'Z';
+    char state = rk_process_state((int)pid);
+    return state != '?' && state != 'Z';
 }
 
 static size_t read_all(pid_t root, struct process **list)

@@ -40,9 +40,6 @@ size_t rk_processes_signal_all(const struct rk_processes *processes, int signal,
 /* The processes below `root`. Ownership: *pids is the caller's, free(). Returns their number. */
 size_t rk_processes_list(pid_t root, pid_t **pids);
 
-/* Its state as /proc has it: 'R', 'S', 'T' …; 0: it is gone. */
-char rk_processes_state(pid_t pid);
-
 /* Whether a process runs: it is there and no zombie. */
 bool rk_processes_alive(pid_t pid);
 

@@ -5,7 +5,9 @@
  * after it. A job that is stopped as a whole, by a scheduler say, is left alone. */
 
 #include <signal.h>
+#include <string.h>
 
+#include "base/ended.h"
 #include "base/fd.h"
 #include "launcher/life.h"
 #include "launcher/say.h"
@@ -17,8 +19,7 @@ static bool another_runs(const struct rk_life *life)
 {
     for (int rank = 1; rank < life->values->ranks; rank++) {
         int pid = rk_journal_pid(life->standin.journal, rank);
-        char state = pid ? rk_processes_state(pid) : '\0';
-        if (state && state != 'T' && state != 't' && state != 'Z')
+        if (pid && !strchr("?TtZ", rk_process_state(pid)))
             return true;
     }
     return false;
@@ -33,7 +34,7 @@ void rk_stopped_look(struct rk_life *life)
     life->look_us = now + LOOK_US;
     if (!life->runner || !life->standin.journal || grace == 0)
         return;
-    if (rk_processes_state(life->rank0_pid) != 'T' || !another_runs(life)) {
+    if (rk_process_state(life->rank0_pid) != 'T' || !another_runs(life)) {
         life->stopped_since_us = 0;
         return;
     }

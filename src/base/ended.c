@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  * Copyright (c) 2026 The rankcall authors */
 
-/* How a process ended that is not one's own child. */
+/* How a process is, and how one ended that is not one's own child. */
 
 #include "base/ended.h"
 
@@ -29,16 +29,31 @@ static int status_by_descriptor(int pidfd)
     return info.exit_code;
 }
 
-/* The same from its line in /proc, where it stays until its parent has taken note. */
-static int status_by_proc(int pid)
+/* Its line in /proc; "" when it is gone. */
+static void read_line(int pid, char line[1024])
 {
-    char path[32], line[1024];
+    char path[32];
     snprintf(path, sizeof path, "/proc/%d/stat", pid);
     FILE *file = fopen(path, "re");
-    size_t size = file ? fread(line, 1, sizeof line - 1, file) : 0;
+    size_t size = file ? fread(line, 1, 1023, file) : 0;
     if (file)
         fclose(file);
     line[size] = '\0';
+}
+
+char rk_process_state(int pid)
+{
+    char line[1024];
+    read_line(pid, line);
+    const char *end = strrchr(line, ')'); /* a name may hold spaces and brackets */
+    return end && end[1] == ' ' && end[2] ? end[2] : '?';
+}
+
+/* The same from that line, where it stays until its parent has taken note. */
+static int status_by_proc(int pid)
+{
+    char line[1024];
+    read_line(pid, line);
     char *last = strrchr(line, ' '); /* exit_code is the last field: proc(5) */
     int status = -1;
     if (!last || sscanf(last, "%d", &status) != 1)

@@ -1,12 +1,15 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  * Copyright (c) 2026 The rankcall authors */
 
-/* How a process ended that is not one's own child. */
+/* How a process is, and how one ended that is not one's own child. */
 
 #ifndef RK_BASE_ENDED_H
 #define RK_BASE_ENDED_H
 
 #include <stddef.h>
+
+/* Its state as in proc(5): 'R', 'S', 'T' …; '?': it is gone, or nobody knows. */
+char rk_process_state(int pid);
 
 /* As waitpid(2) would say; -1: not known. `pidfd`: a descriptor of the process, opened while it lived, or -1. Right
  * after its end: from its line in /proc, where it stays until its parent has taken note, or on Linux 6.15 and later

@@ -272,7 +272,6 @@ int64_t rk_wedge_nap(const struct rk_frontend *frontend, int64_t nap_us); /* or 
 /* wedged_report.c: who is missing, where, and the stacks. */
 char *rk_wedge_message(struct rk_frontend *frontend); /* malloc()ed, as is the other; NULL when memory is out */
 char *rk_wedge_stacks(struct rk_frontend *frontend);
-char rk_process_state(int pid); /* as in proc(5); '?': not known */
 
 /* status.c: payloads about the job. NULL when memory is out. */
 struct rankcall_payload *rk_status_payload(struct rk_frontend *frontend);

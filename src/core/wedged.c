@@ -10,6 +10,7 @@
 
 #include <stdlib.h>
 
+#include "base/ended.h"
 #include "base/error.h"
 #include "base/fd.h"
 #include "base/log.h"

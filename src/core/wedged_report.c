@@ -7,23 +7,13 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/ended.h"
 #include "base/symbols.h"
 #include "core/inside.h"
 #include "mesh/collect.h"
 
 #define STACKS_MAX (16u << 10) /* bytes of all ranks' stacks */
 #define NAMED_MAX  16          /* ranks in the line */
-
-char rk_process_state(int pid)
-{
-    char path[32], line[256];
-    snprintf(path, sizeof path, "/proc/%d/stat", pid);
-    FILE *file = fopen(path, "re");
-    const char *end = file && fgets(line, sizeof line, file) ? strrchr(line, ')') : NULL;
-    if (file)
-        fclose(file);
-    return end && end[1] == ' ' && end[2] ? end[2] : '?';
-}
 
 static const char *state_text(int pid)
 {
