@@ -7,6 +7,7 @@
 #include "launcher/standin.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
@@ -25,8 +26,6 @@ struct rk_guest {
     int fd;
     bool told;
 };
-
-static const struct rk_conn_callbacks no_callbacks;
 
 void rk_standin_init(struct rk_standin *standin)
 {
@@ -67,15 +66,10 @@ void rk_standin_begin(struct rk_standin *standin, const struct rankcall_error *r
 
 /* ---- Guests ---- */
 
+/* Its connection goes on. */
 static void send_frame(int fd, uint8_t type, const uint8_t *head, size_t head_size, const struct rankcall_error *error)
 {
-    struct rankcall_payload *payload = rk_error_to_payload(error);
-    int copy = dup(fd); /* a connection closes its descriptor */
-    struct rk_conn *conn = copy < 0 ? NULL : rk_conn_new(copy, &no_callbacks, NULL);
-    if (conn && payload && !rk_conn_send(conn, type, 0, head, head_size, payload))
-        rk_conn_flush(conn);
-    rk_conn_free(conn);
-    rankcall_payload_free(payload);
+    rk_conn_tell(fcntl(fd, F_DUPFD_CLOEXEC, 0), type, head, head_size, error);
 }
 
 /* Whether the guest's HELLO is there; then *hello has it. */

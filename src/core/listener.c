@@ -38,16 +38,10 @@ static void say_full(const struct rk_frontend *frontend)
 
 static void tell_busy(const struct rk_frontend *frontend, int fd)
 {
-    struct rk_conn *conn = rk_conn_new(fd, &rk_client_callbacks, NULL);
     struct rankcall_error error = {RANKCALL_EBUSY, 0, rankcall_host(frontend->context),
                                    "the job has no descriptors left for more clients: raise its ulimit -n", ""};
-    struct rankcall_payload *payload = conn ? rk_error_to_payload(&error) : NULL;
     uint8_t head[RK_HEAD_CAP];
-    size_t size = rk_error_encode(&(struct rk_error_head){RANKCALL_EBUSY, -1}, head);
-    if (payload && !rk_conn_send(conn, RK_ERROR, 0, head, size, payload))
-        rk_conn_flush(conn);
-    rankcall_payload_free(payload);
-    rk_conn_free(conn);
+    rk_conn_tell(fd, RK_ERROR, head, rk_error_encode(&(struct rk_error_head){RANKCALL_EBUSY, -1}, head), &error);
 }
 
 /* Out of descriptors: one kept in reserve lets this client be told, instead of waiting for an answer that never comes.

@@ -60,3 +60,15 @@ uint64_t rk_conn_queued(const struct rk_conn *conn)
 {
     return conn->writing.queued;
 }
+
+void rk_conn_tell(int fd, uint8_t type, const uint8_t *head, size_t head_size, const struct rankcall_error *error)
+{
+    static const struct rk_conn_callbacks nobody;
+    struct rk_conn *conn = rk_conn_new(fd, &nobody, NULL);
+    struct rankcall_payload *payload = conn ? rk_error_to_payload(error) : NULL;
+
+    if (payload && !rk_conn_send(conn, type, 0, head, head_size, payload))
+        (void)rk_conn_flush(conn);
+    rankcall_payload_free(payload);
+    rk_conn_free(conn);
+}

@@ -42,6 +42,9 @@ int rk_conn_fd(const struct rk_conn *conn);
 /* Payloads above this are refused with RANKCALL_ETOOLARGE. RK_PAYLOAD_CAP_DEFAULT at first. */
 void rk_conn_set_payload_cap(struct rk_conn *conn, uint64_t cap);
 
+/* Writes one frame of id 0 that has an error as its payload, as far as the socket takes it, and closes `fd`. */
+void rk_conn_tell(int fd, uint8_t type, const uint8_t *head, size_t head_size, const struct rankcall_error *error);
+
 /* Reads what is there, at most about 1 MiB of data or 256 KiB of JSON checking, and makes callbacks.
  * Returns RANKCALL_OK: nothing more for now; RANKCALL_EAGAIN: there is more to do at once, call again soon without
  * waiting for the descriptor. RANKCALL_ECLOSED: the peer closed, between frames or within one (the message says which);
