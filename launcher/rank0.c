@@ -154,8 +154,9 @@ static void take_answers(struct rk_life *life)
     }
 }
 
-/* What is known of rank 0's end when it said nothing: sets the last error. Whether it has died, rather than left. */
-static bool describe_end(struct rk_life *life)
+/* What is known of rank 0's end when it said nothing: sets the last error. Returns how it ended, as
+ * waitpid(2) would say; -1: not known. */
+static int describe_end(struct rk_life *life)
 {
     char how[96], host[256] = "", text[400], words[RK_WORDS_SIZE + 1] = "";
     gethostname(host, sizeof(host) - 1);
@@ -169,14 +170,13 @@ static bool describe_end(struct rk_life *life)
     if (life->standin.journal)
         rk_journal_last_words(life->standin.journal, 0, words);
     rk_error_copy(&(struct rankcall_error){RANKCALL_ERANKDIED, 0, host, text, words});
-    return status > 0;
+    return status;
 }
 
 /* Where the others live on without rank 0, nobody else would end them. A rank 0 that ended because of another rank's
  * death has said so in its output. */
-static void end_the_others(struct rk_life *life)
+static void end_the_others(struct rk_life *life, int status)
 {
-    int status = rk_ended_how(life->rank0_pid, life->rank0_fd);
     if (!WIFEXITED(status) || WEXITSTATUS(status) != rankcall_code_exit_status(RANKCALL_ERANKDIED))
         rk_life_blame(life);
     if (life->error && life->was_ready)
@@ -194,11 +194,11 @@ void rk_rank0_moved(struct rk_life *life)
         return;
     /* It has told which rank died of what, or that some did not come back. */
     bool ending = said && ((said->rank >= 0 && gone == RANKCALL_EJOBDIED) || gone == RANKCALL_EWEDGED);
-    bool died = false;
+    int status = -1;
     if (ending)
         rk_error_copy(said);
     else
-        died = describe_end(life);
+        status = describe_end(life);
     rk_error_free(said);
     bool bad = life->was_ready && life->stage < STOPPING && !life->leaving && !rk_rank0_said_goodbye(life);
     if (life->standin.journal && rk_journal_stopping(life->standin.journal))
@@ -206,8 +206,8 @@ void rk_rank0_moved(struct rk_life *life)
     if (ending && !(bad && life->values->restarts > 0))
         rk_life_blame(life);
     bool asked = life->error || life->asked || life->leaving || life->stage == KILLING || rk_rank0_said_goodbye(life);
-    if (died && !bad && !asked && rk_plan_recovers(life->values)) {
-        end_the_others(life);
+    if (status > 0 && !bad && !asked && rk_plan_recovers(life->values)) {
+        end_the_others(life, status);
         return;
     }
     rk_rank0_forget(life);

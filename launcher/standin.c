@@ -8,6 +8,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdint.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
@@ -20,6 +21,7 @@
 #include "wire/conn.h"
 
 #define HELLO_SIZE (RK_HEADER_SIZE + 24) /* as far as it is looked at */
+#define LISTENER   SIZE_MAX              /* among the guests' numbers */
 #define EVENTS     64                    /* taken at a time */
 
 struct rk_guest {
@@ -45,10 +47,10 @@ int rk_standin_fd(const struct rk_standin *standin)
     return standin->poll;
 }
 
-static bool watch(const struct rk_standin *standin, int fd, uint32_t events)
+static void watch(const struct rk_standin *standin, int fd, uint32_t events, size_t who)
 {
-    struct epoll_event event = {.events = events, .data.fd = fd};
-    return epoll_ctl(standin->poll, EPOLL_CTL_ADD, fd, &event) == 0;
+    struct epoll_event event = {.events = events, .data.u64 = who};
+    epoll_ctl(standin->poll, EPOLL_CTL_ADD, fd, &event);
 }
 
 void rk_standin_begin(struct rk_standin *standin, const struct rankcall_error *reason)
@@ -61,7 +63,7 @@ void rk_standin_begin(struct rk_standin *standin, const struct rankcall_error *r
         return;
     standin->poll = epoll_create1(EPOLL_CLOEXEC);
     if (standin->poll >= 0)
-        watch(standin, standin->listener, EPOLLIN);
+        watch(standin, standin->listener, EPOLLIN, LISTENER);
 }
 
 /* ---- Guests ---- */
@@ -134,8 +136,8 @@ static void take_in(struct rk_standin *standin, int fd)
         standin->guests = guests;
         standin->room = room;
     }
-    standin->guests[standin->count++] = (struct rk_guest){fd, !is_ours(fd)};
-    watch(standin, fd, EPOLLIN | EPOLLET);
+    standin->guests[standin->count] = (struct rk_guest){fd, !is_ours(fd)};
+    watch(standin, fd, EPOLLIN | EPOLLET, standin->count++);
 }
 
 static void accept_all(struct rk_standin *standin)
@@ -145,17 +147,7 @@ static void accept_all(struct rk_standin *standin)
         take_in(standin, fd);
     if (errno == EAGAIN || errno == EINTR || errno == ECONNABORTED)
         return;
-    standin->full = true; /* the rest waits in the backlog */
-    epoll_ctl(standin->poll, EPOLL_CTL_DEL, standin->listener, NULL);
-}
-
-static void look_at(struct rk_standin *standin, int fd)
-{
-    for (size_t i = standin->count; i-- > 0;)
-        if (standin->guests[i].fd == fd) {
-            tell(standin, &standin->guests[i]);
-            return;
-        }
+    epoll_ctl(standin->poll, EPOLL_CTL_DEL, standin->listener, NULL); /* no room: the rest waits in the backlog */
 }
 
 void rk_standin_work(struct rk_standin *standin)
@@ -163,10 +155,10 @@ void rk_standin_work(struct rk_standin *standin)
     struct epoll_event events[EVENTS];
     int count = epoll_wait(standin->poll, events, EVENTS, 0);
     for (int i = 0; i < count; i++)
-        if (events[i].data.fd == standin->listener)
+        if (events[i].data.u64 == LISTENER)
             accept_all(standin);
-        else
-            look_at(standin, events[i].data.fd);
+        else if (events[i].data.u64 < standin->count)
+            tell(standin, &standin->guests[events[i].data.u64]);
 }
 
 static void close_guests(struct rk_standin *standin)

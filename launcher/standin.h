@@ -22,7 +22,6 @@ struct rk_standin {
     struct rankcall_error *reason; /* while it stands in */
     struct rk_guest *guests;
     size_t count, room;
-    bool full;  /* no descriptor for one more */
     bool final; /* there will be no other rank 0 */
 };
 

@@ -26,7 +26,6 @@
 #define SHORT_US    2000000  /* for which there may be fewer than all, and no more coming */
 #define HINT_US     10000000 /* when to say what a start waits for */
 #define FAREWELL_US 100000   /* for clients to hear that there is no more rank 0 */
-#define START       1800.0   /* seconds until READY, if not chosen */
 
 enum slot { SIGNALS, LISTENER, JOB, SUPERVISOR, PARENT, STANDIN, RELAY, SLOTS = RELAY + RK_RELAY_FDS };
 
