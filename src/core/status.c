@@ -30,25 +30,50 @@ static void set_nested(struct rankcall_payload *payload, const char *key, struct
     rankcall_payload_free(value);
 }
 
-/* An array of the JSON of payloads made by `make` for 0 to count - 1. */
+/* A member that is an array of objects, as it is written. */
+struct array {
+    FILE *stream; /* NULL: memory was out */
+    char *text;
+    size_t size;
+    bool begun;
+};
+
+static void array_begin(struct array *array)
+{
+    *array = (struct array){0};
+    array->stream = open_memstream(&array->text, &array->size);
+    if (array->stream)
+        putc('[', array->stream);
+}
+
+/* Takes `item`; NULL, when memory was out, counts as {}. */
+static void array_add(struct array *array, struct rankcall_payload *item)
+{
+    if (array->stream)
+        fprintf(array->stream, "%s%s", array->begun ? "," : "", item ? rankcall_payload_json(item, NULL) : "{}");
+    array->begun = true;
+    rankcall_payload_free(item);
+}
+
+static void array_end(struct array *array, struct rankcall_payload *payload, const char *key)
+{
+    if (!array->stream)
+        return;
+    putc(']', array->stream);
+    fclose(array->stream);
+    rankcall_set_json(payload, key, array->text);
+    free(array->text);
+}
+
+/* Of payloads made by `make` for 0 to count - 1. */
 static void set_array(struct rk_frontend *frontend, struct rankcall_payload *payload, const char *key, int count,
                       struct rankcall_payload *(*make)(struct rk_frontend *, int))
 {
-    char *text = NULL;
-    size_t size = 0;
-    FILE *stream = open_memstream(&text, &size);
-    if (!stream)
-        return;
-    putc('[', stream);
-    for (int i = 0; i < count; i++) {
-        struct rankcall_payload *item = make(frontend, i);
-        fprintf(stream, "%s%s", i ? "," : "", item ? rankcall_payload_json(item, NULL) : "{}");
-        rankcall_payload_free(item);
-    }
-    putc(']', stream);
-    fclose(stream);
-    rankcall_set_json(payload, key, text);
-    free(text);
+    struct array array;
+    array_begin(&array);
+    for (int i = 0; i < count; i++)
+        array_add(&array, make(frontend, i));
+    array_end(&array, payload, key);
 }
 
 /* ---- Ranks ---- */
@@ -210,34 +235,17 @@ static struct rankcall_payload *call_row(const struct rk_frontend *frontend, con
     return row;
 }
 
-static void print_call(const struct rk_frontend *frontend, FILE *stream, const struct rk_job_call *call, bool first)
-{
-    struct rankcall_payload *row = call_row(frontend, call);
-    fprintf(stream, "%s%s", first ? "" : ",", row ? rankcall_payload_json(row, NULL) : "{}");
-    rankcall_payload_free(row);
-}
-
 /* The running call, then the oldest of those that wait. */
 static void set_current(const struct rk_frontend *frontend, struct rankcall_payload *payload)
 {
-    char *text = NULL;
-    size_t size = 0;
-    FILE *stream = open_memstream(&text, &size);
-    if (!stream)
-        return;
-    putc('[', stream);
-    bool first = !frontend->running;
+    struct array array;
+    array_begin(&array);
     if (frontend->running)
-        print_call(frontend, stream, frontend->running, true);
+        array_add(&array, call_row(frontend, frontend->running));
     const struct rk_queue_node *node = rk_queue_oldest(&frontend->queue);
-    for (int i = 0; node && i < RK_STATUS_QUEUED; i++, node = rk_queue_behind(&frontend->queue, node)) {
-        print_call(frontend, stream, rk_call_of_node(node), first);
-        first = false;
-    }
-    putc(']', stream);
-    fclose(stream);
-    rankcall_set_json(payload, "current", text);
-    free(text);
+    for (int i = 0; node && i < RK_STATUS_QUEUED; i++, node = rk_queue_behind(&frontend->queue, node))
+        array_add(&array, call_row(frontend, rk_call_of_node(node)));
+    array_end(&array, payload, "current");
 }
 
 static void set_running(struct rk_frontend *frontend, struct rankcall_payload *payload)
