@@ -160,7 +160,7 @@ static int describe_end(struct rk_life *life)
 {
     char how[96], host[256] = "", text[400], words[RK_WORDS_SIZE + 1] = "";
     gethostname(host, sizeof(host) - 1);
-    rk_relay_catch_up(&life->relay);
+    rk_relay_catch_up(&life->relay, life->processes.mpirun);
     if (life->rank0_fd >= 0)
         rk_fd_wait(life->rank0_fd, POLLIN, rk_now_us() + EXIT_US);
     int left = life->standin.journal ? atomic_load(rk_journal_left(life->standin.journal)) : -1;

@@ -11,6 +11,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/ended.h"
 #include "base/error.h"
 #include "base/fd.h"
 #include "launcher/say.h"
@@ -117,11 +118,11 @@ void rk_relay_move(struct rk_relay *relay, const struct pollfd fds[RK_RELAY_FDS]
     rk_sink_flush(&relay->err);
 }
 
-void rk_relay_catch_up(struct rk_relay *relay)
+void rk_relay_catch_up(struct rk_relay *relay, int mpirun)
 {
     int64_t now = rk_now_us(), limit = now + RK_WORDS_LIMIT_US, quiet = now + RK_WORDS_US;
     struct pollfd fds[RK_RELAY_FDS];
-    for (; now < quiet && now < limit; now = rk_now_us()) {
+    for (; (now < quiet || rk_process_busy(mpirun)) && now < limit; now = rk_now_us()) {
         rk_relay_poll(relay, fds);
         fds[2].fd = fds[3].fd = -1;
         if (poll(fds, RK_RELAY_FDS, 1) <= 0)

@@ -41,8 +41,9 @@ void rk_relay_open(struct rk_relay *relay);
 int rk_relay_attach(struct rk_relay *relay, int out, int err, int ranks, bool spaced, bool on_stderr);
 
 void rk_relay_poll(const struct rk_relay *relay, struct pollfd fds[RK_RELAY_FDS]);
-/* Waits for a moment for what is on its way. */
-void rk_relay_catch_up(struct rk_relay *relay);
+
+/* Waits for a moment for what is on its way through this mpirun. */
+void rk_relay_catch_up(struct rk_relay *relay, int mpirun);
 
 void rk_relay_move(struct rk_relay *relay, const struct pollfd fds[RK_RELAY_FDS]);
 

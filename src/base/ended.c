@@ -49,6 +49,12 @@ char rk_process_state(int pid)
     return end && end[1] == ' ' && end[2] ? end[2] : '?';
 }
 
+bool rk_process_busy(int pid)
+{
+    char state = rk_process_state(pid);
+    return state == 'R' || state == 'D';
+}
+
 /* The same from that line, where it stays until its parent has taken note. */
 static int status_by_proc(int pid)
 {

@@ -44,6 +44,7 @@ struct rk_journal {
     _Atomic int32_t left;    /* how rank 0 has exited, if it tells */
     struct entry entries[RK_JOURNAL_CLIENTS];
     int32_t ranks;
+    int32_t launcher; /* its pid; 0: there is none */
     struct words words[];
 };
 
@@ -76,6 +77,7 @@ int rk_journal_make(int ranks, int *fd, struct rk_journal **out)
     }
     (*out)->magic = MAGIC;
     (*out)->ranks = ranks;
+    (*out)->launcher = fd ? getpid() : 0;
     atomic_store(&(*out)->left, -1);
     if (getrandom(&first, sizeof first, GRND_NONBLOCK) != sizeof first)
         first = (uint64_t)rk_now_us();
@@ -248,6 +250,11 @@ void rk_journal_said(struct rk_journal *journal, int rank, const char *line, siz
         words->text[(written + i) % RK_WORDS_SIZE] = line[i];
     words->text[(written + size) % RK_WORDS_SIZE] = '\n';
     atomic_store(&words->written, written + size + 1);
+}
+
+int rk_journal_launcher(const struct rk_journal *journal)
+{
+    return journal->launcher;
 }
 
 uint64_t rk_journal_written(const struct rk_journal *journal, int rank)

@@ -65,7 +65,7 @@ _Atomic int32_t *rk_journal_left(struct rk_journal *journal);
 
 #define RK_WORDS_SIZE     1024  /* bytes of a rank's last lines that are kept */
 #define RK_WORDS_US       2000  /* when it has died and so long no more of them has come through mpirun, that was all */
-#define RK_WORDS_LIMIT_US 20000 /* how long they may take */
+#define RK_WORDS_LIMIT_US 50000 /* how long they may take */
 
 /* Which process has a rank: mpirun counts the groups that it has started in a job, from 1, and processes in a group
  * from 0. What another process said as that rank is forgotten. */
@@ -78,6 +78,8 @@ void rk_journal_said(struct rk_journal *journal, int rank, const char *line, siz
 
 /* How many bytes of them there have been. */
 uint64_t rk_journal_written(const struct rk_journal *journal, int rank);
+
+int rk_journal_launcher(const struct rk_journal *journal); /* its pid; 0: the job has none */
 
 /* Its last lines, each with a newline; "" when there are none. `text` has RK_WORDS_SIZE + 1 bytes. */
 void rk_journal_last_words(const struct rk_journal *journal, int rank, char *text);

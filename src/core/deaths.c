@@ -6,7 +6,9 @@
 
 #include <stdio.h>
 #include <time.h>
+#include <unistd.h>
 
+#include "base/ended.h"
 #include "base/error.h"
 #include "base/fd.h"
 #include "base/log.h"
@@ -88,6 +90,8 @@ static void end_job(struct rk_frontend *frontend, const struct rankcall_error *e
 static void take_last_words(const struct rk_frontend *frontend, int rank, char *words)
 {
     const struct timespec moment = {.tv_nsec = RK_WORDS_US * 1000};
+    int mpirun = getppid(), launcher = rk_journal_launcher(frontend->journal);
+    bool busy;
     int64_t deadline = rk_now_us() + RK_WORDS_LIMIT_US;
     uint64_t before;
     if (rank < 0 || !frontend->lent)
@@ -99,7 +103,8 @@ static void take_last_words(const struct rk_frontend *frontend, int rank, char *
     do {
         before = rk_journal_written(frontend->journal, rank);
         nanosleep(&moment, NULL);
-    } while (rk_journal_written(frontend->journal, rank) != before && rk_now_us() < deadline);
+        busy = rk_process_busy(mpirun) || rk_process_busy(launcher); /* in the order that the words go */
+    } while ((busy || rk_journal_written(frontend->journal, rank) != before) && rk_now_us() < deadline);
     rk_journal_last_words(frontend->journal, rank, words);
 }
 
