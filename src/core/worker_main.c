@@ -98,6 +98,8 @@ _Noreturn static void end_with_the_dead(struct rankcall_context *context)
     char text[256];
     if (rk_mesh_death(context->mesh, -1, text, sizeof text) == 0)
         rk_log(RK_LOG_ERROR, "%s", text);
+    if (context->frontend)
+        rk_io_ring(context->mesh); /* whose watcher of the dead has left may not have rung */
     nanosleep(&patience, NULL);
     rk_mesh_abort(context->mesh, rankcall_code_exit_status(RANKCALL_ERANKDIED));
 }
@@ -109,8 +111,8 @@ static void regroup(struct rankcall_context *context)
     if (!rk_mesh_can_regroup(context->mesh) || !context->options->restarts)
         end_with_the_dead(context);
     do {
-        if (context->frontend)
-            rk_frontend_release_mesh(context->frontend);
+        if (context->frontend && !rk_frontend_release_mesh(context->frontend))
+            end_with_the_dead(context);
         rk_mesh_regroup(context->mesh, RK_REGROUP_GRACE_S * INT64_C(1000000));
         rk_error_clear();
         int status = context->worker->regroup ? context->worker->regroup(context) : 0;

@@ -29,7 +29,7 @@ _Noreturn static void give_up(struct rk_mesh *mesh, const char *why)
 _Noreturn static void end_alone(struct rk_mesh *mesh)
 {
     if (rk_mesh_can_regroup(mesh))
-        _exit(1);
+        rk_liveness_leave(1);
     rk_mesh_abort(mesh, 1);
 }
 
