@@ -264,7 +264,7 @@ class Row:
             self.look_at_message()
         if None not in statuses:
             self.look_at_death(statuses)
-        else:
+        elif self.goes_on:
             self.job.pids = self.pids_after
 
     def look_at_message(self):
