@@ -65,6 +65,14 @@ static void follow_rank_zero(void)
     sigaction(SIGTERM, &action, NULL);
 }
 
+/* Open MPI 5 may write once more to the socket of a rank that has died, which is no reason to die as well. */
+static void outlive_others(void)
+{
+    struct sigaction now, action = {.sa_handler = ignore_signal, .sa_flags = SA_RESTART};
+    if (!sigaction(SIGPIPE, NULL, &now) && now.sa_handler == SIG_DFL)
+        sigaction(SIGPIPE, &action, NULL);
+}
+
 static int join_mesh(struct rankcall_context *context)
 {
     struct rk_rank_info info = {0};
@@ -73,6 +81,8 @@ static int join_mesh(struct rankcall_context *context)
     int code = rk_mesh_open(&info, &context->mesh);
     if (!code && rankcall_rank(context) != 0)
         follow_rank_zero();
+    if (!code && rk_mesh_can_regroup(context->mesh))
+        outlive_others();
     return code;
 }
 

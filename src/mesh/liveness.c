@@ -54,8 +54,10 @@ static void record(struct rk_watch *watch, int local_rank, int pidfd)
     atomic_store(&place->wait_status, status >= 0 ? status : rk_ended_how(atomic_load(&place->pid), pidfd));
     pthread_mutex_lock(&watch->telling);
     if (watch->last) {
-        rk_log(RK_LOG_ERROR, "a rank (pid %d) has died while the others regrouped: ending the job",
-               atomic_load(&place->pid));
+        char how[96];
+        rk_ended_text(atomic_load(&place->wait_status), how, sizeof how);
+        rk_log(RK_LOG_ERROR, "a rank (pid %d) %s while the others regrouped: ending the job", atomic_load(&place->pid),
+               how);
         rk_mesh_abort(watch->mesh, rankcall_code_exit_status(RANKCALL_ERANKDIED));
     }
     tell(watch->mesh, watch->segment, watch->local_size, place);

@@ -33,7 +33,7 @@ from strangers_client import ERROR, INVOKE, STREAM, JobError
 
 # "mpi": in a collective of MPI's own, which can't be interrupted: the others are killed after a grace time.
 MOMENTS = ("idle", "broadcast", "handler", "checkpoint", "collective", "events", "mpi", "setup", "teardown")
-WAYS = ("kill", "segv", "abort", "exit", "oom")
+WAYS = ("kill", "segv", "abort", "exit", "quit", "oom")
 QUICK = ("kill", "exit")
 SIGNALS = {"kill": signal.SIGKILL, "segv": signal.SIGSEGV, "abort": signal.SIGABRT}
 LIMIT = 30.0  # seconds in which the client must hear of it, and the job be gone or whole again
@@ -268,7 +268,7 @@ class Row:
             self.job.pids = self.pids_after
 
     def look_at_message(self):
-        how = "signal %d" % SIGNALS[self.way] if self.way in SIGNALS else "exit status 3" if self.way == "exit" else ""
+        how = "signal %d" % SIGNALS[self.way] if self.way in SIGNALS else "exit status 3" if self.way in ("exit", "quit") else ""
         for text in ("rank %d" % self.rank, "pid %d)" % (self.pid or self.job.pids[self.rank]), how):
             if text not in self.message:
                 self.problems.append("the client's message lacks %r: %s" % (text, self.message))

@@ -101,6 +101,8 @@ static void die(const char *way, const char *stamp)
     write_stamp(stamp);
     if (strcmp(way, "exit") == 0)
         exit(3);
+    if (strcmp(way, "quit") == 0)
+        _exit(3);
     if (strcmp(way, "abort") == 0)
         abort();
     if (strcmp(way, "segv") == 0)
