@@ -81,7 +81,7 @@ static int join_mesh(struct rankcall_context *context)
     int code = rk_mesh_open(&info, &context->mesh);
     if (!code && rankcall_rank(context) != 0)
         follow_rank_zero();
-    if (!code && rk_mesh_can_regroup(context->mesh))
+    if (!code && rk_mesh_outlives(context->mesh))
         outlive_others();
     return code;
 }

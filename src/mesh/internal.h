@@ -66,6 +66,7 @@ struct rk_segment {
     _Alignas(64) _Atomic uint32_t reported;  /* ranks of this node, but rank 0, that have */
     _Atomic uint32_t deaths;                 /* ranks of this node that are dead */
     _Atomic uint32_t ordered;                /* the living have gathered: regroup without the dead */
+    _Atomic uint32_t unheard;                /* a rank left by _exit, of which mpirun 5 tells MPI nothing */
     _Atomic uint32_t stopping;               /* STOP has been announced: nobody regroups any more */
     _Alignas(64) _Atomic uint64_t sent;      /* messages given to MPI for the funnel by the ranks of this node */
     _Alignas(64) _Atomic uint32_t io_asleep; /* rank 0's IO thread waits for its descriptor */

@@ -17,6 +17,7 @@
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/ended.h"
@@ -51,7 +52,12 @@ static void record(struct rk_watch *watch, int local_rank, int pidfd)
 {
     struct rk_place *place = &watch->segment->rank[local_rank];
     int status = atomic_load(&place->wait_status);
-    atomic_store(&place->wait_status, status >= 0 ? status : rk_ended_how(atomic_load(&place->pid), pidfd));
+    bool left = status >= 0;
+    if (!left)
+        status = rk_ended_how(atomic_load(&place->pid), pidfd);
+    atomic_store(&place->wait_status, status);
+    if (!left && status > 0 && WIFEXITED(status) && rk_mpi_hears_deaths())
+        atomic_store(&watch->segment->unheard, 1);
     pthread_mutex_lock(&watch->telling);
     if (watch->last) {
         char how[96];
