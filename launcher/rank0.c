@@ -164,7 +164,8 @@ static int describe_end(struct rk_life *life)
     if (life->rank0_fd >= 0)
         rk_fd_wait(life->rank0_fd, POLLIN, rk_now_us() + EXIT_US);
     int left = life->standin.journal ? atomic_load(rk_journal_left(life->standin.journal)) : -1;
-    int status = left >= 0 ? left : rk_ended_how(life->rank0_pid, life->rank0_fd);
+    bool ended = life->rank0_fd < 0 || rk_fd_wait(life->rank0_fd, POLLIN, 0);
+    int status = left >= 0 ? left : ended ? rk_ended_how(life->rank0_pid, life->rank0_fd) : -1;
     rk_ended_text(status, how, sizeof(how));
     snprintf(text, sizeof(text), "rank 0 (pid %d) on %s %s", life->rank0_pid, host, how);
     if (life->standin.journal)
@@ -179,6 +180,8 @@ static void end_the_others(struct rk_life *life, int status)
 {
     if (!WIFEXITED(status) || WEXITSTATUS(status) != rankcall_code_exit_status(RANKCALL_ERANKDIED))
         rk_life_blame(life);
+    if (life->error)
+        rk_standin_finish(&life->standin, life->error);
     if (life->error && life->was_ready)
         life->error->code = RANKCALL_EJOBDIED;
     rk_rank0_forget(life);
@@ -206,7 +209,7 @@ void rk_rank0_moved(struct rk_life *life)
     if (ending && !(bad && life->values->restarts > 0))
         rk_life_blame(life);
     bool asked = life->error || life->asked || life->leaving || life->stage == KILLING || rk_rank0_said_goodbye(life);
-    if (status > 0 && !bad && !asked && rk_plan_recovers(life->values)) {
+    if (!ending && !bad && !asked && rk_plan_recovers(life->values)) {
         end_the_others(life, status);
         return;
     }

@@ -61,7 +61,8 @@ int rankcall_start(const struct rankcall_start_options *options, struct rankcall
 
 /* Asks the job to stop: no new calls, queued ones get RANKCALL_ESHUTTINGDOWN, the running one may finish within `drain`
  * seconds and is cancelled then; teardown runs on every rank. Returns when the job is gone.
- * Errors: RANKCALL_ETIMEOUT when it isn't gone 10 s after the drain time. Blocking. */
+ * Errors: RANKCALL_ETIMEOUT when it isn't gone 10 s after the drain time; RANKCALL_ERANKDIED, with rank and host, when
+ * a rank died in its teardown: the others are ended within a second. Blocking. */
 int rankcall_stop(struct rankcall_runner *runner, double drain);
 
 /* Ends a job that this runner started, at once if it must: stops without drain time, kills what is still there after

@@ -124,7 +124,7 @@ static int wait_gone(struct rankcall_runner *runner, int64_t deadline_us)
         return rk_runner_end(runner);
     if (runner->child && !rk_child_wait(runner->child, deadline_us))
         return rk_error(RANKCALL_ETIMEOUT, "the job's processes are not gone 10 s after its drain time");
-    return RANKCALL_OK;
+    return runner->code == RANKCALL_ERANKDIED ? rk_runner_end(runner) : RANKCALL_OK;
 }
 
 int rankcall_stop(struct rankcall_runner *runner, double drain)

@@ -39,6 +39,11 @@ static void on_welcome(struct rankcall_runner *runner, const struct rk_header *h
         return;
     }
     runner->greeted = true;
+    if (runner->stopping) { /* another job of that name */
+        rk_error(RANKCALL_ESHUTTINGDOWN, "the job has stopped");
+        rk_runner_break(runner, RANKCALL_ESHUTTINGDOWN);
+        return;
+    }
     free(runner->job);
     runner->job = strdup(job);
     if (!runner->path)

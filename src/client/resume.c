@@ -52,7 +52,7 @@ static void forget_writing(struct rankcall_runner *runner)
 bool rk_resume_begin(struct rankcall_runner *runner)
 {
     int fd;
-    if (!runner->dialled || !runner->welcome.token || runner->stopping || runner->resumes >= RESUMES_MAX)
+    if (!runner->dialled || !runner->welcome.token || runner->resumes >= RESUMES_MAX)
         return false;
     if (rk_jobs_dial(runner->path, &fd))
         return false;

@@ -311,6 +311,15 @@ void rk_clients_tell_launcher(struct rk_frontend *frontend, const struct rankcal
             rk_client_error(client, 0, error);
 }
 
+void rk_clients_refuse(struct rk_frontend *frontend, const struct rankcall_error *error)
+{
+    for (struct rk_client *client = frontend->clients; client; client = client->next) {
+        rk_error_copy(error);
+        if (!client->launcher)
+            rk_client_refuse(client, 0);
+    }
+}
+
 static void answer_waiters(struct rk_client *client)
 {
     for (unsigned i = 0; i < client->waiter_count; i++) {

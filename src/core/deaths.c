@@ -83,6 +83,10 @@ static void end_job(struct rk_frontend *frontend, const struct rankcall_error *e
     }
     rk_resume_tell_launcher(frontend, error);
     rk_calls_fail_queued(frontend, error);
+    if (frontend->state == RK_JOB_STOPPING) { /* in teardown: the main thread ends the job, after a moment for others */
+        rk_listener_close(frontend);
+        rk_clients_refuse(frontend, error);
+    }
     rk_stop_begin(frontend, 0, 0);
 }
 

@@ -86,12 +86,16 @@ void rk_frontend_done(struct rk_frontend *frontend, const struct rk_tally *tally
     rk_io_ring(frontend->context->mesh);
 }
 
-void rk_frontend_release_mesh(struct rk_frontend *frontend)
+bool rk_frontend_release_mesh(struct rk_frontend *frontend)
 {
     const struct timespec nap = {.tv_nsec = RK_NAP_MIN_US * 1000};
-    while (!atomic_load(&frontend->desk.away))
+    while (!atomic_load(&frontend->desk.away)) {
+        if (atomic_load(&frontend->doomed))
+            return false;
         nanosleep(&nap, NULL);
+    }
     atomic_store(&frontend->desk.taken, true);
+    return true;
 }
 
 /* ---- The IO thread's side ---- */

@@ -154,7 +154,7 @@ struct rk_frontend {
     bool may_precede;                   /* it may ask for less when it sleeps */
     bool over, main_serves;             /* the main thread is past setup and takes announcements */
     bool away;                          /* the mesh is being regrouped: rank 0's main thread has it */
-    bool doomed;                        /* ranks are dead and the job ends */
+    _Atomic bool doomed;                /* ranks are dead and the job ends */
     struct rk_note *notes, **notes_end; /* taken from the desk, not yet in the funnel */
 
     /* resume.c */
@@ -212,6 +212,7 @@ void rk_client_never_ready(struct rk_client *client, uint64_t id); /* answers on
 void rk_clients_flush(struct rk_frontend *frontend);
 /* Why the job ends: the launcher knows only what mpirun makes of it. */
 void rk_clients_tell_launcher(struct rk_frontend *frontend, const struct rankcall_error *error);
+void rk_clients_refuse(struct rk_frontend *frontend, const struct rankcall_error *error); /* all but the launcher */
 void rk_clients_announce_state(struct rk_frontend *frontend); /* READY or failed: to those who wait for it */
 void rk_clients_farewell(struct rk_frontend *frontend);       /* lets their last frames out, for a limited time */
 void rk_clients_close(struct rk_frontend *frontend);

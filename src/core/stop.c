@@ -24,6 +24,8 @@ static void grace_over(evutil_socket_t fd, short events, void *context)
         rk_resume_refuse(frontend); /* before it hears of the end: it must not start the job again */
     if (!frontend->doomed && !frontend->setup_error)
         rk_clients_tell_launcher(frontend, &wedged);
+    if (frontend->doomed)
+        rk_clients_farewell(frontend);
     rk_clients_flush(frontend);
     if (frontend->doomed)
         rk_log(RK_LOG_ERROR, "ending the job");
@@ -73,8 +75,8 @@ void rk_stop_begin(struct rk_frontend *frontend, uint64_t drain_us, int64_t grac
 void rk_stop_check(struct rk_frontend *frontend)
 {
     bool stopping = frontend->state == RK_JOB_DRAINING || frontend->state == RK_JOB_FAILED;
-    if (!stopping || frontend->running || !frontend->main_serves)
-        return;
+    if (!stopping || frontend->running || !frontend->main_serves || rk_mesh_broken(frontend->context->mesh))
+        return; /* a death is looked at first */
     frontend->state = RK_JOB_STOPPING;
     rk_stop_cleanup(frontend);
     rk_frontend_announce(frontend, &(struct rk_announcement){.operation = RK_OPERATION_STOP}, NULL);

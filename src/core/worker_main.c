@@ -65,6 +65,14 @@ static void follow_rank_zero(void)
     sigaction(SIGTERM, &action, NULL);
 }
 
+/* Open MPI 5 may write once more to the socket of a rank that has died, which is no reason to die as well. */
+static void outlive_others(void)
+{
+    struct sigaction now, action = {.sa_handler = ignore_signal, .sa_flags = SA_RESTART};
+    if (!sigaction(SIGPIPE, NULL, &now) && now.sa_handler == SIG_DFL)
+        sigaction(SIGPIPE, &action, NULL);
+}
+
 static int join_mesh(struct rankcall_context *context)
 {
     struct rk_rank_info info = {0};
@@ -73,6 +81,8 @@ static int join_mesh(struct rankcall_context *context)
     int code = rk_mesh_open(&info, &context->mesh);
     if (!code && rankcall_rank(context) != 0)
         follow_rank_zero();
+    if (!code && rk_mesh_outlives(context->mesh))
+        outlive_others();
     return code;
 }
 
@@ -98,6 +108,8 @@ _Noreturn static void end_with_the_dead(struct rankcall_context *context)
     char text[256];
     if (rk_mesh_death(context->mesh, -1, text, sizeof text) == 0)
         rk_log(RK_LOG_ERROR, "%s", text);
+    if (context->frontend)
+        rk_io_ring(context->mesh); /* whose watcher of the dead has left may not have rung */
     nanosleep(&patience, NULL);
     rk_mesh_abort(context->mesh, rankcall_code_exit_status(RANKCALL_ERANKDIED));
 }
@@ -109,8 +121,8 @@ static void regroup(struct rankcall_context *context)
     if (!rk_mesh_can_regroup(context->mesh) || !context->options->restarts)
         end_with_the_dead(context);
     do {
-        if (context->frontend)
-            rk_frontend_release_mesh(context->frontend);
+        if (context->frontend && !rk_frontend_release_mesh(context->frontend))
+            end_with_the_dead(context);
         rk_mesh_regroup(context->mesh, RK_REGROUP_GRACE_S * INT64_C(1000000));
         rk_error_clear();
         int status = context->worker->regroup ? context->worker->regroup(context) : 0;

@@ -19,6 +19,12 @@ static int notice_size(const struct rk_notice *notice)
     return (int)(offsetof(struct rk_notice, room) + (rk_notice_holds(size) ? size : 0));
 }
 
+static void note_stop(struct rk_mesh *mesh)
+{
+    if (mesh->segment->notice.announcement.operation == RK_OPERATION_STOP)
+        atomic_store(&mesh->segment->stopping, 1);
+}
+
 /* ---- Rank 0's IO thread ---- */
 
 void rk_mesh_announce(struct rk_mesh *mesh, struct rk_announcement *announcement,
@@ -32,6 +38,7 @@ void rk_mesh_announce(struct rk_mesh *mesh, struct rk_announcement *announcement
     else if (payload)
         notice->address = (uint64_t)(uintptr_t)rk_payload_bytes(payload);
     rk_reports_await(mesh, announcement->operation);
+    note_stop(mesh);
     rk_bell_ring(&mesh->segment->all);
 }
 
@@ -52,6 +59,7 @@ static void look_for_notice(struct rk_mesh *mesh)
     MPI_Recv(notice, sizeof *notice, MPI_BYTE, mesh->span.parent, RK_TAG_ANNOUNCE, mesh->control, MPI_STATUS_IGNORE);
     notice->announcement.announced_us = rk_now_us(); /* clocks of nodes differ */
     atomic_store(&mesh->segment->reported, 0);
+    note_stop(mesh);
     rk_bell_ring(&mesh->segment->all);
     for (int i = mesh->span.child_count - 1; i >= 0; i--)
         rk_mesh_send(mesh, mesh->span.children[i], RK_TAG_ANNOUNCE, notice, notice_size(notice));
@@ -77,7 +85,7 @@ void rk_mesh_await(struct rk_mesh *mesh, struct rk_announcement *announcement)
     if (!rk_mesh_broken(mesh)) /* else a death may have rung, and rank 0 may be writing there */
         *announcement = mesh->segment->notice.announcement;
     if (rk_mesh_broken(mesh)) /* also when a call was announced: it can't be run any more */
-        announcement->operation = RK_OPERATION_REGROUP;
+        announcement->operation = atomic_load(&mesh->segment->stopping) ? RK_OPERATION_STOP : RK_OPERATION_REGROUP;
 }
 
 void rk_mesh_drive(struct rk_mesh *mesh)

@@ -66,6 +66,8 @@ struct rk_segment {
     _Alignas(64) _Atomic uint32_t reported;  /* ranks of this node, but rank 0, that have */
     _Atomic uint32_t deaths;                 /* ranks of this node that are dead */
     _Atomic uint32_t ordered;                /* the living have gathered: regroup without the dead */
+    _Atomic uint32_t unheard;                /* a rank left by _exit, of which mpirun 5 tells MPI nothing */
+    _Atomic uint32_t stopping;               /* STOP has been announced: nobody regroups any more */
     _Alignas(64) _Atomic uint64_t sent;      /* messages given to MPI for the funnel by the ranks of this node */
     _Alignas(64) _Atomic uint32_t io_asleep; /* rank 0's IO thread waits for its descriptor */
     struct rk_place rank[];                  /* by local rank */
@@ -210,6 +212,7 @@ void rk_liveness_begin(struct rk_mesh *mesh);
 void rk_liveness_end(void); /* it leaves in order, or ends the job */
 /* Before MPI_Abort, whose signals to the ranks may come first: the others count this one among the dead. */
 void rk_liveness_give_up(struct rk_mesh *mesh, int status);
+_Noreturn void rk_liveness_leave(int status); /* this process alone, without exit handlers */
 int rk_liveness_watch(struct rk_mesh *mesh);
 void rk_watch_last(struct rk_watch *watch);
 void rk_watch_end(struct rk_watch *watch); /* and of its segment. Takes NULL */

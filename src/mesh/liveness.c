@@ -17,6 +17,7 @@
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/ended.h"
@@ -51,11 +52,18 @@ static void record(struct rk_watch *watch, int local_rank, int pidfd)
 {
     struct rk_place *place = &watch->segment->rank[local_rank];
     int status = atomic_load(&place->wait_status);
-    atomic_store(&place->wait_status, status >= 0 ? status : rk_ended_how(atomic_load(&place->pid), pidfd));
+    bool left = status >= 0;
+    if (!left)
+        status = rk_ended_how(atomic_load(&place->pid), pidfd);
+    atomic_store(&place->wait_status, status);
+    if (!left && status > 0 && WIFEXITED(status) && rk_mpi_hears_deaths())
+        atomic_store(&watch->segment->unheard, 1);
     pthread_mutex_lock(&watch->telling);
     if (watch->last) {
-        rk_log(RK_LOG_ERROR, "a rank (pid %d) has died while the others regrouped: ending the job",
-               atomic_load(&place->pid));
+        char how[96];
+        rk_ended_text(atomic_load(&place->wait_status), how, sizeof how);
+        rk_log(RK_LOG_ERROR, "a rank (pid %d) %s while the others regrouped: ending the job", atomic_load(&place->pid),
+               how);
         rk_mesh_abort(watch->mesh, rankcall_code_exit_status(RANKCALL_ERANKDIED));
     }
     tell(watch->mesh, watch->segment, watch->local_size, place);
@@ -132,6 +140,13 @@ static void leave_status(int status, void *unused)
         atomic_store(also, (status & 0xff) << 8);
     fflush(NULL);
     _exit(0);
+}
+
+_Noreturn void rk_liveness_leave(int status)
+{
+    if (rk_mpi_hears_deaths())
+        leave_status(status, NULL);
+    _exit(status);
 }
 
 void rk_liveness_begin(struct rk_mesh *mesh)

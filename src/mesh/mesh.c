@@ -216,7 +216,7 @@ void rk_mesh_close(struct rk_mesh *mesh)
 void rk_mesh_abort(struct rk_mesh *mesh, int status)
 {
     int up = 0, down = 0;
-    bool outlived = mesh && mesh->ranks && rk_mesh_can_regroup(mesh);
+    bool outlived = mesh && mesh->ranks && rk_mesh_outlives(mesh);
     rk_liveness_end(); /* the status is the job's */
     if (mesh && !outlived)
         rk_liveness_give_up(mesh, status);

@@ -201,7 +201,10 @@ int rk_mesh_death(const struct rk_mesh *mesh, int after, char *text, size_t size
  * nowhere. */
 void rk_mesh_leave_status_at(_Atomic int32_t *status);
 
-/* Whether a broken mesh can be regrouped: the launch method starts replacements, and all ranks are on one node. */
+/* Whether the others live on when a rank dies: the launch method starts replacements, and all ranks are on one node. */
+bool rk_mesh_outlives(const struct rk_mesh *mesh);
+
+/* Whether a broken mesh can be regrouped, too. */
 bool rk_mesh_can_regroup(const struct rk_mesh *mesh);
 
 /* Waits until the living have all come here, kills those who take longer than `grace_us`, starts replacements for the

@@ -38,10 +38,15 @@ bool rk_mpi_hears_deaths(void)
     return rk_mesh_is_set("OMPI_MCA_mpi_ft_enable");
 }
 
-bool rk_mesh_can_regroup(const struct rk_mesh *mesh)
+bool rk_mesh_outlives(const struct rk_mesh *mesh)
 {
     return mesh->nodes == 1 && mesh->size > 1 &&
            (rk_mesh_is_set("OMPI_MCA_orte_enable_recovery") || rk_mpi_hears_deaths());
+}
+
+bool rk_mesh_can_regroup(const struct rk_mesh *mesh)
+{
+    return rk_mesh_outlives(mesh) && !(mesh->segment && atomic_load(&mesh->segment->unheard));
 }
 
 /* ---- Gathering ---- */

@@ -28,8 +28,8 @@ _Noreturn static void give_up(struct rk_mesh *mesh, const char *why)
 /* Where the others can go on without this rank, it alone ends. */
 _Noreturn static void end_alone(struct rk_mesh *mesh)
 {
-    if (rk_mesh_can_regroup(mesh))
-        _exit(1);
+    if (rk_mesh_outlives(mesh))
+        rk_liveness_leave(1);
     rk_mesh_abort(mesh, 1);
 }
 

@@ -15,6 +15,7 @@ import contextlib
 import json
 import os
 import random
+import re
 import signal
 import sys
 import tempfile
@@ -28,11 +29,11 @@ import plans
 from history import History
 from resuming_client import ResumingClient
 from sandbox import Sandbox, wait_until
-from strangers_client import INVOKE, STREAM, JobError
+from strangers_client import ERROR, INVOKE, STREAM, JobError
 
 # "mpi": in a collective of MPI's own, which can't be interrupted: the others are killed after a grace time.
 MOMENTS = ("idle", "broadcast", "handler", "checkpoint", "collective", "events", "mpi", "setup", "teardown")
-WAYS = ("kill", "segv", "abort", "exit", "oom")
+WAYS = ("kill", "segv", "abort", "exit", "quit", "oom")
 QUICK = ("kill", "exit")
 SIGNALS = {"kill": signal.SIGKILL, "segv": signal.SIGSEGV, "abort": signal.SIGABRT}
 LIMIT = 30.0  # seconds in which the client must hear of it, and the job be gone or whole again
@@ -48,13 +49,14 @@ ENDS = {
     "events": ({"rank_died", "closed"}, {15}),
     "mpi": ({"rank_died", "closed"}, {15}),
     "setup": ({"rank_died", "closed"}, {16, 20}),
-    "teardown": ({"closed"}, {15}),
+    "teardown": ({"rank_died", "closed"}, {15}),
 }
 RESTARTS = {moment: ({"rank_died"}, {None}) for moment in MOMENTS[1:7]}
-RESTARTS.update({"idle": ({"nothing"}, {None}), "setup": ENDS["setup"], "teardown": ENDS["teardown"]})
+RESTARTS.update({"idle": ({"nothing"}, {None}), "setup": ({"rank_died"}, {16}), "teardown": ({"rank_died"}, {15})})
 RANK_0 = {"idle": {"away"}, "broadcast": {"rank_died", "result"}}  # a call that rank 0 has not yet seen is sent again
 POLICIES = {"ends": ENDS, "restarts": RESTARTS}
 ALONE = ("setup", "teardown")  # moments after which no job is left
+VERDICT = re.compile(r"rankcall: [a-z]+_[a-z]+( on rank \d+.*)?: ")  # the launcher's word; the rank's own last ones come below it
 # A payload for which a rank has no memory: rank 0 refuses it and lives; another rank gives up, and its own word is in the
 # log, not in the launcher's last line.
 NO_MEMORY = ("broadcast", "oom")
@@ -69,7 +71,8 @@ class Stage:
         self.orders = os.path.join(self.sandbox.folder, "orders")
         self.stamp = os.path.join(self.sandbox.folder, "stamp")
         os.mkdir(self.orders)
-        setup = {"orders": self.orders, "way": way, "stamp": self.stamp}
+        self.go = os.path.join(self.sandbox.folder, "go")
+        setup = {"orders": self.orders, "way": way, "stamp": self.stamp, "go": self.go}
         if moment in ALONE:
             setup[moment] = rank
         self.job = harness.Job(self.sandbox, ranks=ranks, worker="fault_worker", setup=json.dumps(setup),
@@ -98,6 +101,7 @@ class Row:
     def __init__(self, moment, way, rank, ranks, policy):
         self.moment, self.way, self.rank, self.ranks, self.policy = moment, way, rank, ranks, policy
         self.died, self.got, self.heard, self.gone, self.served, self.message = None, "nothing", None, None, None, ""
+        self.pid = 0  # of who died, where its own word is needed for that
         self.problems, self.known = [], False  # known: mpirun hung in its own end
         self.goes_on = None in POLICIES[policy][moment][1]
 
@@ -107,7 +111,11 @@ class Row:
             self.stage = stage = stage if stage and self.goes_on else self.start()
             self.sandbox, self.orders, self.stamp, self.job = stage.sandbox, stage.orders, stage.stamp, stage.job
             if self.moment == "setup":
-                self.ask(self.job.connect(), lambda client: client.status(wait=True))
+                wait_until(lambda: os.path.exists(self.job.path), "the job's socket", LIMIT * harness.SLOW)
+                with self.client() as client:
+                    id = client.submit(self.echo().handler, self.echo().payload())
+                    with open(stage.go, "w"):
+                        self.ask(client, lambda client: client.outcome(id))
             else:
                 with self.client() as client:
                     getattr(self, "die_" + self.moment, self.die_in_call)(client)
@@ -128,7 +136,7 @@ class Row:
         return Stage(self.ranks, self.policy, self.moment, self.rank, self.way)
 
     def client(self):
-        if self.policy == "ends" or self.moment in ALONE:
+        if self.policy == "ends":
             return self.job.connect()
         return ResumingClient(self.job.path, LIMIT * harness.SLOW, self.tell)
 
@@ -137,6 +145,10 @@ class Row:
             self.heard = time.monotonic()
         elif what == "away" and self.got == "nothing":
             self.got, self.message = "away", fields["reason"]["message"]
+
+    @staticmethod
+    def echo():
+        return calls.Call(plans.token(random.Random(2)), "echo")
 
     # ---- The moments ----
 
@@ -185,17 +197,28 @@ class Row:
         self.ask(client, lambda client: list(client.items(id)))
 
     def die_teardown(self, client):
-        self.ask(client, lambda client: client.stop())
-        if self.got == "result":
-            self.got = "closed"  # that is how a stop ends
+        self.ask(client, self.stop)
+
+    @staticmethod
+    def stop(client):
+        for got in client.stop():
+            if got.type == ERROR:
+                raise JobError(got)
+        raise ConnectionError("it has stopped")
 
     # ---- What comes of it ----
 
     def ask(self, client, question):
         client.socket.settimeout(LIMIT * harness.SLOW)
         try:
-            question(client)
-            self.got = "result"
+            try:
+                question(client)
+                self.got = "result"
+            except ConnectionError:
+                word = getattr(client, "last_word", None)
+                if word is None:
+                    raise
+                raise JobError(word) from None
         except JobError as error:
             self.got = error.name
             self.message = str(error)
@@ -203,8 +226,8 @@ class Row:
                 self.problems.append("rank %d is blamed: %s" % (error.rank, error))
         except TimeoutError:
             self.got = "nothing"
-        except ConnectionError:
-            self.got = "closed"
+        except ConnectionError as error:
+            self.got, self.message = "closed", str(error)
         self.heard = time.monotonic()
 
     def is_gone(self):
@@ -228,34 +251,35 @@ class Row:
     def look(self):
         no_memory = (self.moment, self.way) == NO_MEMORY
         outcomes, statuses = REFUSED if no_memory and self.rank == 0 else POLICIES[self.policy][self.moment]
-        if self.goes_on and self.rank == 0 and not no_memory:
+        if self.goes_on and (self.rank == 0 or self.got == "away" and self.way == "quit") and not no_memory:
             outcomes = RANK_0.get(self.moment, outcomes)
         if os.path.exists(self.stamp):
             with open(self.stamp) as file:
-                self.died = float(file.read().split()[0])
+                when, pid = file.read().split()[:2]
+            self.died, self.pid = float(when), int(pid)
             os.unlink(self.stamp)
         if self.died is None:
             self.problems.append("the rank did not die")
         if self.got not in outcomes:
             self.problems.append("the client got %s instead of %s: %s" % (
                 self.got, " or ".join(sorted(outcomes)), self.message))
-        if self.goes_on and self.got in ("rank_died", "away"):
+        if self.policy == "restarts" and self.got in ("rank_died", "away"):
             self.look_at_message()
         if None not in statuses:
             self.look_at_death(statuses)
-        else:
+        elif self.goes_on:
             self.job.pids = self.pids_after
 
     def look_at_message(self):
-        how = "signal %d" % SIGNALS[self.way] if self.way in SIGNALS else "exit status 3" if self.way == "exit" else ""
-        for text in ("rank %d" % self.rank, "pid %d)" % self.job.pids[self.rank], how):
+        how = "signal %d" % SIGNALS[self.way] if self.way in SIGNALS else "exit status 3" if self.way in ("exit", "quit") else ""
+        for text in ("rank %d" % self.rank, "pid %d)" % (self.pid or self.job.pids[self.rank]), how):
             if text not in self.message:
                 self.problems.append("the client's message lacks %r: %s" % (text, self.message))
 
     def look_at_life(self, client):
         """The same client's next call is served, though it does nothing about it; only the dead rank is another process."""
         heard, got = self.heard, self.got
-        call = calls.Call(plans.token(random.Random(2)), "echo")
+        call = self.echo()
         client.outcome(client.submit(call.handler, call.payload()))
         self.served, self.status = time.monotonic(), self.job.process.poll()
         if got != "nothing":
@@ -263,7 +287,8 @@ class Row:
         pids = [rank["pid"] for rank in client.status(wait=True)["ranks"]]
         changed = [rank for rank in range(self.ranks) if pids[rank] != self.job.pids[rank]]
         refused = (self.moment, self.way, self.rank) == (*NO_MEMORY, 0)
-        if self.moment != "mpi" and changed != ([] if refused else [self.rank]):
+        whole = self.way == "quit" and len(changed) == self.ranks  # Open MPI 5 does not hear of that: all begin anew
+        if self.moment != "mpi" and not whole and changed != ([] if refused else [self.rank]):
             self.problems.append("ranks %s are new" % changed)
         self.pids_after = pids
 
@@ -281,11 +306,9 @@ class Row:
             self.problems.append("the launcher's exit status is %s, not %s" % (self.status, sorted(statuses)))
         lines = self.job.output().splitlines()
         own = (self.moment, self.way) == NO_MEMORY
-        last = lines if own else [line for line in lines if line.startswith("rankcall:")][-1:]
+        last = lines if own else [line for line in lines if VERDICT.match(line)][-1:]
         if self.known and checker.HUNG_MPIRUN in "".join(last):
             return
-        if self.policy == "restarts" and self.moment == "teardown" and self.rank != 0:
-            return  # rank 0 ends the others at once: mpirun has nothing to tell
         if "rank %d" % self.rank not in "".join(last):
             self.problems.append("the launcher does not blame rank %d: %s" % (self.rank, "".join(last) or "it says nothing"))
 

@@ -101,6 +101,8 @@ static void die(const char *way, const char *stamp)
     write_stamp(stamp);
     if (strcmp(way, "exit") == 0)
         exit(3);
+    if (strcmp(way, "quit") == 0)
+        _exit(3);
     if (strcmp(way, "abort") == 0)
         abort();
     if (strcmp(way, "segv") == 0)
@@ -403,26 +405,28 @@ static void dawdle(const char *path, int rank)
     doze(DAWDLE);
 }
 
-/* {"orders": FOLDER, "stamp", "setup": RANK, "teardown": RANK, "way", "log": FILE, "dawdle": FILE} */
+/* {"orders": FOLDER, "stamp", "setup": RANK, "go": FILE, "teardown": RANK, "way", "log": FILE, "dawdle": FILE} */
 static int setup(struct rankcall_context *context, const struct rankcall_payload *args)
 {
     static struct state state;
-    const char *orders = NULL, *way = "kill", *stamp = "", *log = "", *slow = "";
+    const char *orders = NULL, *way = "kill", *stamp = "", *log = "", *slow = "", *go = "";
     int64_t setup_rank = -1;
     state.teardown_rank = -1;
     if (rankcall_opt_string(args, "log", &log) || rankcall_opt_string(args, "dawdle", &slow))
         return -1;
     state.log = *log ? open(log, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600) : -1;
     if (rankcall_opt_string(args, "orders", &orders) || rankcall_opt_string(args, "way", &way) ||
-        rankcall_opt_string(args, "stamp", &stamp) || rankcall_opt_int(args, "setup", &setup_rank) ||
-        rankcall_opt_int(args, "teardown", &state.teardown_rank))
+        rankcall_opt_string(args, "stamp", &stamp) || rankcall_opt_string(args, "go", &go) ||
+        rankcall_opt_int(args, "setup", &setup_rank) || rankcall_opt_int(args, "teardown", &state.teardown_rank))
         return -1;
     snprintf(state.teardown_way, sizeof state.teardown_way, "%s", way);
     snprintf(state.stamp, sizeof state.stamp, "%s", stamp);
     rankcall_set_state(context, &state);
     dawdle(slow, rankcall_rank(context));
     if (setup_rank == rankcall_rank(context)) {
-        doze(0.1); /* the others sit in the tally by then, and a client asks whether all are READY */
+        for (int tries = 0; *go && access(go, F_OK) != 0 && tries < 20000; tries++)
+            doze(0.0005); /* a client's call waits by then */
+        doze(0.1);        /* and the others sit in the tally */
         die(way, stamp);
     }
     return orders ? start_listening(context, &state, orders) : 0;

@@ -47,6 +47,7 @@ class ResumingClient(Client):
         self.path, self.tell = path, tell
         self.calls, self.ends = {}, []  # calls without an outcome, by id; ends that the job has not told
         self.token, self.reason, self.returning, self.gone = 0, None, False, ""
+        self.last_word = None  # the ERROR with which the job has ended
         self.lock = threading.RLock()  # held while it comes back: whoever else sends waits for that
         for attempt in range(10):  # rank 0 may die just now
             super().__init__(path, timeout, greet=False)
@@ -218,7 +219,7 @@ class ResumingClient(Client):
 
     def job_ended(self, got):
         """The last word of a job that will not come back is that of all its calls."""
-        self.gone = str(JobError(got))
+        self.gone, self.last_word = str(JobError(got)), got
         for id in sorted(self.calls):
             self.ends.append(Frame(ERROR, id, got.head, got.payload_bytes))
         self.calls.clear()

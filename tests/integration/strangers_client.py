@@ -307,9 +307,10 @@ class Client:
         self.ask(PING, PONG)
 
     def stop(self, drain=0.0):
-        """Asks the job to stop and returns when it has closed the connection, which it does when it is gone."""
+        """Asks the job to stop and returns when it has closed the connection, which it does when it is gone; what
+        it said before that."""
         self.ask(STOP, STOPPING, struct.pack("<Q", int(drain * 1e6)))
-        self.expect_close()
+        return self.expect_close()
 
     def expect_close(self):
         """Reads frames until the job closes; returns them."""

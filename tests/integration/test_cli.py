@@ -324,6 +324,16 @@ def stop(t):
     rankcall(t, "stop", "-j", job.name, status=4)
 
 
+@case("stop says which rank has died in its teardown, and of what", own=True)
+def stop_teardown(t):
+    for rank in range(t.ranks):
+        job = t.start(worker="fault_worker", setup=json.dumps({"teardown": rank, "way": "kill"}))
+        _, err = rankcall(t, "stop", "-j", job.name, status=16)
+        check("rank %d (pid %d) on" % (rank, job.pids[rank]) in err and "signal 9" in err, err)
+        equal(job.wait(), 15, "the job's status\n" + job.output())
+        check("rank %d (pid %d)" % (rank, job.pids[rank]) in job.stderr(), job.stderr())
+
+
 @case("stop lets the running call finish, stop --now cancels it", own=True)
 def stop_drain(t):
     for option, status in ((("--drain", "20"), 0), (("--now",), 8)):

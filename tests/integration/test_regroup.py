@@ -11,6 +11,7 @@ import threading
 import time
 
 from harness import FULL, Skip, case, check, equal, main, mpirun_line, raises, wait_until
+from resuming_client import ResumingClient
 from strangers_client import Attachment, JobError, Payload
 
 
@@ -167,6 +168,18 @@ def one_by_one(t):
             wait_until(lambda: client.status()["state"] != "ready" or pids(client) != before, "the death to be noticed", 10)
             equal(client.invoke("sum", {"value": 1.0}).json, {"sum": t.ranks * (t.ranks + 1) / 2}, "after rank %d" % rank)
             expect_replaced(client, before, {rank})
+
+
+@case("rank 0 that dies again and again is replaced alone each time", ranks=(3,), own=True, timeout=90)
+def rank_0_again(t):
+    job = start(t, run_options=("--restarts", "100"))
+    for _ in range(6):
+        with job.connect() as client:
+            before = pids(client)
+        os.kill(before[0], signal.SIGKILL)
+        with ResumingClient(job.path) as client:
+            client.invoke("sum", {"value": 1.0})
+            expect_replaced(client, before, {0})
 
 
 @case("rank 0's handler may read its arguments until it returns, though a rank has died", ranks=(2,), own=True)
