@@ -86,12 +86,26 @@ void rk_frontend_done(struct rk_frontend *frontend, const struct rk_tally *tally
     rk_io_ring(frontend->context->mesh);
 }
 
-void rk_frontend_release_mesh(struct rk_frontend *frontend)
+void rk_frontend_release_mesh(struct rk_frontend *frontend, bool again)
 {
     const struct timespec nap = {.tv_nsec = RK_NAP_MIN_US * 1000};
+    if (again) {
+        pthread_mutex_lock(&frontend->desk.lock);
+        atomic_store(&frontend->desk.away, false);
+        frontend->desk.broken = true;
+        fill(frontend);
+        pthread_mutex_unlock(&frontend->desk.lock);
+    }
     while (!atomic_load(&frontend->desk.away))
         nanosleep(&nap, NULL);
     atomic_store(&frontend->desk.taken, true);
+}
+
+void rk_frontend_count_death(struct rk_frontend *frontend)
+{
+    if (rk_deaths_count(frontend))
+        return;
+    rk_mesh_abort(frontend->context->mesh, rankcall_code_exit_status(RANKCALL_ERANKDIED));
 }
 
 /* ---- The IO thread's side ---- */
@@ -172,10 +186,10 @@ static bool clear_desk(struct rk_frontend *frontend)
         return false;
     pthread_mutex_lock(&desk->lock);
     atomic_store(&desk->filled, false);
-    bool set_up = desk->set_up, done = desk->done, finish = desk->finish;
+    bool set_up = desk->set_up, done = desk->done, finish = desk->finish, broken = desk->broken;
     struct rk_tally tally = desk->tally;
     struct rankcall_payload *result = desk->result;
-    desk->set_up = desk->done = false;
+    desk->set_up = desk->done = desk->broken = false;
     desk->result = NULL;
     *frontend->notes_end = desk->notes;
     if (desk->notes)
@@ -184,8 +198,12 @@ static bool clear_desk(struct rk_frontend *frontend)
     desk->notes_end = &desk->notes;
     pthread_mutex_unlock(&desk->lock);
     bool mended = set_up && (frontend->away || rk_mesh_is_replacement(frontend->context->mesh));
-    if (set_up && frontend->away)
+    if ((set_up || broken) && frontend->away)
         return_to_mesh(frontend);
+    if (broken) { /* the next that it sees is that */
+        rk_resume_seat(frontend);
+        frontend->main_serves = true;
+    }
     if (mended) {
         rk_resume_seat(frontend);
         rk_resume_pause(frontend);

@@ -180,7 +180,41 @@ def arguments(t):
         expect_replaced(client, before, {1})
 
 
-@case("a replacement that dies before it is up costs a restart, soon", ranks=(3,), own=True, timeout=60)
+def die_at(t, step, who):
+    """While a dead rank is being replaced, another process dies, too: the rank `who`, or the replacement ("new"). A job
+    with what it keeps; False: mpirun could not start a replacement, and the launcher has started the job again."""
+    moment = os.path.join(t.sandbox.folder, "moment.%d" % len(t.jobs))
+    job = start(t, options=("--restarts", "10"), env={"RANKCALL_TEST_DIE": "%s,%s,%s" % (step, who, moment)})
+    first = 2 if who != "2" else 1
+    with job.connect() as client:
+        before = pids(client)
+    open(moment, "w").close()
+    os.kill(before[first], signal.SIGKILL)
+    wait_until(lambda: not os.path.exists(moment), "the second death", 20)
+    with job.connect() as client:
+        after = pids(client)
+        equal(client.invoke("sum", {"value": 1.0}).json, {"sum": t.ranks * (t.ranks + 1) / 2}, "%s of %s" % (step, who))
+        equal(client.invoke("sum", {"value": 1.0}).json, {"sum": t.ranks * (t.ranks + 1) / 2}, "%s of %s" % (step, who))
+    if "starting the job again" in job.output():
+        return False
+    for rank, (old, new) in enumerate(zip(before, after)):
+        check((old != new) == (rank == first or str(rank) == who), "rank %d: process %d, then %d" % (rank, old, new))
+    return True
+
+
+def second_death(step, who):
+    @case("a second death while the dead are replaced: %s, %s" % (step, who), ranks=(3,), own=True, timeout=120)
+    def run(t):
+        check(any(die_at(t, step, who) for _ in range(3)), "the job was started again three times")
+
+
+for moment in ("group", "spawn", "merge", "split", "attach"):
+    for dying in ("0", "1", "2", "new"):
+        if dying != "new" or moment in ("merge", "split", "attach"):
+            second_death(moment, dying)
+
+
+@case("a replacement that dies before it is up is replaced, too", ranks=(3,), own=True, timeout=60)
 def stillborn(t):
     job = start(t)
     with job.connect() as client:
@@ -192,9 +226,8 @@ def stillborn(t):
         for pid in children_of(parent) - set(before):
             os.kill(pid, signal.SIGKILL)
         began = time.monotonic()
-        client.expect_close()
-    with job.connect() as client:
         equal(client.invoke("sum", {"value": 1.0}).json, {"sum": 6.0})
+        expect_replaced(client, before, {2})
     check(time.monotonic() - began < 5, "after %.1f s" % (time.monotonic() - began))
 
 
