@@ -6,12 +6,10 @@
  * left where it is when the attempt is given up. */
 
 #include <limits.h>
-#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "base/error.h"
@@ -28,9 +26,8 @@ struct rk_attempt {
     int tag, count;
     int *dead;
     pthread_mutex_t lock;
-    bool abandoned;
+    _Atomic bool abandoned; /* set with the lock held */
     enum rk_attempt_state state;
-    _Atomic int thread_id;
     pthread_t thread;
     struct rk_bell *bell; /* rung at the end */
     char why[256];
@@ -178,14 +175,6 @@ bool rk_mesh_join_survivors(MPI_Comm *world)
 
 /* ---- The thread ---- */
 
-static bool is_abandoned(struct rk_attempt *attempt)
-{
-    pthread_mutex_lock(&attempt->lock);
-    bool abandoned = attempt->abandoned;
-    pthread_mutex_unlock(&attempt->lock);
-    return abandoned;
-}
-
 static const char *go(struct rk_attempt *attempt)
 {
     struct rk_mesh *draft = attempt->draft;
@@ -193,15 +182,15 @@ static const char *go(struct rk_attempt *attempt)
     moment("group", draft->rank);
     MPI_Comm living = rk_mpi_hears_deaths() ? shrunk(attempt->before, draft->size - attempt->count)
                                             : without(attempt->tagged, attempt->dead, attempt->count, attempt->tag);
-    if (living == MPI_COMM_NULL || is_abandoned(attempt))
+    if (living == MPI_COMM_NULL || atomic_load(&attempt->abandoned))
         return "no communicator without the dead";
     MPI_Comm_set_errhandler(living, MPI_ERRORS_RETURN);
     moment("spawn", draft->rank);
-    if (spawn(living, attempt->count, &between) || is_abandoned(attempt))
+    if (spawn(living, attempt->count, &between) || atomic_load(&attempt->abandoned))
         return "MPI_Comm_spawn failed";
     draft->world = restore_order(between, false, draft->rank, attempt->dead, attempt->count);
     MPI_Comm_free(&living);
-    if (draft->world == MPI_COMM_NULL || is_abandoned(attempt))
+    if (draft->world == MPI_COMM_NULL || atomic_load(&attempt->abandoned))
         return "no communicator with the replacements";
     return rk_mesh_attach(draft) ? rankcall_last_error()->message : NULL;
 }
@@ -217,10 +206,11 @@ static void *attempt_main(void *context)
 {
     struct rk_attempt *attempt = context;
     pthread_setname_np(pthread_self(), "rankcall-group");
-    atomic_store(&attempt->thread_id, (int)syscall(SYS_gettid));
+    rk_rest_here(&attempt->abandoned);
     const char *why = go(attempt);
+    rk_rest_here(NULL);
     pthread_mutex_lock(&attempt->lock);
-    bool abandoned = attempt->abandoned;
+    bool abandoned = atomic_load(&attempt->abandoned);
     snprintf(attempt->why, sizeof attempt->why, "%s", why ? why : "");
     attempt->state = why ? RK_ATTEMPT_FAILED : RK_ATTEMPT_DONE;
     if (!abandoned)
@@ -287,16 +277,11 @@ const char *rk_attempt_why(const struct rk_attempt *attempt)
     return attempt->why;
 }
 
-/* What the dead process owes may be waited for in a loop that asks MPI again and again: let it have idle CPUs only. And
- * a communicator that was half made keeps MPI from making others until one is made of a lower number: that of this
- * process alone. */
-static void leave_behind(struct rk_attempt *attempt)
+/* A communicator that was half made keeps MPI from making others until one is made from one of a lower number: that of
+ * this process alone. */
+static void make_way(void)
 {
-    const struct sched_param none = {0};
     MPI_Comm alone;
-    int thread = atomic_load(&attempt->thread_id);
-    if (thread)
-        sched_setscheduler(thread, SCHED_IDLE, &none);
     if (!MPI_Comm_dup(MPI_COMM_SELF, &alone))
         MPI_Comm_free(&alone);
 }
@@ -304,13 +289,14 @@ static void leave_behind(struct rk_attempt *attempt)
 void rk_attempt_abandon(struct rk_attempt *attempt)
 {
     pthread_mutex_lock(&attempt->lock);
-    attempt->abandoned = true;
+    atomic_store(&attempt->abandoned, true);
     bool runs = attempt->state == RK_ATTEMPT_RUNS;
     pthread_mutex_unlock(&attempt->lock);
     rk_segment_sweep((int)getpid());
     if (runs) {
         pthread_detach(attempt->thread);
-        leave_behind(attempt);
+        rk_rest_begin();
+        make_way();
         return;
     }
     pthread_join(attempt->thread, NULL);

@@ -211,6 +211,11 @@ void rk_vigil_kill_newcomers(const struct rk_vigil *vigil);
 void rk_vigil_clear(struct rk_vigil *vigil, size_t expected); /* the same, and waits until they are gone */
 void rk_vigil_end(struct rk_vigil *vigil);
 
+/* rest.c: this thread may be left in MPI; some are; and the main thread has nothing to do, or has. */
+void rk_rest_here(const _Atomic bool *abandoned);
+void rk_rest_begin(void);
+void rk_rest_idle(bool now);
+
 /* stuck.c: around MPI_Init: a replacement that gets stuck there ends. */
 void rk_stuck_begin(void);
 void rk_stuck_end(void);
