@@ -4,6 +4,7 @@
 """Ranks that die are replaced: the others keep what they hold, and clients notice the call that failed and no other."""
 
 import contextlib
+import json
 import os
 import random
 import signal
@@ -180,38 +181,95 @@ def arguments(t):
         expect_replaced(client, before, {1})
 
 
-def die_at(t, step, who):
-    """While a dead rank is being replaced, another process dies, too: the rank `who`, or the replacement ("new"). A job
-    with what it keeps; False: mpirun could not start a replacement, and the launcher has started the job again."""
-    moment = os.path.join(t.sandbox.folder, "moment.%d" % len(t.jobs))
-    job = start(t, options=("--restarts", "10"), env={"RANKCALL_TEST_DIE": "%s,%s,%s" % (step, who, moment)})
-    first = 2 if who != "2" else 1
+def second_death(t, first, second, file, **options):
+    """Kills the rank `first`; while it is being replaced, a process of rank `second`, or a replacement (None), finds the
+    file and dies, too. False: mpirun could not start a replacement, and the launcher has started the job again."""
+    job = start(t, **options)
     with job.connect() as client:
         before = pids(client)
-    open(moment, "w").close()
+    open(file, "w").close()
     os.kill(before[first], signal.SIGKILL)
-    wait_until(lambda: not os.path.exists(moment), "the second death", 20)
+    wait_until(lambda: not os.path.exists(file), "the second death", 20)
     with job.connect() as client:
         after = pids(client)
-        equal(client.invoke("sum", {"value": 1.0}).json, {"sum": t.ranks * (t.ranks + 1) / 2}, "%s of %s" % (step, who))
-        equal(client.invoke("sum", {"value": 1.0}).json, {"sum": t.ranks * (t.ranks + 1) / 2}, "%s of %s" % (step, who))
+        for _ in range(2):
+            equal(client.invoke("sum", {"value": 1.0}).json, {"sum": t.ranks * (t.ranks + 1) / 2})
     if "starting the job again" in job.output():
+        print(job.output())
         return False
     for rank, (old, new) in enumerate(zip(before, after)):
-        check((old != new) == (rank == first or str(rank) == who), "rank %d: process %d, then %d" % (rank, old, new))
+        check((old != new) == (rank in (first, second)), "rank %d: process %d, then %d" % (rank, old, new))
     return True
 
 
-def second_death(step, who):
-    @case("a second death while the dead are replaced: %s, %s" % (step, who), ranks=(3,), own=True, timeout=120)
+def expect_second_death(t, first, second, file, **options):
+    check(any(second_death(t, first, second, file, **options) for _ in range(3)), "the job was started again three times")
+
+
+def cpu_of(pid):
+    """In seconds, so far."""
+    with open("/proc/%d/stat" % pid) as file:
+        return sum(map(int, file.read().rpartition(")")[2].split()[11:13])) / os.sysconf("SC_CLK_TCK")
+
+
+def dies_while_regrouping(step, who):
+    @case("a second death while a rank is replaced, %s: %s" % (step, who), ranks=(3,), own=True, timeout=120)
     def run(t):
-        check(any(die_at(t, step, who) for _ in range(3)), "the job was started again three times")
+        file = os.path.join(t.sandbox.folder, "moment")
+        second = None if who == "new" else int(who)
+        expect_second_death(t, 1 if second == 2 else 2, second, file, env={"RANKCALL_TEST_DIE": ",".join((step, who, file))})
+        with t.jobs[-1].connect() as client:
+            ranks = pids(client)
+        before = sum(map(cpu_of, ranks))
+        time.sleep(1)
+        used = sum(map(cpu_of, ranks)) - before
+        check(used < 0.3, "the idle ranks use %.2f of a core" % used)
 
 
 for moment in ("group", "spawn", "merge", "split", "attach"):
     for dying in ("0", "1", "2", "new"):
         if dying != "new" or moment in ("merge", "split", "attach"):
-            second_death(moment, dying)
+            dies_while_regrouping(moment, dying)
+
+
+@case("a replacement that dies in its setup is replaced, rank 0's too, and the others keep what they hold", ranks=(3,),
+      by=("launcher", "mpirun"), own=True, timeout=120)
+def in_setup(t):
+    fall = os.path.join(t.sandbox.folder, "fall")
+    for rank in (2, 0) if t.by == "launcher" else (2,):
+        expect_second_death(t, rank, rank, "%s.setup.%d" % (fall, rank), setup=json.dumps({"fall": fall}))
+
+
+@case("a rank that dies in the hook `regroup` is replaced, rank 0 too", ranks=(3,), own=True, timeout=120)
+def in_hook(t):
+    fall = os.path.join(t.sandbox.folder, "fall")
+    for rank in (1, 0):
+        expect_second_death(t, 2, rank, "%s.hook.%d" % (fall, rank), setup=json.dumps({"fall": fall}))
+
+
+@case("a replacement that dies in its setup each time: pauses, then no more than --restarts", ranks=(2,), own=True, timeout=60)
+def each_setup(t):
+    fall = os.path.join(t.sandbox.folder, "fall")
+    job = start(t, options=("--restarts", "3"), setup=json.dumps({"fall": fall}))
+    over = threading.Event()
+
+    def set_traps():
+        while not over.wait(0.002):
+            open(fall + ".setup.1", "w").close()
+
+    with job.connect() as client:
+        first = pids(client)[1]
+        queued = client.submit("wait")
+        traps = threading.Thread(target=set_traps)
+        traps.start()
+        os.kill(first, signal.SIGKILL)
+        with contextlib.suppress(JobError, ConnectionError):
+            client.outcome(queued)
+            raise AssertionError("a result although rank 1 died")
+        equal(job.wait(40), 15, job.output())
+        over.set()
+        traps.join()
+    check("--restarts" in job.output(), job.output())
 
 
 @case("a replacement that dies before it is up is replaced, too", ranks=(3,), own=True, timeout=60)
