@@ -134,7 +134,7 @@ void rk_deaths_take(struct rk_frontend *frontend)
     bool again =
         (mend || rk_resume_expected(frontend)) && frontend->running && rk_call_may_run_again(frontend->running);
     if (frontend->running && !again)
-        rk_call_end_error(frontend, frontend->running, &error);
+        rk_call_end_by_death(frontend, frontend->running, &error);
     if (mend)
         step_aside(frontend);
     else

@@ -236,6 +236,8 @@ void rk_calls_refuse_queued(struct rk_frontend *frontend);
 void rk_calls_fail_queued(struct rk_frontend *frontend, const struct rankcall_error *error);
 void rk_calls_dispatch(struct rk_frontend *frontend);
 void rk_call_end_error(struct rk_frontend *frontend, struct rk_job_call *call, const struct rankcall_error *error);
+/* The same when ranks have died in it: one that somebody has cancelled ends as that. */
+void rk_call_end_by_death(struct rk_frontend *frontend, struct rk_job_call *call, const struct rankcall_error *error);
 void rk_call_returned(struct rk_frontend *frontend); /* ranks and messages are all back */
 
 void rk_call_lost(struct rk_frontend *frontend); /* they never will be */

@@ -206,7 +206,8 @@ int rk_mpirun_check_size(int size);
 
 /* vigil.c: the processes that mpirun starts from the beginning on. NULL when there is no memory; the others take NULL. */
 struct rk_vigil *rk_vigil_begin(void);
-bool rk_vigil_lost_one(struct rk_vigil *vigil); /* one that was there is gone */
+/* Whether one that was there is gone; `stuck`: it was there for as long as one that is stuck. */
+bool rk_vigil_lost_one(struct rk_vigil *vigil, bool *stuck);
 void rk_vigil_kill_newcomers(const struct rk_vigil *vigil);
 void rk_vigil_clear(struct rk_vigil *vigil, size_t expected); /* the same, and waits until they are gone */
 void rk_vigil_end(struct rk_vigil *vigil);
@@ -217,6 +218,7 @@ void rk_rest_begin(void);
 void rk_rest_idle(bool now);
 
 /* stuck.c: around MPI_Init: a replacement that gets stuck there ends. */
+#define RK_STUCK_S 3
 void rk_stuck_begin(void);
 void rk_stuck_end(void);
 

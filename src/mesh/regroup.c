@@ -209,6 +209,7 @@ static bool decided(void *context)
 {
     struct rk_regroup *regroup = context;
     struct rk_segment *segment = regroup->segment;
+    bool stuck = false;
     if (atomic_load(&segment->verdict) >> 1 >= regroup->number)
         return true;
     enum rk_attempt_state state = rk_attempt_state(regroup->attempt);
@@ -216,10 +217,10 @@ static bool decided(void *context)
         abandon(regroup, "one more rank has died");
     else if (state == RK_ATTEMPT_FAILED)
         abandon(regroup, rk_attempt_why(regroup->attempt));
-    else if (leads(regroup) && rk_vigil_lost_one(regroup->vigil))
+    else if (leads(regroup) && rk_vigil_lost_one(regroup->vigil, &stuck) && !stuck)
         abandon(regroup, "a replacement has died before it was up");
-    else if (rk_now_us() > regroup->deadline_us)
-        give_up(regroup->mesh, "no replacement has come up in time");
+    else if (stuck || rk_now_us() > regroup->deadline_us)
+        give_up(regroup->mesh, "no replacement has come up in time"); /* nor would the next */
     if (state == RK_ATTEMPT_DONE && !regroup->joined) {
         regroup->joined = true;
         atomic_store(&segment->rank[regroup->local_rank].joined, regroup->number);

@@ -11,8 +11,6 @@
 #include "base/log.h"
 #include "mesh/internal.h"
 
-#define PATIENCE_S 3
-
 static struct rk_guard guard;
 
 _Noreturn static void end(void *context)
@@ -25,7 +23,7 @@ _Noreturn static void end(void *context)
 void rk_stuck_begin(void)
 {
     if (getenv("OMPI_PARENT_PORT")) /* as Open MPI marks a process that another one started */
-        rk_guard_begin(&guard, PATIENCE_S, end, NULL);
+        rk_guard_begin(&guard, RK_STUCK_S, end, NULL);
 }
 
 void rk_stuck_end(void)

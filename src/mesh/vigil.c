@@ -18,6 +18,7 @@
 #define CLEAR_US 1000000 /* for those who were killed to be gone */
 #define APPEAR_US 200000 /* for those who were asked for to appear, so that they can be killed */
 #define NAP_US   2000
+#define SIGHT_US 200000  /* from the beginning of one that gets stuck until it is seen, at most */
 
 struct children {
     size_t count;
@@ -26,6 +27,7 @@ struct children {
 
 struct rk_vigil {
     struct children before, newcomers;
+    int64_t seen_us[CHILDREN]; /* each newcomer, first */
 };
 
 static bool holds(const struct children *children, pid_t pid)
@@ -78,55 +80,69 @@ struct rk_vigil *rk_vigil_begin(void)
     return vigil;
 }
 
-bool rk_vigil_lost_one(struct rk_vigil *vigil)
+/* Those who have come since the beginning. */
+static void list_newcomers(struct rk_vigil *vigil, const struct children *now)
+{
+    for (size_t i = 0; i < now->count; i++) {
+        size_t count = vigil->newcomers.count;
+        if (!holds(&vigil->before, now->pids[i]))
+            add(&vigil->newcomers, now->pids[i]);
+        if (vigil->newcomers.count > count)
+            vigil->seen_us[count] = rk_now_us();
+    }
+}
+
+bool rk_vigil_lost_one(struct rk_vigil *vigil, bool *stuck)
 {
     struct children now;
+    *stuck = false;
     if (!vigil)
         return false;
     list_siblings(&now);
     for (size_t i = 0; i < vigil->newcomers.count; i++)
-        if (!holds(&now, vigil->newcomers.pids[i]))
+        if (!holds(&now, vigil->newcomers.pids[i])) {
+            *stuck = rk_now_us() - vigil->seen_us[i] > RK_STUCK_S * INT64_C(1000000) - SIGHT_US;
             return true;
-    for (size_t i = 0; i < now.count; i++)
-        if (!holds(&vigil->before, now.pids[i]))
-            add(&vigil->newcomers, now.pids[i]);
+        }
+    list_newcomers(vigil, &now);
     return false;
 }
 
-/* Returns how many are there. */
-static size_t kill_newcomers(const struct rk_vigil *vigil)
+static bool kill_all(const struct rk_vigil *vigil, const struct children *now)
 {
-    struct children now; /* two threads may end the job at once */
-    size_t found = 0;
-    list_siblings(&now);
-    for (size_t i = 0; i < now.count; i++)
-        if (!holds(&vigil->before, now.pids[i])) {
-            found++;
-            rk_segment_sweep(now.pids[i]);
-            kill(now.pids[i], SIGKILL);
+    bool found = false;
+    for (size_t i = 0; i < now->count; i++)
+        if (!holds(&vigil->before, now->pids[i])) {
+            found = true;
+            kill(now->pids[i], SIGKILL);
+            rk_segment_sweep(now->pids[i]);
         }
     return found;
 }
 
 void rk_vigil_kill_newcomers(const struct rk_vigil *vigil)
 {
-    if (vigil)
-        kill_newcomers(vigil);
+    struct children now; /* two threads may end the job at once */
+    if (!vigil)
+        return;
+    list_siblings(&now);
+    kill_all(vigil, &now);
 }
 
 void rk_vigil_clear(struct rk_vigil *vigil, size_t expected)
 {
     const struct timespec nap = {.tv_nsec = NAP_US * 1000};
     int64_t begun = rk_now_us();
+    struct children now;
     if (!vigil)
         return;
-    rk_vigil_lost_one(vigil); /* lists those who are there */
-    for (int64_t now = begun; now < begun + CLEAR_US; now = rk_now_us()) {
-        bool appeared = vigil->newcomers.count >= expected || now > begun + APPEAR_US;
-        if (!kill_newcomers(vigil) && appeared)
+    while (rk_now_us() < begun + CLEAR_US) {
+        list_siblings(&now);
+        list_newcomers(vigil, &now);
+        bool appeared = vigil->newcomers.count >= expected || rk_now_us() > begun + APPEAR_US;
+        if (!kill_all(vigil, &now) && appeared)
             break;
         nanosleep(&nap, NULL);
-        rk_vigil_lost_one(vigil);
     }
     vigil->newcomers.count = 0;
 }

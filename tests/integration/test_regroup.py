@@ -12,6 +12,7 @@ import threading
 import time
 
 from harness import FULL, Skip, case, check, equal, main, mpirun_line, raises, wait_until
+from resuming_client import ResumingClient
 from strangers_client import Attachment, JobError, Payload
 
 
@@ -331,6 +332,24 @@ def waiting(t):
         except JobError as error:
             equal((error.name, error.rank), ("rank_died", 1), str(error))
         equal(client.invoke("sum", {"value": 1.0}).json, {"sum": 6.0})
+
+
+@case("a cancelled call that may run again ends as cancelled when a rank dies, and does not run again", ranks=(2,), own=True)
+def cancelled(t):
+    begun, go = (os.path.join(t.sandbox.folder, name) for name in ("begun", "go"))
+    job = start(t)
+    with ResumingClient(job.path) as client, job.connect() as other:
+        victim = pids(other)[1]
+        call = client.submit("linger", {"path": begun, "go": go}, idempotent=True)
+        wait_until(lambda: os.path.exists(begun) and os.path.getsize(begun) == 2, "both ranks to begin", 10)
+        client.cancel(call)
+        client.ping()  # so it has been heard
+        os.kill(victim, signal.SIGKILL)
+        with raises("cancelled"):
+            client.outcome(call)
+        open(go, "w").close()
+        equal(other.invoke("sum", {"value": 1.0}).json, {"sum": 3.0})
+    equal(os.path.getsize(begun), 2, "beginnings on both ranks")
 
 
 def dies(client, id):

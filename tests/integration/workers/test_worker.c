@@ -40,6 +40,7 @@ static const struct rankcall_handler handlers[] = {
     {"die", handle_die, "kills a rank"},
     {"die_times", handle_die_times, "kills a rank a number of times"},
     {"die_mixed", handle_die_mixed, "kills one rank after the other"},
+    {"linger", handle_linger, "does not look whether it is cancelled"},
     {"last_words", handle_last_words, "prints and aborts"},
     {"die_early", handle_die_early, "dies, and rank 0 reads its arguments later"},
     {"turn", handle_turn, "counts"},
