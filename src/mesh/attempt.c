@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  * Copyright (c) 2026 The rankcall authors */
 
-/* One attempt to put the mesh together again: the calls of MPI that make the replacements and connect everybody. None of
- * them returns when one of those who take part dies, so a thread of its own makes them, on a mesh of its own, and is
+/* One attempt to put the mesh together again: the calls of MPI that make the replacements and connect everybody. None
+ * of them returns when one of those who take part dies, so a thread of its own makes them, on a mesh of its own, and is
  * left where it is when the attempt is given up. */
 
 #include <limits.h>

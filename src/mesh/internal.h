@@ -54,7 +54,7 @@ struct rk_place {
     struct rk_tally tally; /* of the call that it reported last */
     pthread_mutex_t alive; /* the rank holds it as long as it lives */
     _Atomic int pid;
-    _Atomic int held;      /* it has taken the mutex */
+    _Atomic int held; /* it has taken the mutex */
     _Atomic int dead;
     _Atomic int wait_status; /* of a dead one, as for waitpid(2); -1: not known. One that exits may have set it */
     _Atomic uint32_t arrived, joined; /* for which attempt to regroup it waits; in which it has connected with all */
@@ -183,8 +183,8 @@ enum rk_attempt_state { RK_ATTEMPT_RUNS, RK_ATTEMPT_DONE, RK_ATTEMPT_FAILED };
 struct rk_attempt *rk_attempt_begin(const struct rk_mesh *mesh, const int *dead, int count, int tag,
                                     struct rk_bell *bell);
 enum rk_attempt_state rk_attempt_state(struct rk_attempt *attempt);
-const char *rk_attempt_why(const struct rk_attempt *attempt);              /* it failed */
-void rk_attempt_take(struct rk_attempt *attempt, struct rk_mesh *mesh);    /* one that is done */
+const char *rk_attempt_why(const struct rk_attempt *attempt);           /* it failed */
+void rk_attempt_take(struct rk_attempt *attempt, struct rk_mesh *mesh); /* one that is done */
 void rk_attempt_abandon(struct rk_attempt *attempt);
 
 /* guard.c: a thread that calls late(context), which does not return, unless the guard ends within the limit. */
@@ -204,7 +204,8 @@ void rk_guard_end(struct rk_guard *guard);
 int rk_mpirun_check_line(void);
 int rk_mpirun_check_size(int size);
 
-/* vigil.c: the processes that mpirun starts from the beginning on. NULL when there is no memory; the others take NULL. */
+/* vigil.c: the processes that mpirun starts from the beginning on. NULL when there is no memory; the others take NULL.
+ */
 struct rk_vigil *rk_vigil_begin(void);
 /* Whether one that was there is gone; `stuck`: it was there for as long as one that is stuck. */
 bool rk_vigil_lost_one(struct rk_vigil *vigil, bool *stuck);

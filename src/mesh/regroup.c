@@ -19,8 +19,8 @@
 #include "mesh/internal.h"
 
 #define TAG_BASE     1
-#define REAP_US      1000000  /* for mpirun to notice the deaths: a new process that comes up meanwhile may be forgotten */
-#define SETTLE_US    20000    /* without anything new, before the living set out */
+#define REAP_US      1000000 /* for mpirun to notice the deaths: a new process that comes up meanwhile may be forgotten */
+#define SETTLE_US    20000   /* without anything new, before the living set out */
 #define LIMIT_US     10000000 /* for an attempt */
 #define LOOK_US      5000     /* between two looks whether all are still there */
 #define ATTEMPTS_MAX 6        /* in a row */
@@ -173,8 +173,7 @@ static void gather_living(struct rk_regroup *regroup, int64_t grace_us, int64_t 
 static void decide(const struct rk_regroup *regroup, bool joined)
 {
     uint32_t before = atomic_load(&regroup->segment->verdict), verdict = regroup->number << 1 | joined;
-    if (before >> 1 >= regroup->number ||
-        !atomic_compare_exchange_strong(&regroup->segment->verdict, &before, verdict))
+    if (before >> 1 >= regroup->number || !atomic_compare_exchange_strong(&regroup->segment->verdict, &before, verdict))
         return;
     rk_bell_ring_all(regroup->segment, regroup->ranks);
 }

@@ -13,8 +13,8 @@
 
 #include "mesh/internal.h"
 
-static _Atomic uint32_t idle;        /* the main thread waits for an announcement; a futex */
-static _Atomic bool registered;      /* there are such threads */
+static _Atomic uint32_t idle;   /* the main thread waits for an announcement; a futex */
+static _Atomic bool registered; /* there are such threads */
 static _Thread_local const _Atomic bool *mine;
 
 static int rest(void)

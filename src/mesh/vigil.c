@@ -14,11 +14,11 @@
 #include "base/fd.h"
 #include "mesh/internal.h"
 
-#define CHILDREN 4096    /* of mpirun, as far as they are looked at */
-#define CLEAR_US 1000000 /* for those who were killed to be gone */
-#define APPEAR_US 200000 /* for those who were asked for to appear, so that they can be killed */
-#define NAP_US   2000
-#define SIGHT_US 200000  /* from the beginning of one that gets stuck until it is seen, at most */
+#define CHILDREN  4096    /* of mpirun, as far as they are looked at */
+#define CLEAR_US  1000000 /* for those who were killed to be gone */
+#define APPEAR_US 200000  /* for those who were asked for to appear, so that they can be killed */
+#define NAP_US    2000
+#define SIGHT_US  200000 /* from the beginning of one that gets stuck until it is seen, at most */
 
 struct children {
     size_t count;
