@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  * Copyright (c) 2026 The rankcall authors */
 
-/* A replacement that is stuck. mpirun 4.1 sometimes answers no new process any more when several have died at once: it
- * then waits in MPI_Init for ever, and the living for it in MPI_Comm_spawn. It ends, which the living see (vigil.c),
- * and the job with it. */
+/* A replacement that is stuck. mpirun 4.1 sometimes answers no new process any more, for good, when several have died
+ * at once: it then waits in MPI_Init for ever, and the living for it in MPI_Comm_spawn. It ends, which the living see
+ * (vigil.c), and the job with it. */
 
 #include <stdlib.h>
 #include <unistd.h>
