@@ -207,7 +207,6 @@ int rk_mpirun_check_size(int size);
 /* vigil.c: the processes that mpirun starts from the beginning on. NULL when there is no memory; the others take NULL.
  */
 struct rk_vigil *rk_vigil_begin(void);
-bool rk_mpirun_is_busy(void); /* has something to do just now */
 /* Whether one that was there is gone; `stuck`: it was there for as long as one that is stuck. */
 bool rk_vigil_lost_one(struct rk_vigil *vigil, bool *stuck);
 void rk_vigil_kill_newcomers(const struct rk_vigil *vigil);

@@ -113,7 +113,7 @@ static bool has_settled(struct rk_regroup *regroup)
 {
     uint32_t deaths = atomic_load(&regroup->segment->deaths);
     int64_t now = rk_now_us();
-    if (deaths != regroup->deaths || (now < regroup->reaped_us && (!all_reaped(regroup) || rk_mpirun_is_busy()))) {
+    if (deaths != regroup->deaths || (now < regroup->reaped_us && !all_reaped(regroup))) {
         regroup->deaths = deaths;
         regroup->settled_us = now + SETTLE_US;
     }

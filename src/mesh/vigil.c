@@ -72,26 +72,6 @@ static void list_siblings(struct children *children)
         closedir(threads);
 }
 
-bool rk_mpirun_is_busy(void)
-{
-    char path[320], state = 'S';
-    int parent = getppid();
-    const struct dirent *entry;
-    snprintf(path, sizeof path, "/proc/%d/task", parent);
-    DIR *threads = opendir(path);
-    while (threads && state == 'S' && (entry = readdir(threads))) {
-        snprintf(path, sizeof path, "/proc/%d/task/%s/stat", parent, entry->d_name);
-        FILE *file = entry->d_name[0] == '.' ? NULL : fopen(path, "re");
-        if (file && fscanf(file, "%*d (%*[^)]) %c", &state) != 1)
-            state = 'S';
-        if (file)
-            fclose(file);
-    }
-    if (threads)
-        closedir(threads);
-    return state != 'S';
-}
-
 struct rk_vigil *rk_vigil_begin(void)
 {
     struct rk_vigil *vigil = calloc(1, sizeof *vigil);
