@@ -91,7 +91,15 @@ static void end_job(struct rk_frontend *frontend, const struct rankcall_error *e
     }
     rk_resume_tell_launcher(frontend, error);
     rk_calls_fail_queued(frontend, error);
+    if (rk_mesh_can_regroup(frontend->context->mesh))
+        frontend->main_serves = false; /* it waits to regroup, and hears of no stop */
     rk_stop_begin(frontend, 0, 0);
+}
+
+void rk_deaths_end(struct rk_frontend *frontend)
+{
+    const struct rankcall_error unknown = {RANKCALL_ERANKDIED, -1, "", "ranks died while others were replaced", ""};
+    end_job(frontend, frontend->last_death ? frontend->last_death : &unknown);
 }
 
 /* What the launcher has seen of the rank's output, which takes a moment to come through, and longer when it is much. */
@@ -130,6 +138,8 @@ void rk_deaths_take(struct rk_frontend *frontend)
     take_last_words(frontend, dead, words);
     const char *host = dead < 0 ? "" : rk_mesh_info(frontend->context->mesh, dead)->host;
     const struct rankcall_error error = {RANKCALL_ERANKDIED, dead, host, first, words};
+    rk_error_free(frontend->last_death);
+    frontend->last_death = rk_error_clone(&error);
     bool mend = main_regroups(frontend) && may_restart(frontend);
     bool again =
         (mend || rk_resume_expected(frontend)) && frontend->running && rk_call_may_run_again(frontend->running);

@@ -105,7 +105,12 @@ void rk_frontend_count_death(struct rk_frontend *frontend)
 {
     if (rk_deaths_count(frontend))
         return;
-    rk_mesh_abort(frontend->context->mesh, rankcall_code_exit_status(RANKCALL_ERANKDIED));
+    pthread_mutex_lock(&frontend->desk.lock);
+    frontend->desk.spent = true;
+    fill(frontend);
+    pthread_mutex_unlock(&frontend->desk.lock);
+    for (;;)
+        pause();
 }
 
 /* ---- The IO thread's side ---- */
@@ -186,10 +191,10 @@ static bool clear_desk(struct rk_frontend *frontend)
         return false;
     pthread_mutex_lock(&desk->lock);
     atomic_store(&desk->filled, false);
-    bool set_up = desk->set_up, done = desk->done, finish = desk->finish, broken = desk->broken;
+    bool set_up = desk->set_up, done = desk->done, finish = desk->finish, broken = desk->broken, spent = desk->spent;
     struct rk_tally tally = desk->tally;
     struct rankcall_payload *result = desk->result;
-    desk->set_up = desk->done = desk->broken = false;
+    desk->set_up = desk->done = desk->broken = desk->spent = false;
     desk->result = NULL;
     *frontend->notes_end = desk->notes;
     if (desk->notes)
@@ -200,6 +205,8 @@ static bool clear_desk(struct rk_frontend *frontend)
     bool mended = set_up && (frontend->away || rk_mesh_is_replacement(frontend->context->mesh));
     if ((set_up || broken) && frontend->away)
         return_to_mesh(frontend);
+    if (spent)
+        rk_deaths_end(frontend);
     if (broken) { /* the next that it sees is that */
         rk_resume_seat(frontend);
         frontend->main_serves = true;
@@ -411,6 +418,7 @@ static void frontend_free(struct rk_frontend *frontend)
     rk_ledger_free(frontend->ledger);
     free(frontend->wedge.suspects);
     rk_error_free(frontend->setup_error);
+    rk_error_free(frontend->last_death);
     pthread_mutex_destroy(&frontend->desk.lock);
     free(frontend);
 }

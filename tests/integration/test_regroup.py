@@ -253,29 +253,43 @@ def in_hook(t):
         expect_second_death(t, 2, rank, "%s.hook.%d" % (fall, rank), setup=json.dumps({"fall": fall}))
 
 
-@case("a replacement that dies in its setup each time: pauses, then no more than --restarts", ranks=(2,), own=True, timeout=60)
-def each_setup(t):
-    fall = os.path.join(t.sandbox.folder, "fall")
-    job = start(t, options=("--restarts", "3"), setup=json.dumps({"fall": fall}))
+def dies_each_time(t, trap, **options):
+    """Whoever takes rank 1's place finds the trap."""
+    job = start(t, options=("--restarts", "3"), **options)
     over = threading.Event()
 
     def set_traps():
         while not over.wait(0.002):
-            open(fall + ".setup.1", "w").close()
+            open(trap, "w").close()
 
     with job.connect() as client:
         first = pids(client)[1]
-        queued = client.submit("wait")
+        running, queued = client.submit("wait"), client.submit("sum", {"value": 1.0})
+        wait_until(lambda: client.status()["running"], "the call to run", 10)
         traps = threading.Thread(target=set_traps)
         traps.start()
         os.kill(first, signal.SIGKILL)
+        with raises("rank_died", rank=1):
+            client.outcome(running)
         with contextlib.suppress(JobError, ConnectionError):
             client.outcome(queued)
-            raise AssertionError("a result although rank 1 died")
+            raise AssertionError("a result although rank 1 died each time")
         equal(job.wait(40), 15, job.output())
         over.set()
         traps.join()
-    check("--restarts" in job.output(), job.output())
+    check("rank 1" in job.stderr() and "--restarts" in job.output(), job.output())
+
+
+@case("a replacement that dies in its setup each time: no more than --restarts, then the job ends", ranks=(2,), own=True, timeout=60)
+def each_setup(t):
+    fall = os.path.join(t.sandbox.folder, "fall")
+    dies_each_time(t, fall + ".setup.1", setup=json.dumps({"fall": fall}))
+
+
+@case("a replacement that dies each time before it is up: no more than --restarts, then the job ends", ranks=(2,), own=True, timeout=60)
+def each_merge(t):
+    trap = os.path.join(t.sandbox.folder, "trap")
+    dies_each_time(t, trap, env={"RANKCALL_TEST_DIE": "merge,new," + trap})
 
 
 @case("a replacement that dies before it is up is replaced, too", ranks=(3,), own=True, timeout=60)
