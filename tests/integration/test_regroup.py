@@ -224,7 +224,11 @@ def dies_while_regrouping(step, who):
     def run(t):
         file = os.path.join(t.sandbox.folder, "moment")
         second = None if who == "new" else int(who)
-        expect_second_death(t, 1 if second == 2 else 2, second, file, env={"RANKCALL_TEST_DIE": ",".join((step, who, file))})
+        first, env = 1 if second == 2 else 2, {"RANKCALL_TEST_DIE": ",".join((step, who, file))}
+        if mpirun_line() == 5 and step not in ("group", "spawn"):
+            second_death(t, first, second, file, env=env)  # it may have to be started again
+            return
+        expect_second_death(t, first, second, file, env=env)
         with t.jobs[-1].connect() as client:
             ranks = pids(client)
         before, began = sum(map(cpu_of, ranks)), time.monotonic()
