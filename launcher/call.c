@@ -4,6 +4,7 @@
 /* One call from beginning to end, with Ctrl-C and deadlines watched. */
 
 #include <errno.h>
+#include <math.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
@@ -18,6 +19,7 @@
 #include "launcher/say.h"
 
 #define LATE_US 2000000 /* how much later than the job this side gives up */
+#define LEAST_S 0.001   /* of a timeout that has passed before the call could be submitted */
 
 struct call {
     const struct rk_call_values *values;
@@ -74,16 +76,19 @@ static int make_arguments(const struct rk_call_values *values, const char *json,
 static int begin(struct call *call, const char *json)
 {
     const struct rk_call_values *values = call->values;
-    const struct rankcall_call_options options = {.handler = values->handler,
-                                                  .streaming = call->view->streaming,
-                                                  .timeout = values->timeout,
-                                                  .streaming_timeout = values->streaming_timeout,
-                                                  .idempotent = values->idempotent};
+    struct rankcall_call_options options = {.handler = values->handler,
+                                            .streaming = call->view->streaming,
+                                            .timeout = values->timeout,
+                                            .streaming_timeout = values->streaming_timeout,
+                                            .idempotent = values->idempotent};
     struct rankcall_payload *args;
     int code = make_arguments(values, json, &args);
     if (code)
         return code;
-    code = rankcall_connect(values->job, &call->runner);
+    int64_t begun = rk_now_us();
+    code = rk_runner_connect(values->job, rk_deadline(values->timeout > 0 ? values->timeout : -1), &call->runner);
+    if (values->timeout > 0) /* what a restart has taken of it is gone */
+        options.timeout = fmax(values->timeout - (double)(rk_now_us() - begun) / 1e6, LEAST_S);
     if (!code)
         code = prepare_signals();
     if (code) {

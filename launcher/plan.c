@@ -242,7 +242,7 @@ static int add_worker(const struct rk_run_values *values, const char *program, s
                    "--launcher", plan->launcher, NULL);
     if (!code && values->queue)
         code = add_option(plan, "--queue", own(plan, "%d", values->queue));
-    if (!code && values->restarts != RK_RESTARTS)
+    if (!code && values->restarts != RK_RESTARTS_DEFAULT)
         code = add_option(plan, "--restarts", own(plan, "%d", values->restarts));
     if (!code && values->grace >= 0)
         code = add_option(plan, "--grace", own(plan, "%.6f", values->grace));

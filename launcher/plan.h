@@ -10,6 +10,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "base/defaults.h"
 #include "base/path.h"
 #include "launcher/options.h"
 
@@ -39,8 +40,6 @@ struct rk_plan {
     struct rk_list environment; /* NAME=VALUE, ended by NULL */
     struct rk_list owned;       /* what the lists point to */
 };
-
-#define RK_RESTARTS 10 /* unless chosen; the worker's default, too */
 
 /* Whether mpirun is asked to let the job live on without a rank that dies, so that the rest can have it replaced: on
  * this machine alone. */

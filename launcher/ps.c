@@ -43,10 +43,10 @@ static void collect(struct row *row)
     struct rankcall_item item;
     rankcall_process(row->runner);
     int code = rankcall_next(row->pending, 0, &item);
-    if (code == RANKCALL_EAGAIN && !rk_runner_away(row->runner))
-        return;
+    if (code == RANKCALL_EAGAIN && rk_runner_away(row->runner))
+        row->state = "restarting"; /* and the launcher is about to tell more */
     if (code == RANKCALL_EAGAIN)
-        row->state = "restarting";
+        return;
     if (!code)
         row->status = item.payload;
     rankcall_pending_free(row->pending);
@@ -94,8 +94,8 @@ static void print_table(const struct row *rows, size_t count)
         char up[32], running[320];
         double uptime = 0;
         rk_table_add(&table, "%s", rows[i].job->name);
-        if (!status) {
-            rk_table_add(&table, "%s", rows[i].state);
+        if (!status || rankcall_has(status, "restart")) {
+            rk_table_add(&table, "%s", status ? rk_describe_text(status, "state") : rows[i].state);
             for (int cell = 2; cell < 9; cell++)
                 rk_table_add(&table, "-");
             continue;

@@ -59,7 +59,9 @@ static void setup_failed(struct rk_life *life, int code)
 static int welcome(struct rk_life *life, int fd)
 {
     struct rk_standin *standin = &life->standin;
-    int code = standin->listener < 0 ? rk_standin_open(standin, life->plan->socket, life->values->ranks) : RANKCALL_OK;
+    const struct rk_standin_job job = {life->plan->name, life->plan->socket, life->values->ranks,
+                                       life->values->restarts};
+    int code = standin->listener < 0 ? rk_standin_open(standin, &job) : RANKCALL_OK;
     life->relay.journal = standin->journal;
     if (!code)
         code = rk_standin_hand_over(standin, fd);
@@ -91,6 +93,7 @@ void rk_rank0_connected(struct rk_life *life)
     } else if (life->stage == STARTING) {
         life->stage = SETTING_UP;
     } else if (life->stage == REGROUPING) {
+        life->mending = false; /* should this one die, too, that is one more */
         rk_life_enter(life, READY, -1);
     }
 }

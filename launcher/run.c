@@ -59,7 +59,7 @@ static int start(struct rk_run_values *values)
 static int run(int argc, char **argv)
 {
     struct rk_run_values values = {
-        .ranks = 1, .timeout = START_TIMEOUT, .restarts = RK_RESTARTS, .grace = -1, .client_stall = -1};
+        .ranks = 1, .timeout = START_TIMEOUT, .restarts = RK_RESTARTS_DEFAULT, .grace = -1, .client_stall = -1};
     int status, at = rk_options_parse(&rk_command_run, argc, argv, &values, &status);
     if (at >= 0) {
         values.program = argv + at;

@@ -2,7 +2,8 @@
  * Copyright (c) 2026 The rankcall authors */
 
 /* Who answers at the job's socket while there is no rank 0: this process, which owns the socket. Clients are told what
- * has happened and which of their calls had begun; they and the socket are handed to the next rank 0. */
+ * has happened and which of their calls had begun, and how it stands if they ask; they may stop the job. They and the
+ * socket are handed to the next rank 0. */
 
 #ifndef RK_LAUNCHER_STANDIN_H
 #define RK_LAUNCHER_STANDIN_H
@@ -16,9 +17,18 @@
 
 struct rk_guest;
 
+/* Whose socket it is. */
+struct rk_standin_job {
+    const char *name, *path;
+    int ranks, restarts;
+};
+
 struct rk_standin {
+    struct rk_standin_job job;
     int listener, journal_fd, poll; /* -1: not open */
     struct rk_journal *journal;
+    int64_t since_us;              /* it stands in */
+    bool stop;                     /* a guest has asked for the job's end */
     struct rankcall_error *reason; /* while it stands in */
     struct rk_guest *guests;
     size_t count, room;
@@ -27,8 +37,8 @@ struct rk_standin {
 
 void rk_standin_init(struct rk_standin *standin);
 
-/* Listens at the socket of a job of so many ranks. Errors: those of rk_path_listen. */
-int rk_standin_open(struct rk_standin *standin, const char *path, int ranks);
+/* Listens at the job's socket. Errors: those of rk_path_listen. */
+int rk_standin_open(struct rk_standin *standin, const struct rk_standin_job *job);
 
 /* Rank 0 is gone: answers from now on, with that reason. */
 void rk_standin_begin(struct rk_standin *standin, const struct rankcall_error *reason);

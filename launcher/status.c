@@ -7,6 +7,7 @@
 
 #include <rankcall/runner.h>
 
+#include "client/runner.h"
 #include "launcher/commands.h"
 #include "launcher/describe.h"
 #include "launcher/json_print.h"
@@ -60,11 +61,30 @@ static void print_status(const struct rankcall_payload *status)
     rk_describe_ranks(status, true, stdout, "  ");
 }
 
+/* There is no rank 0 now: what its launcher knows. */
+static void print_restart(const struct rankcall_payload *status)
+{
+    char text[64];
+    double since = 0;
+    rankcall_opt_double(status, "/restart/since", &since);
+    rk_describe_time(since, text, sizeof(text));
+    printf("job          %s\n", rk_describe_text(status, "job"));
+    printf("state        %s, for %s\n", rk_describe_text(status, "state"), text);
+    printf("because      %s\n", rk_describe_text(status, "/restart/reason"));
+    printf("deaths       %lld within this hour, %lld are made good\n",
+           (long long)rk_describe_int(status, "/restart/deaths"),
+           (long long)rk_describe_int(status, "/restart/allowed"));
+    printf("socket       %s\n", rk_describe_text(status, "socket"));
+    printf("host, pid    %s, %lld (launcher)\n", rk_describe_text(status, "host"),
+           (long long)rk_describe_int(status, "pid"));
+    printf("ranks        %lld\n", (long long)rk_describe_int(status, "world_size"));
+}
+
 static int show(const struct values *values)
 {
     struct rankcall_runner *runner;
     struct rankcall_payload *status = NULL;
-    int code = rankcall_connect(values->job, &runner);
+    int code = rk_runner_connect(values->job, 0, &runner);
     if (!code)
         code = rankcall_status(runner, &status);
     if (!code && values->json) {
@@ -72,6 +92,8 @@ static int show(const struct values *values)
         const char *json = rankcall_payload_json(status, &size);
         rk_json_print_line(stdout, json, size);
         putchar('\n');
+    } else if (!code && rankcall_has(status, "restart")) {
+        print_restart(status);
     } else if (!code) {
         print_status(status);
     }

@@ -35,17 +35,25 @@ static void say_running(struct rankcall_runner *runner, double drain)
     rankcall_payload_free(status);
 }
 
+/* A job without a rank 0 has not told its name. */
+static const char *name_of(const struct rankcall_runner *runner, const char *job)
+{
+    const char *name = rankcall_runner_job_name(runner);
+    return name[0] ? name : job ? job : "the job";
+}
+
 static int stop(const struct values *values)
 {
     struct rankcall_runner *runner;
     double drain = values->now ? 0 : values->drain;
-    int code = rankcall_connect(values->job, &runner);
+    int code = rk_runner_connect(values->job, 0, &runner);
     if (!code) {
-        say_running(runner, drain);
+        if (rk_runner_greeted(runner))
+            say_running(runner, drain);
         code = rankcall_stop(runner, drain);
     }
     if (!code)
-        rk_say("%s has stopped", rankcall_runner_job_name(runner));
+        rk_say("%s has stopped", name_of(runner, values->job));
     int status = code ? rk_say_error() : 0;
     rankcall_runner_free(runner);
     return status;

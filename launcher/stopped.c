@@ -7,13 +7,13 @@
 #include <signal.h>
 #include <string.h>
 
+#include "base/defaults.h"
 #include "base/ended.h"
 #include "base/fd.h"
 #include "launcher/life.h"
 #include "launcher/say.h"
 
-#define LOOK_US         1000000
-#define GRACE_DEFAULT_S 30.0 /* the worker's, too */
+#define LOOK_US 1000000
 
 static bool another_runs(const struct rk_life *life)
 {
@@ -27,7 +27,7 @@ static bool another_runs(const struct rk_life *life)
 
 void rk_stopped_look(struct rk_life *life)
 {
-    double grace = life->values->grace >= 0 ? life->values->grace : GRACE_DEFAULT_S;
+    double grace = life->values->grace >= 0 ? life->values->grace : RK_GRACE_DEFAULT_S;
     int64_t now = rk_now_us();
     if (life->stage != READY || now < life->look_us)
         return;

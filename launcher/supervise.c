@@ -169,6 +169,8 @@ static void dispatch(struct rk_life *life, const struct pollfd fds[SLOTS])
         supervisor_gone(life);
     if (fds[STANDIN].revents && rk_standin_fd(&life->standin) >= 0)
         rk_standin_work(&life->standin);
+    if (life->standin.stop && life->stage < STOPPING)
+        rk_life_stop(life, 0);
     if (life->deadline_us >= 0 && rk_now_us() >= life->deadline_us)
         rk_life_deadline(life);
     count_ranks(life);

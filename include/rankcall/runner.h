@@ -36,10 +36,10 @@ struct rankcall_pending; /* a call under way */
 /* ---- Connecting, starting, ending ---- */
 
 /* Connects to a running job. `job` is a name ("demo"), or a path of a socket when it has a '/'. NULL: the environment's
- * RANKCALL_JOB, or else the only job that runs. Waits at most 10 s for the job's greeting.
- * Errors: RANKCALL_ENOJOB, RANKCALL_EINVAL (a bad name; several jobs run and none is named), RANKCALL_EFORBIDDEN,
- * RANKCALL_EPROTOCOL, RANKCALL_ETIMEOUT. Blocking.
- * Ownership: *out is the caller's, free with rankcall_runner_free. */
+ * RANKCALL_JOB, or else the only job that runs. Waits at most 10 s for the job's greeting; RANKCALL_ETIMEOUT says so
+ * when the job is being restarted, and why. Errors: RANKCALL_ENOJOB, RANKCALL_EINVAL (a bad name; several jobs run and
+ * none is named), RANKCALL_EFORBIDDEN, RANKCALL_EPROTOCOL, RANKCALL_ETIMEOUT. Blocking. Ownership: *out is the
+ * caller's, free with rankcall_runner_free. */
 int rankcall_connect(const char *job, struct rankcall_runner **out);
 
 struct rankcall_start_options {
@@ -60,7 +60,8 @@ struct rankcall_start_options {
 int rankcall_start(const struct rankcall_start_options *options, struct rankcall_runner **out);
 
 /* Asks the job to stop: no new calls, queued ones get RANKCALL_ESHUTTINGDOWN, the running one may finish within `drain`
- * seconds and is cancelled then; teardown runs on every rank. Returns when the job is gone.
+ * seconds and is cancelled then; teardown runs on every rank. Returns when the job is gone. One that is being restarted
+ * is ended at once.
  * Errors: RANKCALL_ETIMEOUT when it isn't gone 10 s after the drain time; RANKCALL_ERANKDIED, with rank and host, when
  * a rank died in its teardown: the others are ended within a second. Blocking. */
 int rankcall_stop(struct rankcall_runner *runner, double drain);
@@ -72,7 +73,8 @@ int rankcall_terminate(struct rankcall_runner *runner, double grace);
 /* Whether the job answers a ping within a second. */
 bool rankcall_is_alive(struct rankcall_runner *runner);
 
-/* The job's state as a payload; doc/protocol.md lists its keys. Blocking: until the job answers, at most 10 s. */
+/* The job's state as a payload; doc/protocol.md lists its keys, also those of a job that is being restarted. Blocking:
+ * until the job answers, at most 10 s. */
 int rankcall_status(struct rankcall_runner *runner, struct rankcall_payload **out);
 
 /* Closes the connection; calls under way are cancelled; a job that this runner started is terminated. NULL is allowed;

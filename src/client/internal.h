@@ -60,6 +60,8 @@ struct rankcall_runner {
     struct rk_welcome welcome;
     bool dialled; /* `path` is where it was connected to */
     bool greeted, stopping, unwritable, more;
+    bool stop_asked; /* with `drain`, and not yet known to have been heard while `stopping` is not set */
+    double drain;
     bool resuming;               /* rank 0 has died, and another one has not greeted yet */
     unsigned resumes;            /* tried in a row */
     int64_t welcomed_us;         /* when that was */

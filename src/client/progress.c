@@ -55,7 +55,8 @@ int rk_runner_send_pending(struct rankcall_pending *pending, const uint8_t *head
                            struct rankcall_payload *payload)
 {
     struct rankcall_runner *runner = pending->runner;
-    if (runner->resuming && !runner->code)
+    bool launcher_knows = pending->type == RK_STATUS && !pending->question[0];
+    if (runner->resuming && !runner->code && !launcher_knows)
         return RANKCALL_OK;
     unsigned resumes = runner->generation;
     int code = rk_runner_send(runner, pending->type, pending->id, head, head_size, payload);

@@ -54,6 +54,8 @@ int rk_runner_stop_begin(struct rankcall_runner *runner, double drain)
 {
     const struct rk_stop_head stop = {.drain_us = drain > 0 ? (uint64_t)fmin(ceil(drain * 1e6), 1e18) : 0};
     uint8_t head[RK_HEAD_CAP];
+    runner->stop_asked = true;
+    runner->drain = drain;
     return rk_runner_send(runner, RK_STOP, ++runner->last_id, head, rk_stop_encode(&stop, head), NULL);
 }
 

@@ -67,7 +67,11 @@ bool rk_resume_begin(struct rankcall_runner *runner)
     runner->resumes++;
     runner->generation++;
     forget_writing(runner);
-    return rk_runner_hello(runner) == RANKCALL_OK;
+    if (rk_runner_hello(runner))
+        return false;
+    if (runner->stop_asked) /* whoever is there now is to hear it */
+        rk_runner_stop_begin(runner, runner->drain);
+    return true;
 }
 
 /* A call that had begun when rank 0 died. */

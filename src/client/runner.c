@@ -89,14 +89,29 @@ int rk_runner_greet(struct rankcall_runner *runner, int64_t deadline_us)
     return RANKCALL_OK;
 }
 
-static int connect_once(const char *path, int64_t deadline_us, struct rankcall_runner **out)
+/* Until rank 0 greets, or the launcher says why there is none. */
+static int meet(struct rankcall_runner *runner, int64_t deadline_us)
 {
+    int code = RANKCALL_OK;
+    while (!code && !runner->greeted && !runner->away)
+        code = rk_runner_wait(runner, deadline_us);
+    return code == RANKCALL_EAGAIN ? rk_runner_greet(runner, deadline_us) : code;
+}
+
+/* How long to wait while rank 0 is away: until a time, 0: not at all, negative: for ever. */
+static int connect_once(const char *path, int64_t away_until_us, struct rankcall_runner **out)
+{
+    int64_t deadline_us = rk_now_us() + RK_GREETING_US;
     int fd, code = rk_jobs_dial(path, &fd);
+    if (away_until_us > 0 && away_until_us < deadline_us)
+        deadline_us = away_until_us;
     if (!code)
         code = attach(fd, path, out);
     if (code)
         return code;
-    code = rk_runner_greet(*out, deadline_us);
+    code = meet(*out, deadline_us);
+    if (!code && !(*out)->greeted && away_until_us)
+        code = rk_runner_greet(*out, away_until_us);
     if (code) {
         rankcall_runner_free(*out);
         *out = NULL;
@@ -104,18 +119,23 @@ static int connect_once(const char *path, int64_t deadline_us, struct rankcall_r
     return code;
 }
 
-int rankcall_connect(const char *job, struct rankcall_runner **out)
+int rk_runner_connect(const char *job, int64_t away_until_us, struct rankcall_runner **out)
 {
     char path[RK_PATH_MAX];
-    int64_t deadline = rk_now_us() + RK_GREETING_US;
     *out = NULL;
     int code = rk_jobs_resolve(job, path);
     if (code)
         return code;
     /* Closed before the greeting, though somebody listens: a rank 0 that dies; the launcher is there instead. */
-    for (int tries = 0; (code = connect_once(path, deadline, out)) == RANKCALL_ECLOSED && tries < CONNECTS_MAX; tries++)
-        continue;
+    for (int tries = 0; tries <= CONNECTS_MAX; tries++)
+        if ((code = connect_once(path, away_until_us, out)) != RANKCALL_ECLOSED)
+            break;
     return code;
+}
+
+int rankcall_connect(const char *job, struct rankcall_runner **out)
+{
+    return rk_runner_connect(job, rk_now_us() + RK_GREETING_US, out);
 }
 
 void rankcall_runner_free(struct rankcall_runner *runner)

@@ -18,6 +18,11 @@
  * the runner is processed. Errors: RANKCALL_EINTERNAL, RANKCALL_ECLOSED. */
 int rk_runner_attach(int fd, struct rankcall_runner **out);
 
+/* As rankcall_connect; but while the job is being restarted it waits until `away_until_us` of rk_now_us(); negative:
+ * for as long as that takes; 0: not at all, the runner is had without a greeting then: the launcher answers its
+ * questions for the status and takes its order to stop. */
+int rk_runner_connect(const char *job, int64_t away_until_us, struct rankcall_runner **out);
+
 /* Why there is no rank 0 now, as its launcher says, or NULL. */
 const struct rankcall_error *rk_runner_away(const struct rankcall_runner *runner);
 

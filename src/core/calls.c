@@ -48,12 +48,18 @@ static void leave_queue(struct rk_frontend *frontend, struct rk_job_call *call)
     call->waiting = false;
 }
 
-/* The ranks are to leave the running call, and nobody wants its events any more. */
+/* The ranks are to leave the running call. */
+static void call_off(struct rk_frontend *frontend, int code)
+{
+    atomic_store(&frontend->desk.cancelled, true);
+    rk_mesh_interrupt(frontend->context->mesh, frontend->running->number, code);
+}
+
+/* The same, and nobody wants its events any more. */
 static void leave(struct rk_frontend *frontend, struct rk_job_call *call, int code)
 {
     call->cancelled = true;
-    atomic_store(&frontend->desk.cancelled, true);
-    rk_mesh_interrupt(frontend->context->mesh, call->number, code);
+    call_off(frontend, code);
     rk_funnel_release(frontend);
 }
 
@@ -159,14 +165,13 @@ static void finish(struct rk_frontend *frontend, const struct rk_result_head *ti
 
 bool rk_call_may_run_again(const struct rk_job_call *call)
 {
-    return call->idempotent && !call->ended && !call->heard && call->begun < RK_BEGINNINGS_MAX;
+    return call->idempotent && !call->ended && !call->cancelled && !call->heard && call->begun < RK_BEGINNINGS_MAX;
 }
 
 void rk_call_run_again(struct rk_frontend *frontend)
 {
     struct rk_job_call *call = frontend->running;
-    atomic_store(&frontend->desk.cancelled, true); /* the ranks that live leave it, too */
-    rk_mesh_interrupt(frontend->context->mesh, call->number, RANKCALL_ERANKDIED);
+    call_off(frontend, RANKCALL_ERANKDIED);
     frontend->running = NULL;
     rankcall_payload_free(frontend->result);
     frontend->result = NULL;
@@ -195,6 +200,14 @@ static void end_cancelled(struct rk_frontend *frontend, struct rk_job_call *call
 {
     const struct rankcall_error error = {RANKCALL_ECANCELLED, -1, "", "the call was cancelled", ""};
     rk_call_end_error(frontend, call, call->reason ? call->reason : &error);
+}
+
+void rk_call_end_by_death(struct rk_frontend *frontend, struct rk_job_call *call, const struct rankcall_error *error)
+{
+    if (call->cancelled && !call->ended)
+        end_cancelled(frontend, call);
+    else
+        rk_call_end_error(frontend, call, error);
 }
 
 void rk_call_returned(struct rk_frontend *frontend)

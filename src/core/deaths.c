@@ -21,17 +21,27 @@ bool rk_deaths_recoverable(struct rk_frontend *frontend)
            rk_mesh_can_regroup(frontend->context->mesh);
 }
 
-/* Whether one more regroup is allowed: so many in an hour. */
-static bool may_restart(struct rk_frontend *frontend)
+bool rk_deaths_count(struct rk_frontend *frontend)
 {
-    unsigned allowed = frontend->context->options->restarts;
-    if (!allowed || !rk_mesh_can_regroup(frontend->context->mesh))
-        return false;
-    if (rk_journal_mend(frontend->journal, allowed))
+    if (rk_journal_mend(frontend->journal, frontend->context->options->restarts))
         return true;
     rk_log(RK_LOG_ERROR, "ranks have died %u times within an hour: giving up (see --restarts)",
            rk_journal_mended(frontend->journal) + 1);
     return false;
+}
+
+/* Whether one more regroup is allowed: so many in an hour. */
+static bool may_restart(struct rk_frontend *frontend)
+{
+    return frontend->context->options->restarts && rk_mesh_can_regroup(frontend->context->mesh) &&
+           rk_deaths_count(frontend);
+}
+
+/* Whether rank 0's main thread will come to regroup: from setup only as a replacement. */
+static bool main_regroups(const struct rk_frontend *frontend)
+{
+    return frontend->state <= RK_JOB_READY &&
+           (frontend->main_serves || rk_mesh_is_replacement(frontend->context->mesh));
 }
 
 /* Rank 0's main thread has not come back: it sits in MPI, perhaps for ever, and maybe others do. */
@@ -87,7 +97,15 @@ static void end_job(struct rk_frontend *frontend, const struct rankcall_error *e
         rk_listener_close(frontend);
         rk_clients_refuse(frontend, error);
     }
+    if (rk_mesh_can_regroup(frontend->context->mesh))
+        frontend->main_serves = false; /* it waits to regroup, and hears of no stop */
     rk_stop_begin(frontend, 0, 0);
+}
+
+void rk_deaths_end(struct rk_frontend *frontend)
+{
+    const struct rankcall_error unknown = {RANKCALL_ERANKDIED, -1, "", "ranks died while others were replaced", ""};
+    end_job(frontend, frontend->last_death ? frontend->last_death : &unknown);
 }
 
 /* What the launcher has seen of the rank's output, which takes a moment to come through, and longer when it is much. */
@@ -129,11 +147,13 @@ void rk_deaths_take(struct rk_frontend *frontend)
     take_last_words(frontend, dead, words);
     const char *host = dead < 0 ? "" : rk_mesh_info(frontend->context->mesh, dead)->host;
     const struct rankcall_error error = {RANKCALL_ERANKDIED, dead, host, first, words};
-    bool serving = frontend->main_serves && frontend->state <= RK_JOB_READY, mend = serving && may_restart(frontend);
+    rk_error_free(frontend->last_death);
+    frontend->last_death = rk_error_clone(&error);
+    bool mend = main_regroups(frontend) && may_restart(frontend);
     bool again =
         (mend || rk_resume_expected(frontend)) && frontend->running && rk_call_may_run_again(frontend->running);
     if (frontend->running && !again)
-        rk_call_end_error(frontend, frontend->running, &error);
+        rk_call_end_by_death(frontend, frontend->running, &error);
     if (mend)
         step_aside(frontend);
     else

@@ -86,9 +86,16 @@ void rk_frontend_done(struct rk_frontend *frontend, const struct rk_tally *tally
     rk_io_ring(frontend->context->mesh);
 }
 
-bool rk_frontend_release_mesh(struct rk_frontend *frontend)
+bool rk_frontend_release_mesh(struct rk_frontend *frontend, bool again)
 {
     const struct timespec nap = {.tv_nsec = RK_NAP_MIN_US * 1000};
+    if (again) {
+        pthread_mutex_lock(&frontend->desk.lock);
+        atomic_store(&frontend->desk.away, false);
+        frontend->desk.broken = true;
+        fill(frontend);
+        pthread_mutex_unlock(&frontend->desk.lock);
+    }
     while (!atomic_load(&frontend->desk.away)) {
         if (atomic_load(&frontend->doomed))
             return false;
@@ -96,6 +103,18 @@ bool rk_frontend_release_mesh(struct rk_frontend *frontend)
     }
     atomic_store(&frontend->desk.taken, true);
     return true;
+}
+
+void rk_frontend_count_death(struct rk_frontend *frontend)
+{
+    if (rk_deaths_count(frontend))
+        return;
+    pthread_mutex_lock(&frontend->desk.lock);
+    frontend->desk.spent = true;
+    fill(frontend);
+    pthread_mutex_unlock(&frontend->desk.lock);
+    for (;;)
+        pause();
 }
 
 /* ---- The IO thread's side ---- */
@@ -176,10 +195,10 @@ static bool clear_desk(struct rk_frontend *frontend)
         return false;
     pthread_mutex_lock(&desk->lock);
     atomic_store(&desk->filled, false);
-    bool set_up = desk->set_up, done = desk->done, finish = desk->finish;
+    bool set_up = desk->set_up, done = desk->done, finish = desk->finish, broken = desk->broken, spent = desk->spent;
     struct rk_tally tally = desk->tally;
     struct rankcall_payload *result = desk->result;
-    desk->set_up = desk->done = false;
+    desk->set_up = desk->done = desk->broken = desk->spent = false;
     desk->result = NULL;
     *frontend->notes_end = desk->notes;
     if (desk->notes)
@@ -188,8 +207,14 @@ static bool clear_desk(struct rk_frontend *frontend)
     desk->notes_end = &desk->notes;
     pthread_mutex_unlock(&desk->lock);
     bool mended = set_up && (frontend->away || rk_mesh_is_replacement(frontend->context->mesh));
-    if (set_up && frontend->away)
+    if ((set_up || broken) && frontend->away)
         return_to_mesh(frontend);
+    if (spent)
+        rk_deaths_end(frontend);
+    if (broken) { /* the next that it sees is that */
+        rk_resume_seat(frontend);
+        frontend->main_serves = true;
+    }
     if (mended) {
         rk_resume_seat(frontend);
         rk_resume_pause(frontend);
@@ -397,6 +422,7 @@ static void frontend_free(struct rk_frontend *frontend)
     rk_ledger_free(frontend->ledger);
     free(frontend->wedge.suspects);
     rk_error_free(frontend->setup_error);
+    rk_error_free(frontend->last_death);
     pthread_mutex_destroy(&frontend->desk.lock);
     free(frontend);
 }

@@ -21,9 +21,13 @@ void rk_frontend_set_up(struct rk_frontend *frontend, const struct rk_tally *tal
 /* The payload of what rk_mesh_await has heard. Ownership: the caller's; NULL for a stop, and when asked twice. */
 struct rankcall_payload *rk_frontend_args(struct rk_frontend *frontend);
 
-/* Waits until the frontend keeps off the broken mesh, which it does until rk_frontend_set_up. False: it ends the job.
- */
-bool rk_frontend_release_mesh(struct rk_frontend *frontend);
+/* Waits until the frontend keeps off the broken mesh, which it does until rk_frontend_set_up. `again`: it does so
+ * already, but the mesh has been put together since, and is broken anew: it is to take note of that. False: it ends the
+ * job. */
+bool rk_frontend_release_mesh(struct rk_frontend *frontend, bool again);
+
+/* While it keeps off: one more death is to be made good. Does not return when that is one too many. */
+void rk_frontend_count_death(struct rk_frontend *frontend);
 
 /* Whether the running call is to be left at the next checkpoint. */
 bool rk_frontend_cancelled(struct rk_frontend *frontend);

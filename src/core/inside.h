@@ -107,7 +107,7 @@ struct rk_desk {
     struct rankcall_payload *_Atomic args; /* IO thread to main thread: of what is announced next */
     struct rk_note *notes, **notes_end;    /* the handler's threads to the IO thread */
     _Atomic uint64_t notes_bytes;
-    bool set_up, done, finish; /* main thread to IO thread */
+    bool set_up, done, finish, broken, spent; /* main thread to IO thread */
     struct rk_tally tally;
     struct rankcall_payload *result;
     _Atomic bool filled;    /* something of the above awaits the IO thread */
@@ -144,6 +144,7 @@ struct rk_frontend {
     struct event *bell, *look, *signals[2];
     struct event *drain_timer, *grace_timer; /* stop.c */
     struct event *regroup_timer;             /* deaths.c */
+    struct rankcall_error *last_death;       /* the same */
     int64_t grace_us;
     struct rk_desk desk;
     enum rk_state state;
@@ -237,6 +238,8 @@ void rk_calls_refuse_queued(struct rk_frontend *frontend);
 void rk_calls_fail_queued(struct rk_frontend *frontend, const struct rankcall_error *error);
 void rk_calls_dispatch(struct rk_frontend *frontend);
 void rk_call_end_error(struct rk_frontend *frontend, struct rk_job_call *call, const struct rankcall_error *error);
+/* The same when ranks have died in it: one that somebody has cancelled ends as that. */
+void rk_call_end_by_death(struct rk_frontend *frontend, struct rk_job_call *call, const struct rankcall_error *error);
 void rk_call_returned(struct rk_frontend *frontend); /* ranks and messages are all back */
 
 void rk_call_lost(struct rk_frontend *frontend); /* they never will be */
@@ -246,6 +249,8 @@ void rk_call_run_again(struct rk_frontend *frontend); /* the running one is the 
 /* deaths.c: ranks are dead: ends the running call, then has the job regrouped or ends it. */
 void rk_deaths_take(struct rk_frontend *frontend);
 bool rk_deaths_recoverable(struct rk_frontend *frontend); /* one more would be made good */
+bool rk_deaths_count(struct rk_frontend *frontend);       /* one more that is, if it may be. Any thread */
+void rk_deaths_end(struct rk_frontend *frontend);         /* one while the mesh is away is one too many */
 
 /* resume.c: what outlives rank 0 lies with the launcher, or, without one, is made here. */
 int rk_resume_open(struct rk_frontend *frontend);

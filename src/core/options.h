@@ -11,12 +11,11 @@
 
 #include <rankcall/worker.h>
 
+#include "base/defaults.h"
 #include "base/path.h"
 
-#define RK_QUEUE_DEFAULT    256
-#define RK_RESTARTS_DEFAULT 10 /* the launcher's, too */
-#define RK_GRACE_DEFAULT_S  30 /* the same */
-#define RK_CLIENT_STALL_S   60
+#define RK_QUEUE_DEFAULT  256
+#define RK_CLIENT_STALL_S 60
 
 struct rk_options {
     char name[65];            /* of the job */

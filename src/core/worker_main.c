@@ -20,6 +20,9 @@
 #include "wire/frame.h"
 
 #define END_PATIENCE_MS 500
+#define AGAIN_FREE      2       /* attempts to regroup, in a row, without a pause before */
+#define AGAIN_US        250000  /* the first pause; then twice as long each time ... */
+#define AGAIN_US_MAX    2000000 /* ... up to this */
 
 /* Whether this process is the one that prints before MPI is up. */
 static bool is_chief(void)
@@ -114,21 +117,37 @@ _Noreturn static void end_with_the_dead(struct rankcall_context *context)
     rk_mesh_abort(context->mesh, rankcall_code_exit_status(RANKCALL_ERANKDIED));
 }
 
-/* The living start replacements for the dead, who run setup meanwhile. */
+/* Before the how-manieth attempt in a row: replacements that die again and again get some rest between. */
+static int64_t pause_before(unsigned tries)
+{
+    int64_t pause_us = AGAIN_US;
+    if (tries < AGAIN_FREE)
+        return 0;
+    for (unsigned i = AGAIN_FREE; i < tries && pause_us < AGAIN_US_MAX; i++)
+        pause_us *= 2;
+    return pause_us < AGAIN_US_MAX ? pause_us : AGAIN_US_MAX;
+}
+
+/* The living start replacements for the dead, who run setup meanwhile, and begin anew when one more dies. */
 static void regroup(struct rankcall_context *context)
 {
     struct rk_tally tally;
+    unsigned tries = 0;
+    bool again = false;
     if (!rk_mesh_can_regroup(context->mesh) || !context->options->restarts)
         end_with_the_dead(context);
     do {
-        if (context->frontend && !rk_frontend_release_mesh(context->frontend))
+        if (context->frontend && !rk_frontend_release_mesh(context->frontend, again))
             end_with_the_dead(context);
-        rk_mesh_regroup(context->mesh, RK_REGROUP_GRACE_S * INT64_C(1000000));
+        while (!rk_mesh_regroup(context->mesh, RK_REGROUP_GRACE_S * INT64_C(1000000), pause_before(tries++)))
+            if (context->frontend)
+                rk_frontend_count_death(context->frontend);
         rk_error_clear();
         int status = context->worker->regroup ? context->worker->regroup(context) : 0;
         tally = (struct rk_tally){.failed = status != 0, .messages = status != 0};
         if (status)
             report_setup_failure(context, "regroup", status);
+        again = true;
     } while (!rk_mesh_tally(context->mesh, &tally));
     rk_mesh_show_stack(context->mesh);
     if (context->frontend)

@@ -80,7 +80,9 @@ void rk_mesh_await(struct rk_mesh *mesh, struct rk_announcement *announcement)
 {
     struct rk_patience patience = rk_mesh_patience(mesh, false);
     mesh->looks = 0;
+    rk_rest_idle(true);
     rk_bell_wait(&mesh->segment->all, &patience, rung, mesh);
+    rk_rest_idle(false);
     mesh->rings_seen++;
     if (!rk_mesh_broken(mesh)) /* else a death may have rung, and rank 0 may be writing there */
         *announcement = mesh->segment->notice.announcement;

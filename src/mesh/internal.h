@@ -54,8 +54,11 @@ struct rk_place {
     struct rk_tally tally; /* of the call that it reported last */
     pthread_mutex_t alive; /* the rank holds it as long as it lives */
     _Atomic int pid;
-    _Atomic int dead, arrived; /* arrived: where it waits for the others to regroup */
-    _Atomic int wait_status;   /* of a dead one, as for waitpid(2); -1: not known. One that exits may have set it */
+    _Atomic int held; /* it has taken the mutex */
+    _Atomic int dead;
+    _Atomic int wait_status; /* of a dead one, as for waitpid(2); -1: not known. One that exits may have set it */
+    _Atomic uint32_t arrived, joined; /* for which attempt to regroup it waits; in which it has connected with all */
+    _Atomic int left_out;             /* of the attempt that was ordered */
     struct rk_stack stack;
 };
 
@@ -65,9 +68,11 @@ struct rk_segment {
     struct rk_notice notice;                 /* the last one; stays until all ranks have reported on it */
     _Alignas(64) _Atomic uint32_t reported;  /* ranks of this node, but rank 0, that have */
     _Atomic uint32_t deaths;                 /* ranks of this node that are dead */
-    _Atomic uint32_t ordered;                /* the living have gathered: regroup without the dead */
+    _Atomic uint32_t ordered;                /* the living have gathered for this attempt to regroup without the dead */
+    _Atomic uint32_t verdict;                /* an attempt, twice its number, and 1 if all have joined */
     _Atomic uint32_t unheard;                /* a rank left by _exit, of which mpirun 5 tells MPI nothing */
     _Atomic uint32_t stopping;               /* STOP has been announced: nobody regroups any more */
+    _Atomic int64_t not_before_us;           /* of the next attempt */
     _Alignas(64) _Atomic uint64_t sent;      /* messages given to MPI for the funnel by the ranks of this node */
     _Alignas(64) _Atomic uint32_t io_asleep; /* rank 0's IO thread waits for its descriptor */
     struct rk_place rank[];                  /* by local rank */
@@ -149,7 +154,8 @@ struct rk_mesh {
     size_t segment_size;
     uint32_t rings_seen, looks;
     struct rk_watch *watch;           /* liveness.c */
-    _Atomic(struct rk_vigil *) vigil; /* while it regroups */
+    struct rk_regroup *regroup;       /* while it regroups */
+    _Atomic(struct rk_vigil *) vigil; /* the same */
     struct rk_span span;
     int io_fifo;                /* rank 0: both ends; ranks of its node: the write end; else -1 */
     struct rk_checkpoint early; /* heard before the handler asked; number 0: none */
@@ -158,17 +164,30 @@ struct rk_mesh {
     struct rk_collect *collect; /* collect_internal.h */
 };
 
-/* mesh.c: connecting the ranks of mesh->world, and undoing that but for the communicators. Collective. */
+/* mesh.c: connecting the ranks of mesh->world: by any thread, then, alone, by the main thread; and undoing that but for
+ * the communicators. Collective. */
 int rk_mesh_attach(struct rk_mesh *mesh);
+int rk_mesh_settle(struct rk_mesh *mesh);
 void rk_mesh_detach(struct rk_mesh *mesh);
 void rk_comm_free(MPI_Comm *comm);         /* takes one that was never made */
 bool rk_mesh_is_set(const char *variable); /* a switch of Open MPI's in the environment */
 
-/* regroup.c: MPI itself is told of the death of ranks (Open MPI 5 under mpirun --with-ft ulfm). */
+/* attempt.c: MPI itself is told of the death of ranks (Open MPI 5 under mpirun --with-ft ulfm). */
 bool rk_mpi_hears_deaths(void);
 /* This process was started to take a dead rank's place: gives the world that it belongs to. Collective with
  * the survivors' rk_mesh_regroup. False: it was not. */
 bool rk_mesh_join_survivors(MPI_Comm *world);
+
+/* One attempt to put the mesh together again, without those dead. It rings when it is over, done or failed. Collective:
+ * the living, with the same tag, which is new. begin: NULL when there is no memory; what the mesh has of MPI must stay
+ * until the attempt is taken, or abandoned: then for good. */
+enum rk_attempt_state { RK_ATTEMPT_RUNS, RK_ATTEMPT_DONE, RK_ATTEMPT_FAILED };
+struct rk_attempt *rk_attempt_begin(const struct rk_mesh *mesh, const int *dead, int count, int tag,
+                                    struct rk_bell *bell);
+enum rk_attempt_state rk_attempt_state(struct rk_attempt *attempt);
+const char *rk_attempt_why(const struct rk_attempt *attempt);           /* it failed */
+void rk_attempt_take(struct rk_attempt *attempt, struct rk_mesh *mesh); /* one that is done */
+void rk_attempt_abandon(struct rk_attempt *attempt);
 
 /* guard.c: a thread that calls late(context), which does not return, unless the guard ends within the limit. */
 struct rk_guard {
@@ -187,15 +206,22 @@ void rk_guard_end(struct rk_guard *guard);
 int rk_mpirun_check_line(void);
 int rk_mpirun_check_size(int size);
 
-/* vigil.c: gives the verdict when a step of regrouping takes too long, or a replacement dies before it is up; it does
- * not return. begin: NULL when there is no memory; the others take NULL. The time for setup is not included. */
-typedef void rk_vigil_verdict(struct rk_mesh *mesh, const char *what);
-struct rk_vigil *rk_vigil_begin(struct rk_mesh *mesh, bool looks, rk_vigil_verdict *verdict);
-void rk_vigil_step(struct rk_vigil *vigil);
+/* vigil.c: the processes that mpirun starts from the beginning on. NULL when there is no memory; the others take NULL.
+ */
+struct rk_vigil *rk_vigil_begin(void);
+/* Whether one that was there is gone; `stuck`: it was there for as long as one that is stuck. */
+bool rk_vigil_lost_one(struct rk_vigil *vigil, bool *stuck);
 void rk_vigil_kill_newcomers(const struct rk_vigil *vigil);
+void rk_vigil_clear(struct rk_vigil *vigil, size_t expected); /* the same, and waits until they are gone */
 void rk_vigil_end(struct rk_vigil *vigil);
 
+/* rest.c: this thread may be left in MPI; some are; and the main thread has nothing to do, or has. */
+void rk_rest_here(const _Atomic bool *abandoned);
+void rk_rest_begin(void);
+void rk_rest_idle(bool now);
+
 /* stuck.c: around MPI_Init: a replacement that gets stuck there ends. */
+#define RK_STUCK_S 3
 void rk_stuck_begin(void);
 void rk_stuck_end(void);
 
@@ -204,9 +230,10 @@ int rk_segment_open(struct rk_mesh *mesh);
 void rk_segment_close(struct rk_mesh *mesh); /* but for the memory, which the watch unmaps */
 /* `size` zeroed bytes of memory that all ranks of the node have: all get it, or none. */
 int rk_segment_share(struct rk_mesh *mesh, size_t size, void **memory);
+void rk_segment_sweep(int pid); /* removes the names that a process may have left */
 
 /* liveness.c: the mutexes, made by one rank; this rank is alive; its watching of the next, in the segment that it has
- * then; the end of that. A watch that is told so ends the job at one more death. */
+ * then; the end of that. A watch that is left goes on in its segment, and knows nothing of the mesh any more. */
 int rk_liveness_prepare(struct rk_segment *segment, int ranks);
 void rk_liveness_begin(struct rk_mesh *mesh);
 void rk_liveness_end(void); /* it leaves in order, or ends the job */
@@ -214,7 +241,7 @@ void rk_liveness_end(void); /* it leaves in order, or ends the job */
 void rk_liveness_give_up(struct rk_mesh *mesh, int status);
 _Noreturn void rk_liveness_leave(int status); /* this process alone, without exit handlers */
 int rk_liveness_watch(struct rk_mesh *mesh);
-void rk_watch_last(struct rk_watch *watch);
+void rk_watch_leave(struct rk_watch *watch);
 void rk_watch_end(struct rk_watch *watch); /* and of its segment. Takes NULL */
 
 /* stacks.c: this rank leaves its place. */

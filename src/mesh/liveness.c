@@ -10,6 +10,7 @@
  * its mutex back by itself. */
 
 #include <errno.h>
+#include <poll.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
@@ -18,6 +19,7 @@
 #include <sys/mman.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/ended.h"
@@ -32,12 +34,12 @@ struct rk_watch {
     size_t segment_size;
     int local_rank, local_size;
     pthread_mutex_t telling; /* of a death: the mesh stays as it is meanwhile */
-    bool last;               /* one more death, and nothing is left to be done */
+    bool left;               /* the segment is all that it may touch */
     bool running;
     pthread_t thread;
 };
 
-/* Tells all ranks of the node that this one is dead, once. */
+/* Tells all ranks of the node that this one is dead, once. `mesh`: with an IO thread to ring; or NULL. */
 static void tell(struct rk_mesh *mesh, struct rk_segment *segment, int ranks, struct rk_place *place)
 {
     if (atomic_exchange(&place->dead, 1))
@@ -45,7 +47,8 @@ static void tell(struct rk_mesh *mesh, struct rk_segment *segment, int ranks, st
     atomic_fetch_add(&segment->deaths, 1);
     rk_bell_ring(&segment->all);
     rk_bell_ring_all(segment, ranks);
-    rk_io_ring(mesh);
+    if (mesh)
+        rk_io_ring(mesh);
 }
 
 static void record(struct rk_watch *watch, int local_rank, int pidfd)
@@ -59,14 +62,7 @@ static void record(struct rk_watch *watch, int local_rank, int pidfd)
     if (!left && status > 0 && WIFEXITED(status) && rk_mpi_hears_deaths())
         atomic_store(&watch->segment->unheard, 1);
     pthread_mutex_lock(&watch->telling);
-    if (watch->last) {
-        char how[96];
-        rk_ended_text(atomic_load(&place->wait_status), how, sizeof how);
-        rk_log(RK_LOG_ERROR, "a rank (pid %d) %s while the others regrouped: ending the job", atomic_load(&place->pid),
-               how);
-        rk_mesh_abort(watch->mesh, rankcall_code_exit_status(RANKCALL_ERANKDIED));
-    }
-    tell(watch->mesh, watch->segment, watch->local_size, place);
+    tell(watch->left ? NULL : watch->mesh, watch->segment, watch->local_size, place);
     pthread_mutex_unlock(&watch->telling);
 }
 
@@ -79,6 +75,18 @@ void rk_liveness_give_up(struct rk_mesh *mesh, int status)
     tell(mesh, mesh->segment, mesh->local_size, place);
 }
 
+/* A rank takes its mutex when it has connected with all, each at a moment of its own. False: it has died before. */
+static bool await_held(const struct rk_place *place, int pidfd)
+{
+    const struct timespec nap = {.tv_nsec = RK_NAP_MIN_US * 1000};
+    while (!atomic_load(&place->held)) {
+        if (pidfd >= 0 ? rk_fd_wait(pidfd, POLLIN, 0) != 0 : kill(atomic_load(&place->pid), 0) != 0)
+            return atomic_load(&place->held);
+        nanosleep(&nap, NULL);
+    }
+    return true;
+}
+
 static void *watch_next(void *context)
 {
     struct rk_watch *watch = context;
@@ -87,6 +95,11 @@ static void *watch_next(void *context)
         int other = (watch->local_rank + i) % watch->local_size;
         pthread_mutex_t *alive = &watch->segment->rank[other].alive;
         int pidfd = (int)syscall(SYS_pidfd_open, atomic_load(&watch->segment->rank[other].pid), 0);
+        if (!await_held(&watch->segment->rank[other], pidfd)) {
+            record(watch, other, pidfd);
+            rk_fd_close(&pidfd);
+            continue;
+        }
         int code = pthread_mutex_lock(alive);
         if (code == EOWNERDEAD)
             record(watch, other, pidfd);
@@ -153,8 +166,8 @@ void rk_liveness_begin(struct rk_mesh *mesh)
 {
     static bool registered;
     struct rk_place *place = &mesh->segment->rank[mesh->local_rank];
-    atomic_store(&place->pid, (int)getpid());
     pthread_mutex_lock(&place->alive);
+    atomic_store(&place->held, 1);
     if (rk_mpi_hears_deaths() && !registered)
         registered = !on_exit(leave_status, NULL);
     atomic_store(&served, place);
@@ -189,10 +202,10 @@ int rk_liveness_watch(struct rk_mesh *mesh)
     return RANKCALL_OK;
 }
 
-void rk_watch_last(struct rk_watch *watch)
+void rk_watch_leave(struct rk_watch *watch)
 {
     pthread_mutex_lock(&watch->telling);
-    watch->last = true;
+    watch->left = true;
     pthread_mutex_unlock(&watch->telling);
 }
 

@@ -149,9 +149,13 @@ int rk_mesh_attach(struct rk_mesh *mesh)
     if (code)
         return code;
     rk_span_open(mesh);
-    code = rk_events_open(mesh);
-    if (!code)
-        code = rk_collect_open(mesh);
+    return rk_collect_open(mesh);
+}
+
+int rk_mesh_settle(struct rk_mesh *mesh)
+{
+    rk_liveness_begin(mesh);
+    int code = rk_events_open(mesh);
     return code ? code : rk_liveness_watch(mesh);
 }
 
@@ -180,6 +184,8 @@ int rk_mesh_open(const struct rk_rank_info *info, struct rk_mesh **out)
     int code = initialise_mpi(mesh);
     if (!code)
         code = rk_mesh_attach(mesh);
+    if (!code)
+        code = rk_mesh_settle(mesh);
     if (code) {
         rk_mesh_close(mesh);
         return code;

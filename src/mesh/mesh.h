@@ -207,10 +207,12 @@ bool rk_mesh_outlives(const struct rk_mesh *mesh);
 /* Whether a broken mesh can be regrouped, too. */
 bool rk_mesh_can_regroup(const struct rk_mesh *mesh);
 
-/* Waits until the living have all come here, kills those who take longer than `grace_us`, starts replacements for the
- * dead and connects all. Every rank keeps its number. Collective: living ranks' main threads; replacements are in
- * rk_mesh_open. Nobody else may use the mesh meanwhile. Does not return when it fails: then the job is aborted. */
-void rk_mesh_regroup(struct rk_mesh *mesh, int64_t grace_us);
+/* Waits until the living have all come here, kills those who take longer than `grace_us`, lets `pause_us` pass, starts
+ * replacements for the dead and connects all. Every rank keeps its number. False: one more has died meanwhile, perhaps
+ * a replacement: all call it again, and nothing else of the mesh. Collective: living ranks' main threads; replacements
+ * are in rk_mesh_open. Nobody else may use the mesh meanwhile. Does not return when it can't be done: then the job is
+ * aborted. */
+bool rk_mesh_regroup(struct rk_mesh *mesh, int64_t grace_us, int64_t pause_us);
 
 /* Kills the ranks of a broken mesh that have not come to rk_mesh_regroup, perhaps this one: they sit in MPI, where
  * nobody comes back from the dead. Any thread, while its own rank is not there either. */

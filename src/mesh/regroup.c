@@ -6,13 +6,11 @@
  * a job live on without one of its processes and starts new ones.
  *
  * The living first gather in the node's memory: creating a communicator without the dead waits for everybody, so all
- * must have left whatever they were in. */
+ * must have left whatever they were in. That memory also tells who dies meanwhile, and how the attempt has ended: all
+ * have joined, or it is given up and they gather for the next one. */
 
-#include <limits.h>
 #include <signal.h>
-#include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 #include <unistd.h>
 
 #include "base/error.h"
@@ -20,22 +18,34 @@
 #include "base/log.h"
 #include "mesh/internal.h"
 
-#include <mpi-ext.h> /* needs mpi.h before it */
+#define TAG_BASE     1
+#define REAP_US      1000000 /* for mpirun to notice the deaths: a new process that comes up meanwhile may be forgotten */
+#define SETTLE_US    20000   /* without anything new, before the living set out */
+#define LIMIT_US     10000000 /* for an attempt */
+#define RETRY_US     5000000  /* for a further one on Open MPI 5, which may hang in the one before */
+#define LOOK_US      5000     /* between two looks whether all are still there */
+#define ATTEMPTS_MAX 6        /* in a row */
 
-#define GROUP_TAG 1
-#define REAP_US   1000000 /* for mpirun to notice the deaths: a new process that comes up meanwhile may be forgotten */
-#define SETTLE_US 20000   /* without anything new, before the living set out */
-#define ARGS_MAX  65536   /* bytes of a command line */
+struct rk_regroup {
+    struct rk_mesh *mesh;
+    struct rk_segment *segment; /* of the broken mesh */
+    struct rk_watch *watch;     /* the same */
+    int ranks, local_rank;      /* the same: all are on one node */
+    struct rk_vigil *vigil;
+    uint32_t number; /* of the attempt */
+    struct rk_attempt *attempt;
+    bool joined;
+    /* gathering */
+    int64_t grace_over_us, settled_us, reaped_us;
+    uint32_t deaths;
+    /* the attempt */
+    int64_t deadline_us;
+};
 
 _Noreturn static void give_up(struct rk_mesh *mesh, const char *what)
 {
     rk_log(RK_LOG_ERROR, "rank %d: cannot regroup: %s", mesh->rank, what);
     rk_mesh_abort(mesh, rankcall_code_exit_status(RANKCALL_ERANKDIED));
-}
-
-bool rk_mpi_hears_deaths(void)
-{
-    return rk_mesh_is_set("OMPI_MCA_mpi_ft_enable");
 }
 
 bool rk_mesh_outlives(const struct rk_mesh *mesh)
@@ -51,35 +61,37 @@ bool rk_mesh_can_regroup(const struct rk_mesh *mesh)
 
 /* ---- Gathering ---- */
 
-struct gathering {
-    struct rk_mesh *mesh;
-    int64_t deadline_us, settled_us, reaped_us;
-    uint32_t deaths;
-};
-
-static int lowest_living(const struct rk_mesh *mesh)
+static int lowest_living(const struct rk_segment *segment)
 {
     int rank = 0;
-    while (atomic_load(&mesh->segment->rank[rank].dead))
+    while (atomic_load(&segment->rank[rank].dead))
         rank++;
     return rank;
 }
 
-static bool all_arrived(const struct rk_mesh *mesh)
+/* One living rank decides for all; the next one when it dies. */
+static bool leads(const struct rk_regroup *regroup)
 {
-    for (int i = 0; i < mesh->local_size; i++)
-        if (!atomic_load(&mesh->segment->rank[i].dead) && !atomic_load(&mesh->segment->rank[i].arrived))
+    return lowest_living(regroup->segment) == regroup->local_rank;
+}
+
+static bool all_arrived(const struct rk_regroup *regroup)
+{
+    for (int i = 0; i < regroup->ranks; i++) {
+        struct rk_place *place = &regroup->segment->rank[i];
+        if (!atomic_load(&place->dead) && atomic_load(&place->arrived) < regroup->number)
             return false;
+    }
     return true;
 }
 
 /* Those who do not come back are ended, this process last; their watchers then count them among the dead. */
-void rk_mesh_kill_missing(const struct rk_mesh *mesh)
+static void kill_missing(struct rk_segment *segment, int ranks, int local_rank, uint32_t number)
 {
-    for (int n = 1; n <= mesh->local_size; n++) {
-        int i = (mesh->local_rank + n) % mesh->local_size;
-        struct rk_place *place = &mesh->segment->rank[i];
-        if (atomic_load(&place->dead) || atomic_load(&place->arrived))
+    for (int n = 1; n <= ranks; n++) {
+        int i = (local_rank + n) % ranks;
+        struct rk_place *place = &segment->rank[i];
+        if (atomic_load(&place->dead) || atomic_load(&place->arrived) >= number)
             continue;
         rk_log(RK_LOG_ERROR, "rank %d (pid %d) has not come back from its handler: killing it", i,
                atomic_load(&place->pid));
@@ -87,176 +99,177 @@ void rk_mesh_kill_missing(const struct rk_mesh *mesh)
     }
 }
 
-static bool all_reaped(const struct rk_mesh *mesh)
+void rk_mesh_kill_missing(const struct rk_mesh *mesh)
 {
-    for (int i = 0; i < mesh->local_size; i++) {
-        struct rk_place *place = &mesh->segment->rank[i];
+    kill_missing(mesh->segment, mesh->local_size, mesh->local_rank, 1);
+}
+
+static bool all_reaped(const struct rk_regroup *regroup)
+{
+    for (int i = 0; i < regroup->ranks; i++) {
+        struct rk_place *place = &regroup->segment->rank[i];
         if (atomic_load(&place->dead) && !kill(atomic_load(&place->pid), 0))
             return false;
     }
     return true;
 }
 
-/* What kills one rank often kills others in the same moment; once the living have set out, one more is too many. */
-static bool has_settled(struct gathering *gathering)
+/* What kills one rank often kills others in the same moment; it is quicker to replace them together. */
+static bool has_settled(struct rk_regroup *regroup)
 {
-    uint32_t deaths = atomic_load(&gathering->mesh->segment->deaths);
-    if (deaths != gathering->deaths || (rk_now_us() < gathering->reaped_us && !all_reaped(gathering->mesh))) {
-        gathering->deaths = deaths;
-        gathering->settled_us = rk_now_us() + SETTLE_US;
+    uint32_t deaths = atomic_load(&regroup->segment->deaths);
+    int64_t now = rk_now_us();
+    if (deaths != regroup->deaths || (now < regroup->reaped_us && !all_reaped(regroup))) {
+        regroup->deaths = deaths;
+        regroup->settled_us = now + SETTLE_US;
     }
-    return rk_now_us() >= gathering->settled_us;
+    return now >= regroup->settled_us && now >= atomic_load(&regroup->segment->not_before_us);
+}
+
+/* The attempt begins: who is dead now is left out. */
+static void order(struct rk_regroup *regroup)
+{
+    for (int i = 0; i < regroup->ranks; i++) {
+        struct rk_place *place = &regroup->segment->rank[i];
+        atomic_store(&place->left_out, atomic_load(&place->dead));
+    }
+    atomic_store(&regroup->segment->ordered, regroup->number);
+    rk_bell_ring_all(regroup->segment, regroup->ranks);
 }
 
 static bool gathered(void *context)
 {
-    struct gathering *gathering = context;
-    struct rk_segment *segment = gathering->mesh->segment;
-    if (atomic_load(&segment->ordered))
+    struct rk_regroup *regroup = context;
+    if (atomic_load(&regroup->segment->ordered) >= regroup->number)
         return true;
-    if (rk_now_us() > gathering->deadline_us) {
-        gathering->deadline_us = INT64_MAX;
-        rk_mesh_kill_missing(gathering->mesh);
+    if (rk_now_us() > regroup->grace_over_us) {
+        regroup->grace_over_us = INT64_MAX;
+        kill_missing(regroup->segment, regroup->ranks, regroup->local_rank, regroup->number);
     }
-    if (lowest_living(gathering->mesh) != gathering->mesh->rank || !all_arrived(gathering->mesh) ||
-        !has_settled(gathering))
+    if (!leads(regroup) || !all_arrived(regroup) || !has_settled(regroup))
         return false;
-    atomic_store(&segment->ordered, 1);
-    rk_bell_ring_all(segment, gathering->mesh->local_size);
+    order(regroup);
     return true;
 }
 
-static void gather_living(struct rk_mesh *mesh, int64_t grace_us)
+/* Nobody sets out before all are content. */
+static void wish(struct rk_segment *segment, int64_t pause_us)
 {
-    struct gathering gathering = {
-        .mesh = mesh, .deadline_us = rk_now_us() + grace_us, .reaped_us = rk_now_us() + REAP_US};
+    int64_t until = rk_now_us() + pause_us, before = atomic_load(&segment->not_before_us);
+    while (pause_us && before < until && !atomic_compare_exchange_weak(&segment->not_before_us, &before, until))
+        continue;
+}
+
+static void gather_living(struct rk_regroup *regroup, int64_t grace_us, int64_t pause_us)
+{
     struct rk_patience patience = {.nap_max_us = SETTLE_US / 5};
-    atomic_store(&mesh->segment->rank[mesh->local_rank].arrived, 1);
-    rk_bell_ring_all(mesh->segment, mesh->local_size);
-    rk_bell_wait(&mesh->segment->rank[mesh->local_rank].bell, &patience, gathered, &gathering);
+    struct rk_place *place = &regroup->segment->rank[regroup->local_rank];
+    regroup->grace_over_us = rk_now_us() + grace_us;
+    regroup->reaped_us = rk_now_us() + REAP_US;
+    regroup->deaths = 0;
+    wish(regroup->segment, pause_us);
+    atomic_store(&place->arrived, regroup->number);
+    rk_bell_ring_all(regroup->segment, regroup->ranks);
+    rk_bell_wait(&place->bell, &patience, gathered, regroup);
 }
 
-/* ---- Replacements ---- */
+/* ---- An attempt ---- */
 
-/* This process's own command line, which is theirs too. argv[0] is not passed on: MPI adds it. */
-static char **own_arguments(char *bytes, size_t room)
+/* How it has ended; the first word counts. */
+static void decide(const struct rk_regroup *regroup, bool joined)
 {
-    FILE *file = fopen("/proc/self/cmdline", "re");
-    size_t size = file ? fread(bytes, 1, room - 1, file) : 0, count = 0;
-    if (file)
-        fclose(file);
-    bytes[size] = '\0';
-    char **arguments = calloc(size + 2, sizeof *arguments);
-    for (size_t at = strlen(bytes) + 1; arguments && at < size; at += strlen(bytes + at) + 1)
-        arguments[count++] = bytes + at;
-    return arguments;
+    uint32_t before = atomic_load(&regroup->segment->verdict), verdict = regroup->number << 1 | joined;
+    if (before >> 1 >= regroup->number || !atomic_compare_exchange_strong(&regroup->segment->verdict, &before, verdict))
+        return;
+    rk_bell_ring_all(regroup->segment, regroup->ranks);
 }
 
-static MPI_Info where_to_start(void)
+static bool all_joined(const struct rk_regroup *regroup)
 {
-    char folder[PATH_MAX];
-    MPI_Info info;
-    MPI_Info_create(&info);
-#if OMPI_MAJOR_VERSION >= 5
-    /* Else the job's own policy is inherited, limits and all. */
-    MPI_Info_set(info, "map_by", "slot:OVERSUBSCRIBE");
-    MPI_Info_set(info, "rank_by", "slot");
-#else
-    MPI_Info_set(info, "map_by", ":OVERSUBSCRIBE");
-#endif
-    MPI_Info_set(info, "bind_to", "none");
-    if (getcwd(folder, sizeof folder))
-        MPI_Info_set(info, "wdir", folder);
-    return info;
-}
-
-/* As many processes as have died. Only the root's arguments count. */
-static int spawn(MPI_Comm living, int count, MPI_Comm *between)
-{
-    char program[PATH_MAX] = "", bytes[ARGS_MAX];
-    int rank, failure = MPI_ERR_OTHER;
-    int *codes = calloc((size_t)count, sizeof *codes);
-    char **arguments = own_arguments(bytes, sizeof bytes);
-    MPI_Info info = where_to_start();
-    MPI_Comm_rank(living, &rank);
-    if (codes && (rank != 0 || (arguments && readlink("/proc/self/exe", program, sizeof program - 1) > 0)))
-        failure = MPI_Comm_spawn(program, arguments, count, info, 0, living, between, codes);
-    MPI_Info_free(&info);
-    free(arguments);
-    free(codes);
-    return failure;
-}
-
-/* Where MPI hears of deaths, it refuses every other way of leaving a communicator as soon as it has heard, which each
- * rank does at a moment of its own. This one waits until all have. */
-static MPI_Comm shrunk(MPI_Comm world, int wanted)
-{
-    MPI_Comm living = MPI_COMM_NULL;
-    int size = 0;
-#ifdef OMPI_HAVE_MPI_EXT_FTMPI
-    if (MPIX_Comm_shrink(world, &living))
-        return MPI_COMM_NULL;
-    MPI_Comm_size(living, &size);
-#else
-    (void)world;
-#endif
-    return size == wanted ? living : MPI_COMM_NULL;
-}
-
-static MPI_Comm without(MPI_Comm world, const int *dead, int count)
-{
-    MPI_Group all, rest;
-    MPI_Comm living = MPI_COMM_NULL;
-    MPI_Comm_group(world, &all);
-    MPI_Group_excl(all, count, dead, &rest);
-    if (MPI_Comm_create_group(world, rest, GROUP_TAG, &living))
-        living = MPI_COMM_NULL;
-    MPI_Group_free(&all);
-    MPI_Group_free(&rest);
-    return living;
-}
-
-/* Both sides: all in the order of the old numbers. The lowest living rank tells who is missing. */
-static MPI_Comm restore_order(MPI_Comm between, bool replacement, int rank, int *dead, int count)
-{
-    MPI_Comm members, world;
-    int index = 0;
-    MPI_Comm_set_errhandler(between, MPI_ERRORS_RETURN);
-    MPI_Intercomm_merge(between, replacement, &members);
-    MPI_Comm_set_errhandler(members, MPI_ERRORS_RETURN);
-    MPI_Bcast(dead, count, MPI_INT, 0, members);
-    if (replacement)
-        MPI_Comm_rank(MPI_COMM_WORLD, &index);
-    MPI_Comm_split(members, 0, replacement ? dead[index] : rank, &world);
-    MPI_Comm_set_errhandler(world, MPI_ERRORS_RETURN);
-    MPI_Comm_free(&members);
-    return world;
-}
-
-bool rk_mesh_join_survivors(MPI_Comm *world)
-{
-    MPI_Comm parent = MPI_COMM_NULL;
-    int count = 0;
-    MPI_Comm_get_parent(&parent);
-    if (parent == MPI_COMM_NULL)
-        return false;
-    MPI_Comm_size(MPI_COMM_WORLD, &count); /* those who were started together */
-    int *dead = calloc((size_t)count, sizeof *dead);
-    if (!dead)
-        MPI_Abort(MPI_COMM_WORLD, 1);
-    *world = restore_order(parent, true, -1, dead, count);
-    free(dead);
+    for (int i = 0; i < regroup->ranks; i++) {
+        struct rk_place *place = &regroup->segment->rank[i];
+        if (!atomic_load(&place->left_out) && atomic_load(&place->joined) < regroup->number)
+            return false;
+    }
     return true;
 }
 
-static int list_dead(const struct rk_mesh *mesh, int *dead)
+static bool one_more_is_dead(const struct rk_regroup *regroup)
+{
+    for (int i = 0; i < regroup->ranks; i++) {
+        struct rk_place *place = &regroup->segment->rank[i];
+        if (atomic_load(&place->dead) && !atomic_load(&place->left_out))
+            return true;
+    }
+    return false;
+}
+
+static void abandon(const struct rk_regroup *regroup, const char *why)
+{
+    rk_log(RK_LOG_WARNING, "attempt %u to regroup: %s", regroup->number, why);
+    decide(regroup, false);
+}
+
+static bool decided(void *context)
+{
+    struct rk_regroup *regroup = context;
+    struct rk_segment *segment = regroup->segment;
+    bool stuck = false;
+    if (atomic_load(&segment->verdict) >> 1 >= regroup->number)
+        return true;
+    enum rk_attempt_state state = rk_attempt_state(regroup->attempt);
+    if (one_more_is_dead(regroup) && leads(regroup))
+        abandon(regroup, "one more rank has died");
+    else if (state == RK_ATTEMPT_FAILED)
+        abandon(regroup, rk_attempt_why(regroup->attempt));
+    else if (leads(regroup) && rk_vigil_lost_one(regroup->vigil, &stuck) && !stuck)
+        abandon(regroup, "a replacement has died before it was up");
+    else if (stuck || rk_now_us() > regroup->deadline_us)
+        give_up(regroup->mesh, "no replacement has come up in time"); /* nor would the next */
+    if (state == RK_ATTEMPT_DONE && !regroup->joined) {
+        regroup->joined = true;
+        atomic_store(&segment->rank[regroup->local_rank].joined, regroup->number);
+    }
+    if (state == RK_ATTEMPT_DONE && all_joined(regroup))
+        decide(regroup, true);
+    return atomic_load(&segment->verdict) >> 1 >= regroup->number;
+}
+
+static int list_left_out(const struct rk_regroup *regroup, int *dead)
 {
     int count = 0;
-    for (int i = 0; i < mesh->local_size; i++)
-        if (atomic_load(&mesh->segment->rank[i].dead))
+    for (int i = 0; i < regroup->ranks; i++)
+        if (atomic_load(&regroup->segment->rank[i].left_out))
             dead[count++] = i; /* all ranks are on one node */
     return count;
 }
+
+/* True: all have joined. */
+static bool try_it(struct rk_regroup *regroup)
+{
+    struct rk_mesh *mesh = regroup->mesh;
+    struct rk_patience patience = {.nap_max_us = LOOK_US};
+    struct rk_bell *bell = &regroup->segment->rank[regroup->local_rank].bell;
+    int *dead = calloc((size_t)regroup->ranks, sizeof *dead);
+    int count = dead ? list_left_out(regroup, dead) : 0;
+    regroup->joined = false;
+    regroup->deadline_us = rk_now_us() + (regroup->number > 1 && rk_mpi_hears_deaths() ? RETRY_US : LIMIT_US);
+    regroup->attempt = dead ? rk_attempt_begin(mesh, dead, count, TAG_BASE + (int)regroup->number, bell) : NULL;
+    free(dead);
+    if (!regroup->attempt)
+        give_up(mesh, "out of memory");
+    rk_bell_wait(bell, &patience, decided, regroup);
+    if (atomic_load(&regroup->segment->verdict) & 1) {
+        rk_attempt_take(regroup->attempt, mesh);
+        return true;
+    }
+    rk_attempt_abandon(regroup->attempt);
+    if (leads(regroup))
+        rk_vigil_clear(regroup->vigil, (size_t)count);
+    return false;
+}
+
+/* ---- All together ---- */
 
 /* The broken communicators are kept until the next regroup. A message on one of them may still be on its way, and would
  * be taken for one of the communicator that got its number. */
@@ -265,41 +278,63 @@ static void leave_behind(struct rk_mesh *mesh)
     const MPI_Comm left[RK_LEFT] = {mesh->control, mesh->events, mesh->user, mesh->local, mesh->world};
     for (int i = 0; i < RK_LEFT; i++)
         rk_comm_free(&mesh->left[i]);
-    memcpy(mesh->left, left, sizeof left);
+    for (int i = 0; i < RK_LEFT; i++)
+        mesh->left[i] = left[i];
 }
 
-/* ---- All together ---- */
-
-void rk_mesh_regroup(struct rk_mesh *mesh, int64_t grace_us)
+static struct rk_regroup *begin(struct rk_mesh *mesh)
 {
-    MPI_Comm between;
-    int *dead = calloc((size_t)mesh->size, sizeof *dead);
-    if (!dead)
+    struct rk_regroup *regroup = calloc(1, sizeof *regroup);
+    if (!regroup)
         give_up(mesh, "out of memory");
-    gather_living(mesh, grace_us);
-    mesh->vigil = rk_vigil_begin(mesh, lowest_living(mesh) == mesh->rank, give_up);
-    int count = list_dead(mesh, dead);
-    struct rk_watch *watch = mesh->watch;
-    rk_watch_last(watch);
+    regroup->mesh = mesh;
+    regroup->segment = mesh->segment;
+    regroup->watch = mesh->watch;
+    regroup->ranks = mesh->local_size;
+    regroup->local_rank = mesh->local_rank;
+    regroup->number = 1;
+    return regroup;
+}
+
+/* After the living have gathered for the first time. */
+static void leave_mesh(struct rk_mesh *mesh)
+{
+    struct rk_regroup *regroup = mesh->regroup;
+    regroup->vigil = rk_vigil_begin();
+    atomic_store(&mesh->vigil, regroup->vigil);
+    rk_watch_leave(regroup->watch);
     mesh->watch = NULL;
     rk_mesh_detach(mesh);
     leave_behind(mesh);
-    MPI_Comm living =
-        rk_mpi_hears_deaths() ? shrunk(mesh->world, mesh->size - count) : without(mesh->world, dead, count);
-    if (living == MPI_COMM_NULL)
-        give_up(mesh, "no communicator without the dead");
-    MPI_Comm_set_errhandler(living, MPI_ERRORS_RETURN);
-    if (spawn(living, count, &between))
-        give_up(mesh, "MPI_Comm_spawn failed");
-    mesh->world = restore_order(between, false, mesh->rank, dead, count);
-    free(dead);
-    MPI_Comm_free(&living);
-    rk_vigil_step(mesh->vigil);
-    if (rk_mesh_attach(mesh))
+}
+
+static void finish(struct rk_mesh *mesh)
+{
+    struct rk_regroup *regroup = mesh->regroup;
+    if (rk_mesh_settle(mesh))
         give_up(mesh, rankcall_last_error()->message);
-    rk_watch_end(watch);
-    rk_vigil_end(mesh->vigil);
-    mesh->vigil = NULL;
+    rk_watch_end(regroup->watch);
+    atomic_store(&mesh->vigil, NULL);
+    rk_vigil_end(regroup->vigil);
+    free(regroup);
+    mesh->regroup = NULL;
+}
+
+bool rk_mesh_regroup(struct rk_mesh *mesh, int64_t grace_us, int64_t pause_us)
+{
+    if (!mesh->regroup)
+        mesh->regroup = begin(mesh);
+    struct rk_regroup *regroup = mesh->regroup;
+    gather_living(regroup, grace_us, pause_us);
+    if (regroup->number == 1)
+        leave_mesh(mesh);
+    if (try_it(regroup)) {
+        finish(mesh);
+        return true;
+    }
+    if (regroup->number++ == ATTEMPTS_MAX)
+        give_up(mesh, "too many attempts");
+    return false;
 }
 
 bool rk_mesh_is_replacement(const struct rk_mesh *mesh)

@@ -6,6 +6,7 @@
  * Both are opened by name by every rank and unlinked before anybody goes on, so that nothing is left behind however
  * the job ends. */
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -89,17 +90,17 @@ static int join_segment(struct rk_mesh *mesh)
     mesh->segment = code ? NULL : memory;
     if (!code && mesh->local_rank == 0)
         code = rk_liveness_prepare(mesh->segment, mesh->local_size);
-    code = agree(mesh, code);
     if (!code)
-        rk_liveness_begin(mesh);
-    return agree(mesh, code); /* who watches must not find a mutex free that its rank has not taken yet */
+        atomic_store(&mesh->segment->rank[mesh->local_rank].pid, (int)getpid());
+    return agree(mesh, code); /* who watches must know whom */
 }
 
 /* The pipe has a name for as long as the ranks of rank 0's node need to open it. */
 static int join_pipe(struct rk_mesh *mesh)
 {
-    char folder[NAME_SIZE] = "/tmp/rankcall-pipe-XXXXXX", path[NAME_SIZE + 8];
+    char folder[NAME_SIZE], path[NAME_SIZE + 8];
     int code = RANKCALL_OK;
+    snprintf(folder, sizeof folder, "/tmp/rankcall-pipe-%ld-XXXXXX", (long)getpid());
     if (mesh->rank == 0 && !mkdtemp(folder))
         code = rk_error_system("cannot make a folder in /tmp");
     MPI_Bcast(folder, NAME_SIZE, MPI_CHAR, 0, mesh->local);
@@ -119,6 +120,42 @@ static int join_pipe(struct rk_mesh *mesh)
         rmdir(folder);
     }
     return code;
+}
+
+/* Whether `name` is `prefix`, the process, and a dash. */
+static bool is_of(const char *name, const char *prefix, int pid)
+{
+    char begin[NAME_SIZE];
+    snprintf(begin, sizeof begin, "%s%d-", prefix, pid);
+    return !strncmp(name, begin, strlen(begin));
+}
+
+static void remove_pipe(const char *name)
+{
+    char path[NAME_SIZE + 256];
+    snprintf(path, sizeof path, "/tmp/%s/io", name);
+    unlink(path);
+    *strrchr(path, '/') = '\0';
+    rmdir(path);
+}
+
+void rk_segment_sweep(int pid)
+{
+    const struct dirent *entry;
+    char name[NAME_SIZE + 256];
+    DIR *memory = opendir("/dev/shm"), *pipes = opendir("/tmp");
+    while (memory && (entry = readdir(memory)))
+        if (is_of(entry->d_name, "rankcall-", pid)) {
+            snprintf(name, sizeof name, "/%s", entry->d_name);
+            shm_unlink(name);
+        }
+    while (pipes && (entry = readdir(pipes)))
+        if (is_of(entry->d_name, "rankcall-pipe-", pid))
+            remove_pipe(entry->d_name);
+    if (memory)
+        closedir(memory);
+    if (pipes)
+        closedir(pipes);
 }
 
 int rk_segment_open(struct rk_mesh *mesh)

@@ -1,17 +1,15 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  * Copyright (c) 2026 The rankcall authors */
 
-/* A replacement that is stuck. mpirun 4.1 sometimes answers no new process any more when several have died at once: it
- * then waits in MPI_Init for ever, and the living for it in MPI_Comm_spawn. It ends, which the living see (vigil.c),
- * and the job with it. */
+/* A replacement that is stuck. mpirun 4.1 sometimes answers no new process any more, for good, when several have died
+ * at once: it then waits in MPI_Init for ever, and the living for it in MPI_Comm_spawn. It ends, which the living see
+ * (vigil.c), and the job with it. */
 
 #include <stdlib.h>
 #include <unistd.h>
 
 #include "base/log.h"
 #include "mesh/internal.h"
-
-#define PATIENCE_S 3
 
 static struct rk_guard guard;
 
@@ -25,7 +23,7 @@ _Noreturn static void end(void *context)
 void rk_stuck_begin(void)
 {
     if (getenv("OMPI_PARENT_PORT")) /* as Open MPI marks a process that another one started */
-        rk_guard_begin(&guard, PATIENCE_S, end, NULL);
+        rk_guard_begin(&guard, RK_STUCK_S, end, NULL);
 }
 
 void rk_stuck_end(void)

@@ -1,26 +1,24 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  * Copyright (c) 2026 The rankcall authors */
 
-/* Somebody who looks at the clock while the living regroup: MPI_Comm_spawn waits for ever for a process that dies
- * before it has come up, and so do others of MPI's calls when a new process is not what it should be. A new process
- * that is gone is seen at once, where the kernel lists a process's children. */
+/* The processes that mpirun starts while the living regroup: MPI_Comm_spawn waits for ever for one that dies before it
+ * has come up, so somebody must look whether they are still there, where the kernel lists a process's children. */
 
 #include <dirent.h>
-#include <errno.h>
-#include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "base/fd.h"
 #include "mesh/internal.h"
 
-#define LIMIT_US 10000000 /* without a step ahead */
-#define LOOK_US  5000
-#define CHILDREN 4096 /* of mpirun, as far as they are looked at */
+#define CHILDREN  4096    /* of mpirun, as far as they are looked at */
+#define CLEAR_US  1000000 /* for those who were killed to be gone */
+#define APPEAR_US 200000  /* for those who were asked for to appear, so that they can be killed */
+#define NAP_US    2000
+#define SIGHT_US  200000 /* from the beginning of one that gets stuck until it is seen, at most */
 
 struct children {
     size_t count;
@@ -28,14 +26,8 @@ struct children {
 };
 
 struct rk_vigil {
-    struct rk_mesh *mesh;
-    rk_vigil_verdict *verdict;
-    pthread_t thread;
-    pthread_mutex_t lock;
-    pthread_cond_t changed;
-    bool done, looks; /* one rank that looks for newcomers is enough */
-    int64_t deadline_us;
     struct children before, newcomers;
+    int64_t seen_us[CHILDREN]; /* each newcomer, first */
 };
 
 static bool holds(const struct children *children, pid_t pid)
@@ -80,18 +72,52 @@ static void list_siblings(struct children *children)
         closedir(threads);
 }
 
-/* Whether one that has come since the beginning is no longer there. */
-static bool newcomer_is_gone(struct rk_vigil *vigil)
+struct rk_vigil *rk_vigil_begin(void)
 {
-    static struct children now;
+    struct rk_vigil *vigil = calloc(1, sizeof *vigil);
+    if (vigil)
+        list_siblings(&vigil->before);
+    return vigil;
+}
+
+/* Those who have come since the beginning. */
+static void list_newcomers(struct rk_vigil *vigil, const struct children *now)
+{
+    for (size_t i = 0; i < now->count; i++) {
+        size_t count = vigil->newcomers.count;
+        if (!holds(&vigil->before, now->pids[i]))
+            add(&vigil->newcomers, now->pids[i]);
+        if (vigil->newcomers.count > count)
+            vigil->seen_us[count] = rk_now_us();
+    }
+}
+
+bool rk_vigil_lost_one(struct rk_vigil *vigil, bool *stuck)
+{
+    struct children now;
+    *stuck = false;
+    if (!vigil)
+        return false;
     list_siblings(&now);
     for (size_t i = 0; i < vigil->newcomers.count; i++)
-        if (!holds(&now, vigil->newcomers.pids[i]))
+        if (!holds(&now, vigil->newcomers.pids[i])) {
+            *stuck = rk_now_us() - vigil->seen_us[i] > RK_STUCK_S * INT64_C(1000000) - SIGHT_US;
             return true;
-    for (size_t i = 0; i < now.count; i++)
-        if (!holds(&vigil->before, now.pids[i]))
-            add(&vigil->newcomers, now.pids[i]);
+        }
+    list_newcomers(vigil, &now);
     return false;
+}
+
+static bool kill_all(const struct rk_vigil *vigil, const struct children *now)
+{
+    bool found = false;
+    for (size_t i = 0; i < now->count; i++)
+        if (!holds(&vigil->before, now->pids[i])) {
+            found = true;
+            kill(now->pids[i], SIGKILL);
+            rk_segment_sweep(now->pids[i]);
+        }
+    return found;
 }
 
 void rk_vigil_kill_newcomers(const struct rk_vigil *vigil)
@@ -100,69 +126,28 @@ void rk_vigil_kill_newcomers(const struct rk_vigil *vigil)
     if (!vigil)
         return;
     list_siblings(&now);
-    for (size_t i = 0; i < now.count; i++)
-        if (!holds(&vigil->before, now.pids[i]))
-            kill(now.pids[i], SIGKILL);
+    kill_all(vigil, &now);
 }
 
-static void *keep_time(void *context)
+void rk_vigil_clear(struct rk_vigil *vigil, size_t expected)
 {
-    struct rk_vigil *vigil = context;
-    pthread_mutex_lock(&vigil->lock);
-    while (!vigil->done) {
-        struct timespec next;
-        clock_gettime(CLOCK_REALTIME, &next);
-        next.tv_nsec += LOOK_US * 1000;
-        next.tv_sec += next.tv_nsec / 1000000000;
-        next.tv_nsec %= 1000000000;
-        if (pthread_cond_timedwait(&vigil->changed, &vigil->lock, &next) != ETIMEDOUT || vigil->done)
-            continue;
-        if (vigil->looks && newcomer_is_gone(vigil))
-            vigil->verdict(vigil->mesh, "a replacement has died before it was up");
-        if (rk_now_us() > vigil->deadline_us)
-            vigil->verdict(vigil->mesh, "no replacement has come up in time");
-    }
-    pthread_mutex_unlock(&vigil->lock);
-    return NULL;
-}
-
-struct rk_vigil *rk_vigil_begin(struct rk_mesh *mesh, bool looks, rk_vigil_verdict *verdict)
-{
-    struct rk_vigil *vigil = calloc(1, sizeof *vigil);
-    if (!vigil)
-        return NULL;
-    vigil->mesh = mesh;
-    vigil->verdict = verdict;
-    vigil->looks = looks;
-    vigil->deadline_us = rk_now_us() + LIMIT_US;
-    pthread_mutex_init(&vigil->lock, NULL);
-    pthread_cond_init(&vigil->changed, NULL);
-    list_siblings(&vigil->before);
-    if (!pthread_create(&vigil->thread, NULL, keep_time, vigil))
-        return vigil;
-    free(vigil);
-    return NULL;
-}
-
-void rk_vigil_step(struct rk_vigil *vigil)
-{
+    const struct timespec nap = {.tv_nsec = NAP_US * 1000};
+    int64_t begun = rk_now_us();
+    struct children now;
     if (!vigil)
         return;
-    pthread_mutex_lock(&vigil->lock);
-    vigil->deadline_us = rk_now_us() + LIMIT_US;
-    pthread_mutex_unlock(&vigil->lock);
+    while (rk_now_us() < begun + CLEAR_US) {
+        list_siblings(&now);
+        list_newcomers(vigil, &now);
+        bool appeared = vigil->newcomers.count >= expected || rk_now_us() > begun + APPEAR_US;
+        if (!kill_all(vigil, &now) && appeared)
+            break;
+        nanosleep(&nap, NULL);
+    }
+    vigil->newcomers.count = 0;
 }
 
 void rk_vigil_end(struct rk_vigil *vigil)
 {
-    if (!vigil)
-        return;
-    pthread_mutex_lock(&vigil->lock);
-    vigil->done = true;
-    pthread_cond_signal(&vigil->changed);
-    pthread_mutex_unlock(&vigil->lock);
-    pthread_join(vigil->thread, NULL);
-    pthread_mutex_destroy(&vigil->lock);
-    pthread_cond_destroy(&vigil->changed);
     free(vigil);
 }

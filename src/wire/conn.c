@@ -6,6 +6,8 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include <unistd.h>
+
 #include "base/error.h"
 #include "base/fd.h"
 #include "wire/conn_internal.h"
@@ -61,14 +63,24 @@ uint64_t rk_conn_queued(const struct rk_conn *conn)
     return conn->writing.queued;
 }
 
-void rk_conn_tell(int fd, uint8_t type, const uint8_t *head, size_t head_size, const struct rankcall_error *error)
+void rk_conn_tell_payload(int fd, uint8_t type, uint64_t id, const uint8_t *head, size_t head_size,
+                          struct rankcall_payload *payload)
 {
     static const struct rk_conn_callbacks nobody;
     struct rk_conn *conn = rk_conn_new(fd, &nobody, NULL);
-    struct rankcall_payload *payload = conn ? rk_error_to_payload(error) : NULL;
 
-    if (payload && !rk_conn_send(conn, type, 0, head, head_size, payload))
+    if (conn && !rk_conn_send(conn, type, id, head, head_size, payload))
         (void)rk_conn_flush(conn);
-    rankcall_payload_free(payload);
     rk_conn_free(conn);
+}
+
+void rk_conn_tell(int fd, uint8_t type, const uint8_t *head, size_t head_size, const struct rankcall_error *error)
+{
+    struct rankcall_payload *payload = rk_error_to_payload(error);
+
+    if (payload)
+        rk_conn_tell_payload(fd, type, 0, head, head_size, payload);
+    else
+        close(fd);
+    rankcall_payload_free(payload);
 }

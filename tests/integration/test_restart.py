@@ -219,6 +219,87 @@ def listed(t):
     wait_until(lambda: job.stderr().count("READY again") == 5, "the job to be back", 20)
 
 
+def paused(t, deaths=6):
+    """A job that dies again and again, so that it pauses for a few seconds before the next start."""
+    job = t.start(run_options=("--restarts", "100"))
+    path = os.path.join(t.sandbox.folder, "deaths")
+    arguments = json.dumps({"path": path, "rank": 0, "times": deaths})
+    for _ in range(deaths):
+        t.run(COMMAND, "invoke", "-j", job.name, "-H", "die_times", arguments)
+    return job
+
+
+def until_away(t, job):
+    """The first status that the launcher gives."""
+    found = []
+
+    def asked():
+        run = t.run(COMMAND, "status", "--json", job.name)
+        equal(run.returncode, 0, run.stderr.decode())
+        found.append(json.loads(run.stdout))
+        return found[-1]["state"] == "restarting"
+
+    wait_until(asked, "the job to be restarting", 10)
+    return found[-1]
+
+
+@case("status tells of a job that is being restarted: who died, since when, how often", ranks=(1,), own=True)
+def told(t):
+    job = paused(t)
+    status = until_away(t, job)
+    restart = status["restart"]
+    equal((status["job"], status["world_size"], restart["rank"], restart["deaths"], restart["allowed"]),
+          (job.name, 1, 0, 6, 100), str(status))
+    check("rank 0" in restart["reason"] and "signal 9" in restart["reason"], str(status))
+    check(0 <= restart["since"] < 60, str(status))
+    text = t.run(COMMAND, "status", job.name).stdout.decode()
+    check("restarting" in text and "rank 0 (pid" in text or "ready" in text or "starting" in text, text)
+    wait_until(lambda: job.stderr().count("READY again") == 6, "the job to be back", 20)
+
+
+@case("stop ends a job that is being restarted, soon", ranks=(1,), own=True)
+def stopped_away(t):
+    job = paused(t)
+    until_away(t, job)
+    began = time.monotonic()
+    run = t.run(COMMAND, "stop", job.name)
+    equal(run.returncode, 0, run.stderr.decode())
+    check(time.monotonic() - began < 5 * SLOW, "after %.1f s" % (time.monotonic() - began))
+    job.wait(10)
+    wait_until(lambda: not t.sandbox.leftovers(), "leftovers to go", 5)
+
+
+@case("stop ends a job whose ranks regroup, or whose rank 0 is in setup again", ranks=(3,), own=True, timeout=120)
+def stopped_regrouping(t):
+    for victims in ((1,), (0,), (0, 1, 2)):
+        go = os.path.join(t.sandbox.folder, "go")
+        open(go, "w").close()
+        job = t.start(setup=json.dumps({"go": go}))
+        os.unlink(go)
+        for victim in victims:
+            os.kill(job.pids[victim], signal.SIGKILL)
+        time.sleep(0.1 * len(victims))  # whatever it is doing then
+        began = time.monotonic()
+        run = t.run(COMMAND, "stop", "--now", job.name)
+        equal(run.returncode, 0, "%s: %s\n%s" % (victims, run.stderr.decode(), job.output()))
+        check(time.monotonic() - began < 12 * SLOW, "%s: after %.1f s" % (victims, time.monotonic() - began))
+        job.wait(15)
+        wait_until(lambda: not t.sandbox.leftovers(), "leftovers to go", 5)
+
+
+@case("invoke waits for a job that is being restarted for as long as its timeout says, and names the restart", ranks=(1,),
+      own=True)
+def waits(t):
+    job = paused(t)
+    until_away(t, job)
+    run = t.run(COMMAND, "invoke", "-j", job.name, "-H", "turn", "--timeout", "0.3")
+    text = run.stderr.decode()
+    if run.returncode:  # else it was back sooner
+        check("restarted" in text or "timeout" in text, "%d %s" % (run.returncode, text))
+    run = t.run(COMMAND, "invoke", "-j", job.name, "-H", "turn")
+    equal(run.returncode, 0, run.stderr.decode())
+
+
 @case("Ctrl-C while the job is being restarted ends it, and those who wait hear of it", ranks=(1,), own=True)
 def interrupted(t):
     go = os.path.join(t.sandbox.folder, "go")

@@ -50,6 +50,7 @@ int handle_last_wait(struct rankcall_call *call);
 int handle_die(struct rankcall_call *call);
 int handle_die_times(struct rankcall_call *call);
 int handle_die_mixed(struct rankcall_call *call);
+int handle_linger(struct rankcall_call *call);
 int handle_last_words(struct rankcall_call *call);
 int handle_die_early(struct rankcall_call *call);
 int handle_turn(struct rankcall_call *call);

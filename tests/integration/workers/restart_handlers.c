@@ -64,6 +64,22 @@ int handle_die_times(struct rankcall_call *call)
     return rankcall_result_json(call, "{\"times\": %d}", (int)times);
 }
 
+/* {"path", "go"}: every rank notes that it has begun, and computes until the other file is there, without a checkpoint.
+ */
+int handle_linger(struct rankcall_call *call)
+{
+    const char *path, *go;
+    if (rankcall_get_string(rankcall_args(call), "path", &path) || rankcall_get_string(rankcall_args(call), "go", &go))
+        return -1;
+    int fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
+    if (fd < 0 || write(fd, "x", 1) != 1)
+        return rankcall_fail(call, "can't write %s", path);
+    close(fd);
+    while (access(go, F_OK))
+        usleep(1000);
+    return 0;
+}
+
 /* {"path"}: rank 1 dies, then rank 2, then rank 0, and then no more; the file remembers how often it began. */
 int handle_die_mixed(struct rankcall_call *call)
 {

@@ -40,6 +40,7 @@ static const struct rankcall_handler handlers[] = {
     {"die", handle_die, "kills a rank"},
     {"die_times", handle_die_times, "kills a rank a number of times"},
     {"die_mixed", handle_die_mixed, "kills one rank after the other"},
+    {"linger", handle_linger, "does not look whether it is cancelled"},
     {"last_words", handle_last_words, "prints and aborts"},
     {"die_early", handle_die_early, "dies, and rank 0 reads its arguments later"},
     {"turn", handle_turn, "counts"},
@@ -99,9 +100,35 @@ static int misbehave(struct rankcall_context *context, const struct rankcall_pay
     return 0;
 }
 
+/* Dies if the file is there that the arguments' "fall" names, with the moment and the rank behind: once. */
+static int fall(struct rankcall_context *context, const struct rankcall_payload *args, const char *moment)
+{
+    const char *path = NULL;
+    char file[PATH_MAX];
+    if (rankcall_opt_string(args, "fall", &path))
+        return -1;
+    snprintf(file, sizeof file, "%s.%s.%d", path ? path : "", moment, rankcall_rank(context));
+    if (path && !unlink(file))
+        kill(getpid(), SIGKILL);
+    return 0;
+}
+
+static int regrouped(struct rankcall_context *context)
+{
+    const struct test_state *state = rankcall_state(context);
+    struct rankcall_payload *args = NULL;
+    if (rankcall_payload_from_json(state->setup_json, strlen(state->setup_json), &args))
+        return -1;
+    int code = fall(context, args, "hook");
+    rankcall_payload_free(args);
+    return code;
+}
+
 static int set_up(struct rankcall_context *context, const struct rankcall_payload *args)
 {
     const char *folder = NULL;
+    if (fall(context, args, "setup"))
+        return -1;
     if (rankcall_opt_string(args, "marks", &folder) || (folder && mark(context, folder, "setup")) ||
         wait_for_go(context, args) || misbehave(context, args))
         return -1;
@@ -122,4 +149,5 @@ static void tear_down(struct rankcall_context *context)
     free(state);
 }
 
-RANKCALL_WORKER(.name = "test_worker", .handlers = handlers, .setup = set_up, .teardown = tear_down)
+RANKCALL_WORKER(.name = "test_worker", .handlers = handlers, .setup = set_up, .regroup = regrouped,
+                .teardown = tear_down)

@@ -1,0 +1,12 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright (c) 2026 The rankcall authors */
+
+/* What holds unless it is chosen, for the launcher and for the worker program. */
+
+#ifndef RK_BASE_DEFAULTS_H
+#define RK_BASE_DEFAULTS_H
+
+#define RK_RESTARTS_DEFAULT 10 /* deaths that are made good within an hour */
+#define RK_GRACE_DEFAULT_S  30 /* for ranks to come back from a call */
+
+#endif
