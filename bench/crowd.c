@@ -72,8 +72,8 @@ static long long take(struct client *client, const char *handler, bool again)
 static void pump(long long count)
 {
     for (long long i = 0; i < count; i++)
-        fds[i] = (struct pollfd){rankcall_runner_fd(clients[i].runner),
-                                 rankcall_runner_poll_events(clients[i].runner), 0};
+        fds[i] =
+            (struct pollfd){rankcall_runner_fd(clients[i].runner), rankcall_runner_poll_events(clients[i].runner), 0};
     if (poll(fds, (nfds_t)count, -1) < 0)
         bench_die("poll failed");
 }

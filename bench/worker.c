@@ -74,8 +74,7 @@ static int burst(struct rankcall_call *call)
 {
     int64_t events = 0, rank = -1, size = 0;
     if (rankcall_get_int(rankcall_args(call), "events", &events) ||
-        rankcall_opt_int(rankcall_args(call), "rank", &rank) ||
-        rankcall_opt_int(rankcall_args(call), "bytes", &size))
+        rankcall_opt_int(rankcall_args(call), "rank", &rank) || rankcall_opt_int(rankcall_args(call), "bytes", &size))
         return -1;
     if (rank >= 0 && rank != rankcall_call_rank(call))
         return 0;

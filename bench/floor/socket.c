@@ -76,8 +76,8 @@ bool floor_read_request(int fd, struct floor_request *request)
             return false;
         done += got;
         if (done >= sizeof request->header)
-            wanted = sizeof request->header +
-                     (request->header.size < FLOOR_PAYLOAD ? request->header.size : FLOOR_PAYLOAD);
+            wanted =
+                sizeof request->header + (request->header.size < FLOOR_PAYLOAD ? request->header.size : FLOOR_PAYLOAD);
     }
     return true;
 }

@@ -75,9 +75,12 @@ def memory(bench, effort):
     rows, many = [], 1000000
     for ranks in RANKS:
         with job_of_ours(bench, ranks) as (job, client):
-            floor = Mpirun(bench, ranks, "bench/floor/init", "--stay", env=bench.floor_env(ranks))
             client.ask("invoke", "empty", 256, 9999, 1)
+            floor = Mpirun(bench, ranks, "bench/floor/init", "--stay", env=bench.floor_env(ranks),
+                           stdout=subprocess.PIPE)
+            floor.child.stdout.readline()  # up
             bare = max(map(resident_mb, floor.ranks()))
+            floor.child.stdout.close()
             floor.end()
             before = [resident_mb(pid) for pid in job.ranks()]
             row = Row("memory-%d" % ranks, "resident over MPI_Init, 10,000 calls, %d ranks" % ranks, "MB", target=2)
