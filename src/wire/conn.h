@@ -42,6 +42,9 @@ int rk_conn_fd(const struct rk_conn *conn);
 /* Payloads above this are refused with RANKCALL_ETOOLARGE. RK_PAYLOAD_CAP_DEFAULT at first. */
 void rk_conn_set_payload_cap(struct rk_conn *conn, uint64_t cap);
 
+/* Where payloads that are read go; NULL: nowhere in particular. `memory` stays. */
+void rk_conn_set_memory(struct rk_conn *conn, const struct rk_payload_memory *memory);
+
 /* Writes one frame of id 0 that has an error as its payload, as far as the socket takes it, and closes `fd`. */
 void rk_conn_tell(int fd, uint8_t type, const uint8_t *head, size_t head_size, const struct rankcall_error *error);
 

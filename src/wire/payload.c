@@ -141,7 +141,10 @@ void rankcall_payload_free(struct rankcall_payload *payload)
     }
     if (payload->pieces != &payload->one_piece)
         free(payload->pieces);
-    free(payload->wire);
+    if (payload->lender)
+        payload->lender->give(payload->lender->context, payload->wire);
+    else
+        free(payload->wire);
     free(payload);
     errno = kept;
 }
