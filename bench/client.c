@@ -4,8 +4,10 @@
 /* The client that is measured, on the public runner API.
  *
  *     client SOCKET
- *     invoke HANDLER BYTES WARM-UP CALLS    -> {"ns": [...]}: each call's time
- *     stream HANDLER RANK EVENTS            -> {"events": n, "ns": t}: from the first event to the result
+ *     invoke HANDLER BYTES WARM-UP CALLS    -> {"ns": [...]}: each call's time; the payload is JSON
+ *     send HANDLER BYTES WARM-UP CALLS      -> {"ns": [...]}: with an attachment of so many bytes
+ *     fetch HANDLER BYTES WARM-UP CALLS     -> {"ns": [...]}: for a result with an attachment of so many bytes
+ *     stream HANDLER RANK EVENTS BYTES      -> {"events": n, "ns": t}: from the first event to the result
  *     stop                                  the job */
 
 #include <rankcall/runner.h>
@@ -62,6 +64,52 @@ static uint64_t call_once(struct rankcall_runner *runner, const char *handler, c
     return taken;
 }
 
+static uint64_t send_once(struct rankcall_runner *runner, const char *handler, const char *bytes, size_t size)
+{
+    struct rankcall_payload *result = NULL, *args = rankcall_payload_new();
+    const struct rankcall_attachment attachment = {.name = "bytes", .data = bytes, .size = size};
+    const uint64_t start = bench_now();
+    check(rankcall_attach(args, &attachment, NULL, NULL), "attach");
+    check(rankcall_invoke(runner, handler, args, &result), "invoke");
+    const uint64_t taken = bench_now() - start;
+    rankcall_payload_free(result);
+    return taken;
+}
+
+/* The result is looked at and given back, as a client would. */
+static uint64_t fetch_once(struct rankcall_runner *runner, const char *handler, size_t size)
+{
+    struct rankcall_payload *result = NULL, *args = rankcall_payload_new();
+    struct rankcall_attachment attachment;
+    const uint64_t start = bench_now();
+    check(rankcall_set_int(args, "bytes", (int64_t)size), "bytes");
+    check(rankcall_invoke(runner, handler, args, &result), "invoke");
+    check(rankcall_attachment(result, "bytes", &attachment), "result");
+    const uint64_t taken = bench_now() - start;
+    if (attachment.size != size)
+        bench_die("the result has %llu bytes instead of %zu", (unsigned long long)attachment.size, size);
+    rankcall_payload_free(result);
+    return taken;
+}
+
+static void move_bytes(struct rankcall_runner *runner, const struct bench_command *command)
+{
+    const long long warm_up = command->numbers[1], calls = command->numbers[2];
+    size_t size = (size_t)command->numbers[0];
+    uint64_t *ns = bench_samples((size_t)calls);
+    bool send = !strcmp(command->word, "send");
+    char *bytes = malloc(send ? size : 1);
+    if (!bytes)
+        bench_die("no memory for %zu bytes", size);
+    memset(bytes, 'x', send ? size : 1);
+    for (long long i = -warm_up; i < calls; i++)
+        ns[i < 0 ? 0 : i] =
+            send ? send_once(runner, command->name, bytes, size) : fetch_once(runner, command->name, size);
+    bench_print_samples(ns, (size_t)calls);
+    free(bytes);
+    free(ns);
+}
+
 static void invoke(struct rankcall_runner *runner, const struct bench_command *command)
 {
     const long long bytes = command->numbers[0], warm_up = command->numbers[1], calls = command->numbers[2];
@@ -94,6 +142,7 @@ static void stream(struct rankcall_runner *runner, const struct bench_command *c
     uint64_t first = 0;
     check(rankcall_set_int(args, "rank", command->numbers[0]), "rank");
     check(rankcall_set_int(args, "events", command->numbers[1]), "events");
+    check(rankcall_set_int(args, "bytes", command->numbers[2]), "bytes");
     check(rankcall_stream(runner, command->name, args, &pending), "stream");
     const uint64_t events = drain(pending, &first);
     const uint64_t end = bench_now();
@@ -110,6 +159,8 @@ int main(int argc, char **argv)
     while (bench_command(&command)) {
         if (!strcmp(command.word, "invoke"))
             invoke(runner, &command);
+        else if (!strcmp(command.word, "send") || !strcmp(command.word, "fetch"))
+            move_bytes(runner, &command);
         else if (!strcmp(command.word, "stream"))
             stream(runner, &command);
         else if (!strcmp(command.word, "stop"))

@@ -4,6 +4,7 @@
 /* The worker that is measured: handlers that do nothing but what the measurement needs. */
 
 #include <stdint.h>
+#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
@@ -28,17 +29,57 @@ static int emit(struct rankcall_call *call)
     return rankcall_emit(call, event);
 }
 
-/* "events" of them from rank "rank", or from each when it is negative. */
+/* Memory that is taken once. */
+static char *room_for(size_t size)
+{
+    static char *room;
+    static size_t there;
+    if (size > there) {
+        free(room);
+        room = malloc(size);
+        there = room ? size : 0;
+        if (room)
+            memset(room, 'x', size);
+    }
+    return room;
+}
+
+static void keep(void *data, void *context)
+{
+    (void)data, (void)context;
+}
+
+static struct rankcall_payload *with_bytes(int64_t size)
+{
+    struct rankcall_payload *payload = rankcall_payload_new();
+    const struct rankcall_attachment attachment = {
+        .name = "bytes", .data = room_for((size_t)size), .size = (uint64_t)size};
+    if (payload && !rankcall_attach(payload, &attachment, keep, NULL))
+        return payload;
+    rankcall_payload_free(payload);
+    return NULL;
+}
+
+/* A result of "bytes" bytes. */
+static int give(struct rankcall_call *call)
+{
+    int64_t size = 0;
+    if (rankcall_get_int(rankcall_args(call), "bytes", &size))
+        return -1;
+    return rankcall_call_rank(call) ? 0 : rankcall_result(call, with_bytes(size));
+}
+
+/* "events" of them from rank "rank", or from each when it is negative; with "bytes" bytes, or else small ones. */
 static int burst(struct rankcall_call *call)
 {
-    int64_t events = 0, rank = -1;
+    int64_t events = 0, rank = -1, size = 0;
     if (rankcall_get_int(rankcall_args(call), "events", &events) ||
-        rankcall_opt_int(rankcall_args(call), "rank", &rank))
+        rankcall_opt_int(rankcall_args(call), "rank", &rank) || rankcall_opt_int(rankcall_args(call), "bytes", &size))
         return -1;
     if (rank >= 0 && rank != rankcall_call_rank(call))
         return 0;
     for (int64_t i = 0; i < events; i++)
-        if (emit(call))
+        if (size ? rankcall_emit(call, with_bytes(size)) : emit(call))
             return -1;
     return 0;
 }
@@ -57,6 +98,7 @@ static int wait(struct rankcall_call *call)
 static const struct rankcall_handler handlers[] = {
     {"empty", empty, "does nothing"},
     {"wait", wait, "waits to be left"},
+    {"give", give, "gives bytes back"},
     {"burst", burst, "emits events"},
     {0},
 };

@@ -15,11 +15,12 @@
 
 #include "../samples.h"
 
-#define PIECE (64u << 10)
+#define PIECE      (256u << 10) /* read at a time at most */
+#define FRAMES_MAX (2u << 20)   /* bytes written at a time at most */
 
 static void write_frames(int fd, size_t bytes, long long frames, long long together)
 {
-    static uint8_t buffer[PIECE];
+    static uint8_t buffer[FRAMES_MAX];
     memset(buffer, 'x', sizeof buffer);
     for (long long left = frames; left > 0;) {
         long long now = left < together ? left : together;
@@ -53,7 +54,7 @@ static uint64_t read_all(int fd, size_t total)
 static void measure(size_t bytes, long long frames, long long together)
 {
     int fds[2];
-    if (together < 1 || bytes * (size_t)together > PIECE)
+    if (together < 1 || bytes * (size_t)together > FRAMES_MAX)
         bench_die("%zu bytes, %lld together: too many", bytes, together);
     if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds))
         bench_die("cannot make a socket");

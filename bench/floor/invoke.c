@@ -2,15 +2,45 @@
  * Copyright (c) 2026 The rankcall authors */
 
 /* The floor of a call: rank 0 reads a request from a Unix socket, broadcasts it, reduces one int, writes an answer; the
- * other ranks sit in MPI_Bcast. Nobody ever sleeps, nothing is checked, there is one client and nothing else to serve.
+ * other ranks sit in MPI_Bcast. Nobody ever sleeps, nothing is checked, there is one client and nothing else to serve,
+ * and memory that was once taken is used again.
  *
  *     mpirun -n N invoke SOCKET */
 
 #include <mpi.h>
+#include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "../samples.h"
 #include "socket.h"
+
+#define PIECE (1u << 30) /* bytes of a broadcast at most */
+
+/* The same on every rank: memory for the large ones, with its pages. */
+static char *room_for(size_t size)
+{
+    static char *room;
+    static size_t there;
+    if (size > there) {
+        free(room);
+        if (!(room = malloc(size)))
+            bench_die("no memory for %zu bytes", size);
+        memset(room, 'x', size);
+        there = size;
+    }
+    return room;
+}
+
+/* What did not fit into the request. */
+static void broadcast_rest(int rank, int fd, size_t size)
+{
+    char *bytes = room_for(size);
+    if (rank == 0 && !floor_read(fd, bytes, size))
+        bench_die("the client hung up");
+    for (size_t done = 0; done < size; done += PIECE)
+        MPI_Bcast(bytes + done, (int)(size - done < PIECE ? size - done : PIECE), MPI_BYTE, 0, MPI_COMM_WORLD);
+}
 
 static void serve(int rank, int fd)
 {
@@ -23,9 +53,14 @@ static void serve(int rank, int fd)
         MPI_Bcast(&request, sizeof request, MPI_BYTE, 0, MPI_COMM_WORLD);
         if (request.header.size == FLOOR_OVER)
             return;
+        if (request.header.size > FLOOR_PAYLOAD)
+            broadcast_rest(rank, fd, request.header.size - FLOOR_PAYLOAD);
         MPI_Reduce(&mine, &sum, 1, MPI_INT, MPI_SUM, 0, MPI_COMM_WORLD);
-        if (rank == 0)
+        if (rank == 0) {
             floor_write(fd, &answer, sizeof answer);
+            if (request.header.wanted)
+                floor_write(fd, room_for(request.header.wanted), request.header.wanted);
+        }
     }
 }
 

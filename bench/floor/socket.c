@@ -76,22 +76,29 @@ bool floor_read_request(int fd, struct floor_request *request)
             return false;
         done += got;
         if (done >= sizeof request->header)
-            wanted = sizeof request->header + request->header.size;
+            wanted =
+                sizeof request->header + (request->header.size < FLOOR_PAYLOAD ? request->header.size : FLOOR_PAYLOAD);
     }
     return true;
 }
 
+bool floor_read(int fd, void *bytes, size_t size)
+{
+    size_t done = 0, got;
+    while (done < size && (got = read_some(fd, (uint8_t *)bytes + done, size - done)))
+        done += got;
+    return done == size;
+}
+
 bool floor_read_answer(int fd, struct floor_header *answer)
 {
-    uint8_t *bytes = (uint8_t *)answer;
-    size_t done = 0, got;
-    while (done < sizeof *answer && (got = read_some(fd, bytes + done, sizeof *answer - done)))
-        done += got;
-    return done == sizeof *answer;
+    return floor_read(fd, answer, sizeof *answer);
 }
 
 void floor_write(int fd, const void *bytes, size_t size)
 {
-    if (send(fd, bytes, size, MSG_NOSIGNAL) != (ssize_t)size)
-        bench_die("cannot write (errno %d)", errno);
+    ssize_t written;
+    for (size_t done = 0; done < size; done += (size_t)written)
+        if ((written = send(fd, (const uint8_t *)bytes + done, size - done, MSG_NOSIGNAL)) < 0)
+            bench_die("cannot write (errno %d)", errno);
 }

@@ -10,7 +10,8 @@ import time
 from .measure import Row, in_turns
 from .process import Failure, LIMIT_S, Mpirun
 
-SIZES = ((8, "8 B"), (1 << 10, "1 KB"), (64 << 10, "64 KB"), (1 << 20, "1 MB"), (16 << 20, "16 MB"))
+SIZES = ((8, "8 B"), (1 << 10, "1 KB"), (64 << 10, "64 KB"), (1 << 20, "1 MB"), (16 << 20, "16 MB"),
+         (64 << 20, "64 MB"))
 KINDS = ("broadcast", "gather", "all_gather", "all_reduce")
 SMALL = 64 << 10  # below this some microseconds more are allowed instead of a ratio
 SLACK_US = 10
@@ -48,7 +49,7 @@ def await_socket(job, path):
 def row_of(bench, path, effort, ranks, kind, size, name):
     floor = "MPI_Allreduce of one int" if kind == "checkpoint" else "the blocking MPI call"
     make = SmallRow if size < SMALL and kind != "checkpoint" else Row
-    target = 1.2 if kind == "checkpoint" else 1.1 if make is Row else None
+    target = 1.2 if kind == "checkpoint" else None if make is SmallRow else 1 / (0.95 if size >= 1 << 20 else 0.9)
     text = "%s%s, %d ranks" % (kind.replace("_", "-"), ", " + name if name else "", ranks)
     row = make("%s-%d-%d" % (kind, size, ranks), text, "us", target=target, floor=floor)
     each = 64 if size <= SMALL else 4 if size <= 1 << 20 else 1

@@ -445,6 +445,8 @@ void rk_call_arrived(struct rk_client *client, struct rankcall_payload *payload)
     client->calls = call;
     call->waiting = true;
     call->arrived_us = rk_now_us();
+    if (call->bytes >= RK_LARGE)
+        rk_frontend_rest(client->frontend);
     if (call->waited)
         enqueue(&client->frontend->queue, call);
     else

@@ -208,6 +208,7 @@ static bool make_parts(struct rk_client *client, int fd)
     client->conn = rk_conn_new(fd, &rk_client_callbacks, client); /* takes fd, also on failure */
     if (!client->conn)
         return false;
+    rk_conn_set_memory(client->conn, frontend->memory);
     client->readable = event_new(frontend->base, fd, EV_READ | EV_PERSIST, readable, client);
     client->writable = event_new(frontend->base, fd, EV_WRITE, writable, client);
     client->limit = evtimer_new(frontend->base, out_of_time, client);

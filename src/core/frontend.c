@@ -379,6 +379,21 @@ static void signalled(evutil_socket_t number, short events, void *context)
     rk_stop_begin(frontend, 0, RK_STOP_GRACE_S * 1000000);
 }
 
+void rk_frontend_rest(struct rk_frontend *frontend)
+{
+    const struct timeval while_in_use = {.tv_sec = RK_REST_S};
+    if (!event_pending(frontend->rest, EV_TIMEOUT, NULL))
+        event_add(frontend->rest, &while_in_use);
+}
+
+static void rested(evutil_socket_t fd, short events, void *context)
+{
+    struct rk_frontend *frontend = context;
+    (void)fd, (void)events;
+    if (rk_mesh_payload_memory_rest())
+        rk_frontend_rest(frontend);
+}
+
 static int make_events(struct rk_frontend *frontend)
 {
     struct event_config *config = event_config_new();
@@ -392,7 +407,8 @@ static int make_events(struct rk_frontend *frontend)
     frontend->look = evtimer_new(frontend->base, looked, NULL);
     frontend->signals[0] = evsignal_new(frontend->base, SIGTERM, signalled, frontend);
     frontend->signals[1] = evsignal_new(frontend->base, SIGINT, signalled, frontend);
-    if (!frontend->look || !frontend->signals[0] || !frontend->signals[1])
+    frontend->rest = evtimer_new(frontend->base, rested, frontend);
+    if (!frontend->look || !frontend->rest || !frontend->signals[0] || !frontend->signals[1])
         return rk_error(RANKCALL_EINTERNAL, "out of memory");
     event_add(frontend->signals[0], NULL);
     event_add(frontend->signals[1], NULL);
@@ -411,6 +427,7 @@ static void frontend_free(struct rk_frontend *frontend)
     rk_stop_cleanup(frontend);
     free_event(frontend->bell);
     free_event(frontend->look);
+    free_event(frontend->rest);
     free_event(frontend->regroup_timer);
     rk_resume_close(frontend);
     free_event(frontend->signals[0]);
@@ -431,6 +448,7 @@ static int prepare(struct rk_frontend *frontend, struct rankcall_context *contex
 {
     const struct rk_options *options = context->options;
     frontend->context = context;
+    frontend->memory = rk_mesh_payload_memory(context->mesh);
     frontend->listen_fd = frontend->spare_fd = -1;
     frontend->born_us = rk_now_us();
     frontend->notes_end = &frontend->notes;

@@ -145,6 +145,8 @@ struct rk_frontend {
     struct event *drain_timer, *grace_timer; /* stop.c */
     struct event *regroup_timer;             /* deaths.c */
     struct rankcall_error *last_death;       /* the same */
+    struct event *rest;                      /* memory that nobody uses is given back */
+    const struct rk_payload_memory *memory;  /* where payloads are received */
     int64_t grace_us;
     struct rk_desk desk;
     enum rk_state state;
@@ -195,6 +197,11 @@ struct rk_frontend {
     bool held;   /* credit is held back: the client reads slowly */
     struct rankcall_error *setup_error;
 };
+
+/* frontend.c: a large payload has come; its memory is given back when no more do for a while. */
+#define RK_REST_S 5
+#define RK_LARGE  (32u << 10)
+void rk_frontend_rest(struct rk_frontend *frontend);
 
 /* listener.c: the socket, and accepting with few descriptors left. */
 int rk_listener_open(struct rk_frontend *frontend);

@@ -33,10 +33,12 @@ void rk_mesh_announce(struct rk_mesh *mesh, struct rk_announcement *announcement
     struct rk_notice *notice = &mesh->segment->notice;
     announcement->payload_size = payload ? rk_payload_size(payload) : 0;
     notice->announcement = *announcement;
-    if (payload && rk_notice_holds(announcement->payload_size))
+    if (payload && rk_notice_holds(announcement->payload_size)) {
         rk_payload_copy(payload, notice->room);
-    else if (payload)
+    } else if (payload) {
         notice->address = (uint64_t)(uintptr_t)rk_payload_bytes(payload);
+        notice->where = rk_room_of(rk_payload_bytes(payload));
+    }
     rk_reports_await(mesh, announcement->operation);
     note_stop(mesh);
     rk_bell_ring(&mesh->segment->all);

@@ -11,6 +11,7 @@
 #include <stdatomic.h>
 
 #include "mesh/mesh.h"
+#include "mesh/rooms.h"
 
 enum rk_tag {
     RK_TAG_TALLY = 1,
@@ -33,8 +34,11 @@ struct rk_bell {
 #define RK_NOTICE_ROOM 968
 struct rk_notice {
     struct rk_announcement announcement;
-    uint64_t address; /* of a larger one in rank 0's memory */
-    uint8_t room[RK_NOTICE_ROOM];
+    uint64_t address; /* of a larger one in rank 0's memory ... */
+    union {
+        uint8_t room[RK_NOTICE_ROOM];
+        struct rk_room_name where; /* ... which may be one that others look into */
+    };
 };
 static inline bool rk_notice_holds(uint64_t payload_size)
 {
@@ -144,7 +148,7 @@ struct rk_collect;
 
 struct rk_mesh {
     int rank, size, local_rank, local_size, nodes;
-    bool initialised_mpi, mpi_yields, replacement;
+    bool initialised_mpi, mpi_yields, replacement, rooms_work;
     struct rk_rank_info info; /* what this rank tells of itself */
     MPI_Comm world;           /* the ranks by number; the others are copies and a part of it */
     MPI_Comm control, events, user, local;

@@ -149,6 +149,7 @@ int rk_mesh_attach(struct rk_mesh *mesh)
     if (code)
         return code;
     rk_span_open(mesh);
+    rk_rooms_open(mesh);
     return rk_collect_open(mesh);
 }
 

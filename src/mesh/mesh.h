@@ -67,6 +67,12 @@ struct rk_announcement {
     int64_t announced_us; /* of the node's monotonic clock: when it was announced, or came to this node */
 };
 
+/* Where rank 0 best receives payloads: the ranks of its node then read large ones there. NULL: anywhere. */
+const struct rk_payload_memory *rk_mesh_payload_memory(const struct rk_mesh *mesh);
+
+/* Gives back what nobody has used for a while. Whether there is something left to give back later. */
+bool rk_mesh_payload_memory_rest(void);
+
 /* Announces to every rank, rank 0's main thread too; sets announcement->payload_size. A small payload goes with it, a
  * larger one by rk_mesh_broadcast. Not before all ranks have reported on the announcement before. Rank 0's IO thread;
  * never blocks. */

@@ -3,8 +3,9 @@
 
 /* Bringing a call's payload from rank 0 to all, such that a death in the middle lets everybody go.
  *
- * On one node the ranks read it from rank 0's memory, where rank 0 keeps it until all have reported on the call: so
- * nobody waits for rank 0's main thread, nor it for them. Where reading is forbidden it goes through the boxes. Between
+ * On one node the ranks read it where it lies in a room (rooms.h), or from rank 0's own memory; rank 0 keeps it until
+ * all have reported on the call: so nobody waits for rank 0's main thread, nor it for them. Where reading is forbidden
+ * it goes through the boxes. Between
  * nodes it goes by MPI. An interrupt is not looked at: all ranks come to the handler, and leave the call there. */
 
 #include <stdlib.h>
@@ -31,6 +32,17 @@ _Noreturn static void end_alone(struct rk_mesh *mesh)
     if (rk_mesh_outlives(mesh))
         rk_liveness_leave(1);
     rk_mesh_abort(mesh, 1);
+}
+
+_Noreturn static void no_memory(struct rk_mesh *mesh, uint64_t size)
+{
+    rk_log(RK_LOG_ERROR, "rank %d: no memory for a payload of %llu bytes", mesh->rank, (unsigned long long)size);
+    end_alone(mesh);
+}
+
+static bool lies_in_room(const struct rk_mesh *mesh, uint64_t size)
+{
+    return mesh->rooms_work && !rk_notice_holds(size) && mesh->segment->notice.where.id;
 }
 
 static int spread_in_node(struct rk_mesh *mesh, uint8_t *bytes, uint64_t size)
@@ -91,14 +103,39 @@ static bool spread(struct rk_mesh *mesh, uint8_t *bytes, uint64_t size)
     return !code;
 }
 
+/* Rank 0 lets go of a room only when all have reported or a rank has died: whoever has entered and knows of no death
+ * may stay. False: a rank has died. */
+static bool look_into_room(struct rk_mesh *mesh, uint64_t size, struct rankcall_payload **payload)
+{
+    static const struct rk_payload_memory views = {NULL, rk_room_leave, NULL};
+    const struct rk_room_name *where = &mesh->segment->notice.where;
+    uint8_t *bytes = rk_room_enter(mesh, where);
+    bool lent = bytes != NULL;
+    if (!lent && !(bytes = rk_payload_alloc(size)))
+        no_memory(mesh, size);
+    if (lent)
+        rk_room_look_up(bytes, size);
+    else if (!rk_room_copy(mesh, where, bytes, size) && !await_death(mesh))
+        give_up(mesh, rankcall_last_error()->message);
+    if (rk_mesh_broken(mesh)) {
+        lent ? rk_room_leave(NULL, bytes) : free(bytes);
+        return false;
+    }
+    if (rk_payload_decode(bytes, size, payload))
+        give_up(mesh, rankcall_last_error()->message);
+    if (lent)
+        rk_payload_lend(*payload, &views);
+    return true;
+}
+
 static struct rankcall_payload *receive(struct rk_mesh *mesh, uint64_t size)
 {
     struct rankcall_payload *payload = NULL;
+    if (lies_in_room(mesh, size))
+        return look_into_room(mesh, size, &payload) ? payload : NULL;
     uint8_t *bytes = size ? rk_payload_alloc(size) : NULL;
-    if (size && !bytes) {
-        rk_log(RK_LOG_ERROR, "rank %d: no memory for a payload of %llu bytes", mesh->rank, (unsigned long long)size);
-        end_alone(mesh);
-    }
+    if (size && !bytes)
+        no_memory(mesh, size);
     if (size && rk_notice_holds(size)) {
         memcpy(bytes, mesh->segment->notice.room, size);
     } else if (!spread(mesh, bytes, size)) {
@@ -117,7 +154,7 @@ bool rk_mesh_broadcast(struct rk_mesh *mesh, const struct rk_announcement *annou
     uint64_t size = announcement->payload_size;
     if (mesh->rank != 0)
         return (*payload = receive(mesh, size)) != NULL;
-    if (rk_notice_holds(size) || mesh->size == 1)
+    if (rk_notice_holds(size) || mesh->size == 1 || lies_in_room(mesh, size))
         return true;
     return spread(mesh, (uint8_t *)rk_payload_bytes(*payload), size); /* only read at the root */
 }

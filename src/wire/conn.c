@@ -53,6 +53,11 @@ void rk_conn_set_payload_cap(struct rk_conn *conn, uint64_t cap)
     conn->payload_cap = cap;
 }
 
+void rk_conn_set_memory(struct rk_conn *conn, const struct rk_payload_memory *memory)
+{
+    conn->memory = memory;
+}
+
 bool rk_conn_mid_frame(const struct rk_conn *conn)
 {
     return conn->reading.stage != RK_STAGE_HEADER || conn->reading.done > 0;

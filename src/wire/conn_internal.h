@@ -27,7 +27,8 @@ struct rk_reading {
     uint8_t header_bytes[RK_HEADER_SIZE];
     uint8_t small_head[RK_SMALL_HEAD];
     uint8_t *head;  /* small_head or malloc()ed; NULL unless the head has come in part or a payload is pending */
-    uint8_t *bytes; /* the payload, from rk_payload_alloc */
+    uint8_t *bytes; /* the payload, from rk_payload_alloc or ... */
+    const struct rk_payload_memory *lender; /* ... this one's; NULL: it is the former */
     uint64_t done;  /* bytes of this stage that are there */
     struct rankcall_payload *payload; /* decoded, while its JSON is being checked */
     struct rk_json_check *check;
@@ -45,6 +46,7 @@ struct rk_writing {
 struct rk_conn {
     int fd;
     uint64_t payload_cap;
+    const struct rk_payload_memory *memory;
     struct rk_conn_callbacks callbacks;
     void *context;
     struct rk_reading reading;

@@ -6,11 +6,13 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #include "base/error.h"
 #include "wire/payload_internal.h"
 
-#define AT_HAND 1024 /* bytes up to which glibc's malloc() keeps memory at hand for the thread */
+#define AT_HAND 1024                /* bytes up to which glibc's malloc() keeps memory at hand for the thread */
+#define HUGE    ((uint64_t)2 << 20) /* bytes of a huge page, where there are such */
 
 /* aligned_alloc() always searches; malloc() gives what is at hand, which is the last small payload's memory more often
  * than not, and so aligned. */
@@ -27,7 +29,12 @@ void *rk_payload_alloc(uint64_t size)
             return memory;
         free(memory);
     }
-    return aligned_alloc(RK_PAYLOAD_ALIGN, rounded);
+    if (rounded < 2 * HUGE)
+        return aligned_alloc(RK_PAYLOAD_ALIGN, rounded);
+    void *memory = aligned_alloc(HUGE, rounded);
+    if (memory)
+        madvise(memory, rounded, MADV_HUGEPAGE); /* or taking the pages costs as much as filling them */
+    return memory;
 }
 
 struct rankcall_payload *rankcall_payload_new(void)
@@ -134,7 +141,10 @@ void rankcall_payload_free(struct rankcall_payload *payload)
     }
     if (payload->pieces != &payload->one_piece)
         free(payload->pieces);
-    free(payload->wire);
+    if (payload->lender)
+        payload->lender->give(payload->lender->context, payload->wire);
+    else
+        free(payload->wire);
     free(payload);
     errno = kept;
 }

@@ -21,11 +21,21 @@
 /* Memory for a payload's wire bytes, aligned to RK_PAYLOAD_ALIGN; free() frees it. NULL when memory is out. */
 void *rk_payload_alloc(uint64_t size);
 
+/* Memory for wire bytes that is not this process's alone. */
+struct rk_payload_memory {
+    uint8_t *(*take)(void *context, uint64_t size); /* aligned to RK_PAYLOAD_ALIGN; NULL: rk_payload_alloc's will do */
+    void (*give)(void *context, uint8_t *bytes);    /* back; any thread */
+    void *context;
+};
+
 /* Takes wire bytes (from rk_payload_alloc, on success only) and checks their structure: counts, lengths, names (UTF-8,
  * unique), types, dtypes, shapes against sizes, zero padding, nothing left over. The JSON text is not checked: see
  * below. `size` 0 is {}; `bytes` may be NULL then. Errors: RANKCALL_EPAYLOAD, RANKCALL_ETOOLARGE, naming the
  * attachment, field and byte. */
 int rk_payload_decode(uint8_t *bytes, uint64_t size, struct rankcall_payload **out);
+
+/* The wire bytes of a payload just decoded are that memory's and not from rk_payload_alloc. `memory` stays. */
+void rk_payload_lend(struct rankcall_payload *payload, const struct rk_payload_memory *memory);
 
 /* One more reference; rankcall_payload_free drops one. Threads: any. */
 struct rankcall_payload *rk_payload_ref(struct rankcall_payload *payload);

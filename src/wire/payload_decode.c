@@ -148,6 +148,11 @@ static int decode(struct rankcall_payload *payload)
     return RANKCALL_OK;
 }
 
+void rk_payload_lend(struct rankcall_payload *payload, const struct rk_payload_memory *memory)
+{
+    payload->lender = memory;
+}
+
 int rk_payload_decode(uint8_t *bytes, uint64_t size, struct rankcall_payload **out)
 {
     struct rankcall_payload *payload = rankcall_payload_new();

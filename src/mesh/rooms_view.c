@@ -1,0 +1,133 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright (c) 2026 The rankcall authors */
+
+/* How other ranks look into rank 0's rooms. */
+
+#include <fcntl.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "base/error.h"
+#include "base/fd.h"
+#include "mesh/internal.h"
+#include "mesh/rooms.h"
+#include "mesh/rooms_internal.h"
+
+#ifndef MADV_POPULATE_READ
+#define MADV_POPULATE_READ 22 /* Linux 5.14 */
+#endif
+
+#define VIEWS (2 * RK_ROOMS) /* a worker may hold payloads of rooms that rank 0 has no more */
+
+struct view {
+    uint64_t id, size; /* of the room; 0: none */
+    struct rk_room_head *head;
+    uint8_t *bytes;
+    unsigned holds;
+};
+
+/* Of this process: payloads may outlive the mesh. */
+static struct {
+    pthread_mutex_t lock;
+    struct view views[VIEWS];
+} all = {.lock = PTHREAD_MUTEX_INITIALIZER};
+
+static void close_view(struct view *view)
+{
+    if (view->head)
+        munmap(view->head, RK_ROOM_PAGE + view->size);
+    *view = (struct view){0};
+}
+
+static int open_room(int pid, const struct rk_room_name *name)
+{
+    char path[64];
+    snprintf(path, sizeof path, "/proc/%d/fd/%d", pid, (int)name->fd);
+    return open(path, O_RDWR | O_CLOEXEC);
+}
+
+/* The head is shared and what lies behind it private, in one piece of addresses. */
+static bool open_view(struct view *view, int pid, const struct rk_room_name *name)
+{
+    int fd = open_room(pid, name);
+    if (fd < 0)
+        return false;
+    uint8_t *base = mmap(NULL, RK_ROOM_PAGE + name->size, PROT_READ | PROT_WRITE, MAP_PRIVATE, fd, 0);
+    void *head = base == MAP_FAILED ? MAP_FAILED
+                                    : mmap(base, RK_ROOM_PAGE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, fd, 0);
+    close(fd);
+    if (base != MAP_FAILED && head == MAP_FAILED)
+        munmap(base, RK_ROOM_PAGE + name->size);
+    if (head == MAP_FAILED)
+        return false;
+    *view = (struct view){name->id, name->size, head, base + RK_ROOM_PAGE, 0};
+    return true;
+}
+
+/* That of the room, or one that can be made so. */
+static struct view *choose(uint64_t id)
+{
+    struct view *spare = NULL;
+    for (struct view *view = all.views; view < all.views + VIEWS; view++) {
+        if (view->id == id)
+            return view;
+        if (!view->holds && (!spare || view->id < spare->id))
+            spare = view;
+    }
+    return spare;
+}
+
+uint8_t *rk_room_enter(const struct rk_mesh *mesh, const struct rk_room_name *name)
+{
+    uint8_t *bytes = NULL;
+    pthread_mutex_lock(&all.lock);
+    struct view *view = choose(name->id);
+    if (view && view->id != name->id) {
+        close_view(view);
+        if (!open_view(view, mesh->ranks[0].pid, name))
+            view = NULL;
+    }
+    if (view) {
+        view->holds++;
+        atomic_fetch_add(&view->head->holders, 1);
+        bytes = view->bytes;
+    }
+    pthread_mutex_unlock(&all.lock);
+    return bytes;
+}
+
+bool rk_room_copy(const struct rk_mesh *mesh, const struct rk_room_name *name, uint8_t *bytes, uint64_t size)
+{
+    int fd = open_room(mesh->ranks[0].pid, name);
+    uint64_t done = 0;
+    ssize_t got = 1;
+    for (; fd >= 0 && done < size && got > 0; done += got > 0 ? (uint64_t)got : 0)
+        got = pread(fd, bytes + done, size - done, (off_t)(RK_ROOM_PAGE + done));
+    rk_fd_close(&fd);
+    if (done < size)
+        rk_error_system("cannot read the room that rank 0 has it in");
+    return done == size;
+}
+
+void rk_room_leave(void *context, uint8_t *bytes)
+{
+    (void)context;
+    pthread_mutex_lock(&all.lock);
+    for (struct view *view = all.views; view < all.views + VIEWS; view++) {
+        if (!view->holds || view->bytes != bytes)
+            continue;
+        if (--view->holds == 0)
+            madvise(bytes, view->size, MADV_DONTNEED); /* what this rank may have written there */
+        atomic_fetch_sub(&view->head->holders, 1);
+        break;
+    }
+    pthread_mutex_unlock(&all.lock);
+}
+
+void rk_room_look_up(uint8_t *bytes, uint64_t size)
+{
+    if (size >= RK_ROOM_POPULATE)
+        madvise(bytes, size, MADV_POPULATE_READ);
+}
