@@ -29,8 +29,8 @@ struct rk_reading {
     uint8_t *head;  /* small_head or malloc()ed; NULL unless the head has come in part or a payload is pending */
     uint8_t *bytes; /* the payload, from rk_payload_alloc or ... */
     const struct rk_payload_memory *lender; /* ... this one's; NULL: it is the former */
-    uint64_t done;  /* bytes of this stage that are there */
-    struct rankcall_payload *payload; /* decoded, while its JSON is being checked */
+    uint64_t done;                          /* bytes of this stage that are there */
+    struct rankcall_payload *payload;       /* decoded, while its JSON is being checked */
     struct rk_json_check *check;
 };
 

@@ -46,7 +46,7 @@ struct rankcall_payload {
     uint8_t *wire;            /* received: everything; frozen: all up to the first attachment's data; NULL: size 0 */
     uint64_t wire_size, size; /* of `wire`, of the whole wire form */
     const struct rk_payload_memory *lender; /* whose memory `wire` is; NULL: free() frees it */
-    struct iovec *pieces;     /* malloc()ed, or `one_piece`: all that a payload without attachments has */
+    struct iovec *pieces;                   /* malloc()ed, or `one_piece`: all that a payload without attachments has */
     size_t piece_count;
     struct iovec one_piece;
 };
