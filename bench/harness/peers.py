@@ -30,7 +30,7 @@ class Theirs:
     """A peer's program with its workers. Those that take a CPU while they wait are stopped while ours is measured."""
 
     def __init__(self, bench, peer, workers):
-        python = os.path.join(bench.build, "bench/peers", peer.venv, "bin/python")
+        python = os.path.join(bench.build, "bench/venvs", peer.venv, "bin/python")
         env = dict(bench.floor_env(workers), OMPI_MCA_rmaps_base_oversubscribe="1",
                    OMPI_MCA_hwloc_base_binding_policy="none", PYTHONDONTWRITEBYTECODE="1",
                    RAY_USAGE_STATS_ENABLED="0", HOME=bench.folder)  # Ray leaves a file at home
@@ -97,8 +97,8 @@ def start(bench, peer, workers, starter):
     return row, theirs
 
 
-def against(bench, peer, starter, effort):
-    rows = []
+def against(bench, peer, effort):
+    rows, starter = [], Driver(bench, "bench/start")
     for workers in RANKS:
         row, theirs = start(bench, peer, workers, starter)
         with job_of_ours(bench, workers) as (_, ours):
@@ -106,21 +106,21 @@ def against(bench, peer, starter, effort):
             if peer.events and workers == RANKS[0]:
                 rows.append(events(peer, theirs, ours, workers, effort))
             theirs.finish()
+    starter.finish()
     return rows
 
 
 def peers(bench, effort):
     """One peer after the other: what some of them do while they are idle would disturb the others."""
     rows = []
-    starter = Driver(bench, "bench/start")
     for peer in PEERS:
-        if not os.path.exists(os.path.join(bench.build, "bench/peers", peer.venv, "installed")):
-            print("\n%s: left out, for it is not installed" % peer.key, end="", file=sys.stderr)
+        if not os.path.exists(os.path.join(bench.build, "bench/venvs", peer.venv, "installed")):
+            print("\n%s is left out: not installed" % peer.key, file=sys.stderr)
             continue
         print(" %s" % peer.key, end="", file=sys.stderr, flush=True)
         try:
-            rows += against(bench, peer, starter, effort)
+            rows += against(bench, peer, effort)
         except Failure as failure:
-            print("\n%s: left out: %s" % (peer.key, failure), file=sys.stderr)
-    starter.finish()
+            print("\n%s is left out: %s" % (peer.key, failure), file=sys.stderr)
+            bench.open.close()  # whatever of it still runs
     return sorted(rows, key=lambda row: row.key.split("-")[:2])

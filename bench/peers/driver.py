@@ -70,12 +70,14 @@ COMMANDS = {"start": start, "call": call, "burst": burst}
 
 
 def serve(peer):
-    """Does what standard input says, to its end. Whatever else prints, here or in a worker, goes to standard error."""
-    answers = os.fdopen(os.dup(1), "w")
+    """Does what standard input says, to its end. What peers print goes to standard error, and what they read is empty:
+    Open MPI takes standard input to hand it on."""
+    commands, answers = os.fdopen(os.dup(0)), os.fdopen(os.dup(1), "w")
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     os.dup2(2, 1)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
-        for line in sys.stdin:
+        for line in commands:
             word, _, *numbers = line.split()
             print(json.dumps(COMMANDS[word](peer, *map(int, numbers))), file=answers, flush=True)
     finally:
