@@ -17,7 +17,7 @@ from .process import Driver, Failure
 PROGRAMS = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "peers")
 IDLE_S, SIZE = 2, 256
 
-# `calls` and `events` of a block: about a third of a second. No events: it does not stream. A graph's start is Ray's and more.
+# `calls` and `events` of a block: about a third of a second. No events: it does not stream. A graph starts Ray and more.
 Peer = namedtuple("Peer", "key venv program arguments starts calls events")
 PEERS = (Peer("zmq", "zmq", "peer_zmq.py", (), 3, 1000, 100000),
          Peer("mpi4py", "mpi4py", "peer_mpi4py.py", (), 3, 300, 0),
