@@ -42,15 +42,16 @@ def print_settings(settings):
         print("%-12s %s" % (name.replace("_", " "), value))
 
 
-def print_table(records):
-    print("\n" + line(HEADS))
+def print_table(records, other="floor"):
+    """`other`: what ours is measured beside."""
+    print("\n" + line([other if head == "floor" else head for head in HEADS]))
     for record in records:
         print(row_line(record))
-    print("\nMedians. p99: 99 of 100 samples were not worse. Ratio: ours to the floor; for rates more is better.\n"
-          "Disturbed: other programs wanted the CPUs just before or after the block.")
+    print("\nMedians. p99: 99 of 100 samples were not worse. Ratio: ours to the %s; for rates more is better.\n"
+          "Disturbed: other programs wanted the CPUs just before or after the block." % other)
     for text in dict.fromkeys(record["floor_is"] for record in records if record["floor_is"]):
         keys = ", ".join(record["key"] for record in records if record["floor_is"] == text)
-        print("Floor of %s: %s." % (keys, text))
+        print("%s of %s: %s." % (other.capitalize(), keys, text))
 
 
 def print_comparison(names, left, right):
