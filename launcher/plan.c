@@ -19,6 +19,7 @@
 
 #include "base/error.h"
 #include "base/fd.h"
+#include "device/placement.h"
 #include "launcher/attach.h"
 #include "launcher/leftovers.h"
 #include "launcher/program.h"
@@ -252,6 +253,10 @@ static int add_worker(const struct rk_run_values *values, const char *program, s
         code = add_option(plan, "--client-stall", own(plan, "%.6f", values->client_stall));
     if (!code && values->call_log)
         code = add(plan, "--call-log", values->call_log, NULL);
+    if (!code && values->bind)
+        code = add(plan, "--bind", values->bind, NULL);
+    if (!code && values->gpus)
+        code = add(plan, "--gpus", values->gpus, NULL);
     if (!code && values->setup)
         code = add_setup(values->setup, plan);
     if (!code && values->debug)
@@ -298,6 +303,10 @@ int rk_plan_make(const struct rk_run_values *values, struct rk_plan *plan)
     if ((code = append(&plan->environment, NULL)))
         return code;
     plan->environment.count = 0;
+    enum rk_bind bind;
+    if ((values->bind && (code = rk_bind_read(values->bind, &bind))) ||
+        (values->gpus && (code = rk_gpu_choice_check(values->gpus))))
+        return code;
     if ((code = rk_program_find(values->program[0], path)))
         return code;
     program = own(plan, "%s", path);

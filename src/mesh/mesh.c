@@ -137,6 +137,8 @@ static int exchange_infos(struct rk_mesh *mesh)
     mine.pid = (int32_t)getpid();
     gethostname(mine.host, sizeof mine.host - 1);
     MPI_Allgather(&mine, sizeof mine, MPI_BYTE, mesh->ranks, sizeof mine, MPI_BYTE, mesh->control);
+    mesh->agree(mesh->agree_context, mesh->ranks, mesh->size, &mine);
+    MPI_Allgather(&mine, sizeof mine, MPI_BYTE, mesh->ranks, sizeof mine, MPI_BYTE, mesh->control);
     return RANKCALL_OK;
 }
 
@@ -170,13 +172,15 @@ void rk_mesh_detach(struct rk_mesh *mesh)
     mesh->rings_seen = 0;
 }
 
-int rk_mesh_open(const struct rk_rank_info *info, struct rk_mesh **out)
+int rk_mesh_open(const struct rk_rank_info *info, rk_agree_fn *agree, void *context, struct rk_mesh **out)
 {
     struct rk_mesh *mesh = calloc(1, sizeof *mesh);
     if (!mesh)
         return rk_error(RANKCALL_EINTERNAL, "out of memory");
     mesh->io_fifo = -1;
     mesh->info = *info;
+    mesh->agree = agree;
+    mesh->agree_context = context;
     int code = initialise_mpi(mesh);
     if (!code)
         code = rk_mesh_attach(mesh);
