@@ -44,6 +44,11 @@ static void set_filters(hwloc_topology_t topology, enum rk_machine_parts parts)
     hwloc_topology_set_flags(topology, HWLOC_TOPOLOGY_FLAG_INCLUDE_DISALLOWED);
 }
 
+static int unreadable(const char *path)
+{
+    return rk_error(RANKCALL_EINVAL, "hwloc cannot read %s: it is damaged, or cut off", path);
+}
+
 /* hwloc's own message for a file that it cannot read is none, or goes to standard error. */
 static int check_file(const char *path)
 {
@@ -79,13 +84,13 @@ static int load(hwloc_topology_t topology, const char *xml, const char *syntheti
     leave_out_libraries(topology);
     set_filters(topology, parts);
     if (xml && hwloc_topology_set_xml(topology, xml))
-        return rk_error(RANKCALL_EINVAL, "%s is not a topology that hwloc has written as XML", xml);
+        return unreadable(xml);
     if (synthetic && hwloc_topology_set_synthetic(topology, synthetic))
         return rk_error(RANKCALL_EINVAL, "\"%s\" does not describe a machine", synthetic);
     if (!hwloc_topology_load(topology))
         return RANKCALL_OK;
     if (xml)
-        return rk_error(RANKCALL_EINVAL, "hwloc cannot read %s: it is damaged, or cut off", xml);
+        return unreadable(xml);
     return rk_error_system("hwloc cannot look at this machine");
 }
 

@@ -34,6 +34,7 @@ struct planner {
     struct home *homes;
     int *home; /* of each rank */
     int core_count, home_count;
+    int io_core; /* set apart for the IO thread; -1: none */
 };
 
 int rk_bind_read(const char *text, enum rk_bind *bind)
@@ -223,24 +224,34 @@ static void give_homes(struct planner *planner)
             swap_homes(planner, io, rank);
 }
 
-/* A core that rank 0's IO thread may have for itself: of rank 0's own when it has several, else one that nobody has;
- * -1: none. */
+/* Where rank 0's home has a rank on every core, the IO thread gets a core of the home that has the most to spare. */
+static void set_io_core_apart(struct planner *planner)
+{
+    const struct home *home = &planner->homes[planner->home[planner->wishes->io_rank]];
+    struct home *best = NULL;
+    for (int i = 0; i < planner->home_count; i++) {
+        struct home *other = &planner->homes[i];
+        if (other->cores > other->ranks && (!best || other->cores - other->ranks > best->cores - best->ranks))
+            best = other;
+    }
+    if (home->cores > home->ranks || !best)
+        return;
+    best->cores--;
+    planner->io_core = best->first + best->cores;
+}
+
+/* A core that rank 0's IO thread may have for itself: what was set apart, or the last of rank 0's own when it has
+ * several; -1: none. */
 static int core_for_io(const struct planner *planner)
 {
     const struct rk_place *place = &planner->places[planner->wishes->io_rank];
-    struct rk_cpus taken = {0};
-    int own = 0, last = -1, unused = -1;
-    for (int rank = 0; rank < planner->count; rank++)
-        rk_cpus_join(&taken, &planner->places[rank].cpus);
-    for (int core = 0; core < planner->core_count; core++) {
+    int own = 0, last = -1;
+    for (int core = 0; core < planner->core_count; core++)
         if (rk_cpus_within(&planner->cores[core], &place->cpus)) {
             own++;
             last = core;
-        } else if (unused < 0 && !rk_cpus_meet(&planner->cores[core], &taken)) {
-            unused = core;
         }
-    }
-    return own > 1 ? last : unused;
+    return own > 1 ? last : planner->io_core;
 }
 
 /* Two threads that spin on one core wait for each other's turn: a home without a core for the IO thread is shared. */
@@ -285,6 +296,8 @@ static void bind_places(struct planner *planner)
             put_in_order(planner);
         for (int i = 0; i < planner->home_count; i++)
             planner->homes[i].shared = planner->wishes->bind == RK_BIND_NUMA;
+        if (planner->wishes->io_rank >= 0 && planner->wishes->bind == RK_BIND_AUTO)
+            set_io_core_apart(planner);
         share_out(planner);
     }
     seat_io(planner);
@@ -349,8 +362,13 @@ int rk_placement_make(const struct rk_machine *machine, const struct rk_gpu *gpu
                       const struct rk_request *requests, int count, const struct rk_wishes *wishes,
                       struct rk_place *places)
 {
-    struct planner planner = {
-        .machine = machine, .gpus = gpus, .requests = requests, .wishes = wishes, .places = places, .count = count};
+    struct planner planner = {.machine = machine,
+                              .gpus = gpus,
+                              .requests = requests,
+                              .wishes = wishes,
+                              .places = places,
+                              .count = count,
+                              .io_core = -1};
     for (int rank = 0; rank < count; rank++) {
         places[rank] = (struct rk_place){.gpu = -1, .memory = -1};
         if (!rk_cpus_meet(&requests[rank].given, &machine->cpus))
