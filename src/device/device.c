@@ -201,13 +201,16 @@ static void take_place(struct rk_device *device, const struct table *table, int 
     for (int i = 0; i < device->offer.gpu_count; i++)
         if (device->offer.gpu[i] == table->names[device->place.gpu])
             device->gpu = device->seen[i];
-    device->gpu.near = table->gpus[device->place.gpu].near;
+    if (!*device->gpu.uuid && !*device->gpu.address) /* the dead rank whose place this one takes saw another */
+        device->place.gpu = -1;
+    else
+        device->gpu.near = table->gpus[device->place.gpu].near;
 }
 
 static void apply(const struct rk_device *device, const struct rk_machine *machine)
 {
     const struct rk_place *place = &device->place;
-    if (place->binding != RK_BOUND)
+    if (place->binding != RK_BOUND && place->binding != RK_FOUND)
         return;
     if (!rk_cpus_equal(&place->workers, &device->offer.given) && !rk_bind_process(&place->workers))
         rk_log(RK_LOG_WARNING, "cannot bind this rank to its CPUs: %s", strerror(errno));

@@ -29,6 +29,7 @@ struct rk_mesh;
 /* What every rank tells of itself at the start. Plain bytes: travels by MPI_Allgather. */
 struct rk_rank_info {
     int32_t rank, local_rank, node, pid;
+    int32_t fresh;         /* 1: it has just taken the place of a dead rank */
     int32_t group, member; /* as mpirun counts: the processes that it started together, and which of them */
     char host[72];
     char device[32], uuid[64]; /* where it computes */

@@ -296,7 +296,8 @@ static void check_shares(const struct scene *scene)
     }
 }
 
-/* Without GPUs no core is left over where ranks are, and no locality is fuller than another would be with one rank more. */
+/* Without GPUs no core is left over where ranks are, and no locality is fuller than another would be with one rank
+ * more. */
 static void check_spread(const struct scene *scene)
 {
     int cores[16] = {0}, ranks[16] = {0}, homes = 0;
