@@ -42,7 +42,7 @@ static bool is_usable(int minor)
 
 static bool read_gpu(const char *address, struct rk_gpu *gpu)
 {
-    char path[512], line[256], number[16] = "-1";
+    char path[512], line[256], number[16] = "-1", excluded[8] = "";
     *gpu = (struct rk_gpu){0};
     snprintf(gpu->address, sizeof gpu->address, "%.19s", address);
     snprintf(path, sizeof path, "%s/gpus/%s/information", root("/proc/driver/nvidia"), address);
@@ -51,11 +51,12 @@ static bool read_gpu(const char *address, struct rk_gpu *gpu)
         return false;
     while (fgets(line, sizeof line, file))
         if (!read_line(line, "Model", gpu->model, sizeof gpu->model) &&
-            !read_line(line, "GPU UUID", gpu->uuid, sizeof gpu->uuid))
+            !read_line(line, "GPU UUID", gpu->uuid, sizeof gpu->uuid) &&
+            !read_line(line, "GPU Excluded", excluded, sizeof excluded))
             read_line(line, "Device Minor", number, sizeof number);
     fclose(file);
     gpu->minor = atoi(number);
-    gpu->usable = is_usable(gpu->minor);
+    gpu->usable = is_usable(gpu->minor) && strcmp(excluded, "Yes") != 0;
     return true;
 }
 

@@ -68,7 +68,7 @@ def pretend_gpus(t, count):
         folder = os.path.join(root, "gpus", "0000:%02x:00.0" % (16 + i))
         os.makedirs(folder)
         with open(os.path.join(folder, "information"), "w") as file:
-            file.write("Model: \t\t A Pretended GPU\nGPU UUID: \t %s\nDevice Minor: \t %d\n" % (UUID % i, i))
+            file.write("Model: \t\t A Pretended GPU\nGPU UUID: \t %s\nDevice Minor: \t %d\nGPU Excluded:\t No\n" % (UUID % i, i))
         with open(os.path.join(root, "nvidia%d" % i), "w"):
             pass
     return {"RANKCALL_TEST_GPUS": root}
@@ -237,6 +237,9 @@ def own_gpus(t):
     equal(devices(t.job), on(*range(t.ranks)), "devices")
     equal([rank["uuid"] for rank in t.job.status["ranks"]], [UUID % i for i in range(t.ranks)], "UUIDs")
     check("share" not in t.job.output(), t.job.output())
+    with t.connect() as client:
+        told = client.invoke("info").json
+    equal((told["gpu"], told["gpu_uuid"]), (on(0)[0][4:], UUID % 0), "what rank 0's handler is told")
 
 
 @case("more ranks than GPUs share them in turn, with one warning", ranks=(4,), by=("launcher", "mpirun"), own=True)
