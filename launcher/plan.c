@@ -268,24 +268,27 @@ static int add_worker(const struct rk_run_values *values, const char *program, s
     return code;
 }
 
-/* mpirun's arguments that may bring other machines in. */
-static bool names_hosts(const struct rk_list *arguments)
+/* Whether one of mpirun's arguments has a text in it: "host" may bring other machines in. */
+static bool has_argument(const struct rk_list *arguments, const char *text)
 {
     for (size_t i = 0; i < arguments->count; i++)
-        if (strstr(arguments->items[i], "host"))
+        if (strstr(arguments->items[i], text))
             return true;
     return false;
 }
 
 bool rk_plan_recovers(const struct rk_run_values *values)
 {
-    return values->restarts > 0 && values->ranks > 1 && !has_allocation() && !names_hosts(&values->launcher_arguments);
+    return values->restarts > 0 && values->ranks > 1 && !has_allocation() &&
+           !has_argument(&values->launcher_arguments, "host");
 }
 
 static int add_mpirun(const struct rk_run_values *values, const char *mpirun, struct rk_plan *plan)
 {
     const char *ranks = own(plan, "%d", values->ranks);
-    int code = ranks ? add(plan, mpirun, "-n", ranks, "--bind-to", "none", "--tag-output", NULL) : RANKCALL_EINTERNAL;
+    int code = ranks ? add(plan, mpirun, "-n", ranks, "--tag-output", NULL) : RANKCALL_EINTERNAL;
+    if (!code && !has_argument(&values->launcher_arguments, "bind-to")) /* Open MPI 5 takes it once */
+        code = add(plan, "--bind-to", "none", NULL);
     if (!code && rk_plan_recovers(values)) /* then a rank's death is not the others' */
         code = add(plan, "--enable-recovery", plan->line >= 5 ? "--with-ft" : NULL, "ulfm", NULL);
     for (size_t i = 0; !code && i < values->launcher_arguments.count; i++)
