@@ -13,6 +13,7 @@ extern const struct rk_command rk_command_invoke;
 extern const struct rk_command rk_command_stream;
 extern const struct rk_command rk_command_ps;
 extern const struct rk_command rk_command_status;
+extern const struct rk_command rk_command_topo;
 extern const struct rk_command rk_command_cancel;
 extern const struct rk_command rk_command_stop;
 

@@ -146,15 +146,20 @@ static void describe_where(const struct rankcall_payload *status, int64_t rank, 
 
 void rk_describe_ranks(const struct rankcall_payload *status, bool where, FILE *out, const char *indent)
 {
-    static const char *const titles[] = {"RANK", "HOST", "PID", "CPUS", "DEVICE", "STATE"};
+    static const char *const titles[] = {"RANK", "HOST", "PID", "CPUS", "IO", "BOUND", "MEMORY", "DEVICE", "STATE"};
     struct rk_table table = {0};
     char text[256];
-    add_titles(&table, titles, where ? 6 : 5);
+    add_titles(&table, titles, where ? 9 : 8);
     for (int64_t i = 0; i < rk_describe_int(status, "world_size"); i++) {
         rk_table_add(&table, "%lld", (long long)i);
         add_text(&table, status, key_of("ranks", i, "host"));
         add_int(&table, status, key_of("ranks", i, "pid"));
         add_text(&table, status, key_of("ranks", i, "cpus"));
+        const char *io = "-"; /* rank 0 alone has that thread */
+        rankcall_opt_string(status, key_of("ranks", i, "io_cpus"), &io);
+        rk_table_add(&table, "%s", io);
+        add_text(&table, status, key_of("ranks", i, "bound"));
+        add_text(&table, status, key_of("ranks", i, "memory"));
         add_text(&table, status, key_of("ranks", i, "device"));
         describe_where(status, i, text, sizeof(text));
         if (where)

@@ -29,7 +29,9 @@ void rk_describe_timing(const struct rankcall_timing *timing);
 /* The table of the calls that run and wait, the first ones; nothing where there are none. */
 void rk_describe_calls(const struct rankcall_payload *status, FILE *out, const char *indent);
 
-/* The table of ranks: rank, host, pid, cpus, device; with `where` also what each was last seen doing. */
+/* The table of ranks: rank, host, pid, cpus, those of the IO thread, binding, memory, device; with `where` also what
+ * each was last seen doing.
+ */
 void rk_describe_ranks(const struct rankcall_payload *status, bool where, FILE *out, const char *indent);
 
 #endif

@@ -19,6 +19,7 @@
 
 #include "base/error.h"
 #include "base/fd.h"
+#include "device/placement.h"
 #include "launcher/attach.h"
 #include "launcher/leftovers.h"
 #include "launcher/program.h"
@@ -252,6 +253,10 @@ static int add_worker(const struct rk_run_values *values, const char *program, s
         code = add_option(plan, "--client-stall", own(plan, "%.6f", values->client_stall));
     if (!code && values->call_log)
         code = add(plan, "--call-log", values->call_log, NULL);
+    if (!code && values->bind)
+        code = add(plan, "--bind", values->bind, NULL);
+    if (!code && values->gpus)
+        code = add(plan, "--gpus", values->gpus, NULL);
     if (!code && values->setup)
         code = add_setup(values->setup, plan);
     if (!code && values->debug)
@@ -263,24 +268,27 @@ static int add_worker(const struct rk_run_values *values, const char *program, s
     return code;
 }
 
-/* mpirun's arguments that may bring other machines in. */
-static bool names_hosts(const struct rk_list *arguments)
+/* Whether one of mpirun's arguments has a text in it: "host" may bring other machines in. */
+static bool has_argument(const struct rk_list *arguments, const char *text)
 {
     for (size_t i = 0; i < arguments->count; i++)
-        if (strstr(arguments->items[i], "host"))
+        if (strstr(arguments->items[i], text))
             return true;
     return false;
 }
 
 bool rk_plan_recovers(const struct rk_run_values *values)
 {
-    return values->restarts > 0 && values->ranks > 1 && !has_allocation() && !names_hosts(&values->launcher_arguments);
+    return values->restarts > 0 && values->ranks > 1 && !has_allocation() &&
+           !has_argument(&values->launcher_arguments, "host");
 }
 
 static int add_mpirun(const struct rk_run_values *values, const char *mpirun, struct rk_plan *plan)
 {
     const char *ranks = own(plan, "%d", values->ranks);
-    int code = ranks ? add(plan, mpirun, "-n", ranks, "--bind-to", "none", "--tag-output", NULL) : RANKCALL_EINTERNAL;
+    int code = ranks ? add(plan, mpirun, "-n", ranks, "--tag-output", NULL) : RANKCALL_EINTERNAL;
+    if (!code && !has_argument(&values->launcher_arguments, "bind-to")) /* Open MPI 5 takes it once */
+        code = add(plan, "--bind-to", "none", NULL);
     if (!code && rk_plan_recovers(values)) /* then a rank's death is not the others' */
         code = add(plan, "--enable-recovery", plan->line >= 5 ? "--with-ft" : NULL, "ulfm", NULL);
     for (size_t i = 0; !code && i < values->launcher_arguments.count; i++)
@@ -298,6 +306,10 @@ int rk_plan_make(const struct rk_run_values *values, struct rk_plan *plan)
     if ((code = append(&plan->environment, NULL)))
         return code;
     plan->environment.count = 0;
+    enum rk_bind bind;
+    if ((values->bind && (code = rk_bind_read(values->bind, &bind))) ||
+        (values->gpus && (code = rk_gpu_choice_check(values->gpus))))
+        return code;
     if ((code = rk_program_find(values->program[0], path)))
         return code;
     program = own(plan, "%s", path);

@@ -17,12 +17,13 @@
 struct rk_run_values {
     int ranks;
     const char *name, *socket, *setup;
-    int queue;            /* 0: the worker's default */
-    int restarts;         /* how often in an hour dead ranks are replaced */
-    double grace;         /* seconds for ranks to come back from a call; negative: the worker's own */
-    uint64_t payload_cap; /* 0: the worker's default */
-    const char *call_log; /* or NULL */
-    double client_stall;  /* seconds; negative: the worker's default */
+    int queue;               /* 0: the worker's default */
+    int restarts;            /* how often in an hour dead ranks are replaced */
+    double grace;            /* seconds for ranks to come back from a call; negative: the worker's own */
+    uint64_t payload_cap;    /* 0: the worker's default */
+    const char *call_log;    /* or NULL */
+    const char *bind, *gpus; /* or NULL */
+    double client_stall;     /* seconds; negative: the worker's default */
     struct rk_list launcher_arguments;
     double timeout;
     bool debug, json, verbose;

@@ -29,8 +29,10 @@ _rankcall_value()
     -j | --job) _rankcall_reply "$word" "$(_rankcall_jobs)" -f ;;
     -o | --output) _rankcall_reply "$word" '' -d ;;
     --socket | --call-log) _rankcall_reply "$word" '' -f ;;
+    --bind) _rankcall_reply "$word" 'auto numa none' ;;
+    --input) _rankcall_reply "$word" '' -f ;;
     -a | --attach) COMPREPLY=() ;;
-    -H | --handler | -n | --ranks | --name | --queue | --payload-cap | --restarts | --grace | --launcher-arg | --client-stall | --drain | --streaming-timeout)
+    -H | --handler | -n | --ranks | --name | --queue | --payload-cap | --gpus | --allowed | --restarts | --grace | --launcher-arg | --client-stall | --drain | --streaming-timeout)
         COMPREPLY=()
         ;;
     -t | --timeout) COMPREPLY=() ;;
@@ -67,7 +69,7 @@ _rankcall_options()
 _rankcall_argument()
 {
     case $1 in
-    status | cancel | stop) _rankcall_reply "$2" "$(_rankcall_jobs)" ;;
+    status | topo | cancel | stop) _rankcall_reply "$2" "$(_rankcall_jobs)" ;;
     invoke | stream) _rankcall_at_file "$2" ;;
     run) _rankcall_reply "$2" "$(compgen -c -- "$2")" -f ;;
     *) COMPREPLY=() ;;
@@ -79,9 +81,9 @@ _rankcall()
     local word=${COMP_WORDS[COMP_CWORD]} before=${COMP_WORDS[COMP_CWORD - 1]} command=${COMP_WORDS[1]}
     COMPREPLY=()
     if ((COMP_CWORD == 1)); then
-        _rankcall_reply "$word" 'run invoke stream ps status cancel stop help --help --version'
+        _rankcall_reply "$word" 'run invoke stream ps status topo cancel stop help --help --version'
     elif [[ $command = help ]]; then
-        _rankcall_reply "$word" 'run invoke stream ps status cancel stop exit-codes'
+        _rankcall_reply "$word" 'run invoke stream ps status topo cancel stop exit-codes'
     elif [[ $word = '=' || $before = '=' ]]; then
         _rankcall_attachment "$word"
     elif ! _rankcall_value "$command" "$before" "$word"; then

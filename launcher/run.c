@@ -90,6 +90,12 @@ static const struct rk_option options[] = {
     {"grace", 0, "SECONDS", RK_OPTION_SECONDS, offsetof(struct rk_run_values, grace),
      "for ranks to come back from a call that has ended, or that others\nhave returned from, before they are killed "
      "(default: 30;\n0: no limit)"},
+    {"bind", 0, "POLICY", RK_OPTION_TEXT, offsetof(struct rk_run_values, bind),
+     "where ranks run: auto, on cores of their own next to their GPUs\n(default); numa, on those of a NUMA node; none, "
+     "wherever "
+     "the\nsystem puts them"},
+    {"gpus", 0, "LIST", RK_OPTION_TEXT, offsetof(struct rk_run_values, gpus),
+     "the GPUs of each node that ranks may use: numbers, UUIDs or PCI\naddresses; none; all (default)"},
     {"launcher-arg", 0, "ARG", RK_OPTION_LIST, offsetof(struct rk_run_values, launcher_arguments),
      "a further argument for mpirun; may be repeated"},
     {"timeout", 't', "SECONDS", RK_OPTION_SECONDS, offsetof(struct rk_run_values, timeout),

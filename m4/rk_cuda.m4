@@ -1,13 +1,14 @@
 # SPDX-License-Identifier: BSD-3-Clause
 # Copyright (c) 2026 The rankcall authors
 #
-# RK_CUDA: --with-cuda[=DIR] / --without-cuda looks for the CUDA run-time library and NCCL. Only looks: no part of this
-# version uses them. Sets cuda_found and nccl_found for the summary.
+# RK_CUDA: --with-cuda[=DIR] / --without-cuda looks for the CUDA run-time library, which the module rankcall-cuda.so needs,
+# and for NCCL, which nothing in this version uses. Sets CUDA_CPPFLAGS, CUDA_LIBS, the conditional CUDA, and cuda_found and
+# nccl_found for the summary.
 
 AC_DEFUN([RK_CUDA], [
   AC_ARG_WITH([cuda],
     [AS_HELP_STRING([--with-cuda@<:@=DIR@:>@],
-      [look for CUDA and NCCL, below DIR (/usr/local/cuda); nothing in this version uses them @<:@default=auto@:>@])],
+      [build the CUDA module with what lies below DIR (/usr/local/cuda) @<:@default=auto@:>@])],
     [], [with_cuda=auto])
   cuda_found=no nccl_found=no
   AS_IF([test "$with_cuda" != no], [
@@ -21,6 +22,12 @@ AC_DEFUN([RK_CUDA], [
     AS_IF([test "$with_cuda" != auto && test "$cuda_found" = no],
       [AC_MSG_ERROR([CUDA was asked for and is not below $rk_cuda_dir])])
   ])
+  AS_IF([test "$cuda_found" = yes], [
+    CUDA_CPPFLAGS="-isystem $rk_cuda_dir/include"
+    CUDA_LIBS="-L$rk_cuda_dir/lib64 -Wl,-rpath,$rk_cuda_dir/lib64 -lcudart"])
+  AC_SUBST([CUDA_CPPFLAGS])
+  AC_SUBST([CUDA_LIBS])
+  AM_CONDITIONAL([CUDA], [test "$cuda_found" = yes])
 ])
 
 # RK_CUDA_LIBRARY(VARIABLE, HEADER, LIBRARY, FUNCTION)

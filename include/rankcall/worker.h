@@ -100,6 +100,12 @@ int rankcall_local_rank(const struct rankcall_context *context);
 /* The host's name. Ownership: the context's. */
 const char *rankcall_host(const struct rankcall_context *context);
 
+/* The GPU that this rank agreed on with the others of its node: the PCI address, such as "0000:3b:00.0", for
+ * cudaDeviceGetByPCIBusId, and the UUID, which tells a slice of a GPU (MIG) too. "": it has none, or that is not known.
+ * Ownership: the context's. */
+const char *rankcall_gpu(const struct rankcall_context *context);
+const char *rankcall_gpu_uuid(const struct rankcall_context *context);
+
 /* What followed `--` on the command line; argv[argc] is NULL. Ownership: the context's. */
 char **rankcall_argv(const struct rankcall_context *context, int *argc);
 

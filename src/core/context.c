@@ -8,6 +8,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "base/log.h"
@@ -37,6 +38,17 @@ int rankcall_local_rank(const struct rankcall_context *context)
 const char *rankcall_host(const struct rankcall_context *context)
 {
     return own_info(context)->host;
+}
+
+const char *rankcall_gpu(const struct rankcall_context *context)
+{
+    const char *device = own_info(context)->device;
+    return strchr(device, ':') ? device + strlen("gpu ") : "";
+}
+
+const char *rankcall_gpu_uuid(const struct rankcall_context *context)
+{
+    return own_info(context)->uuid;
 }
 
 char **rankcall_argv(const struct rankcall_context *context, int *argc)

@@ -11,6 +11,7 @@
 #include "core/options.h"
 #include "mesh/mesh.h"
 
+struct rk_device;
 struct rk_frontend;
 
 struct rankcall_context {
@@ -18,6 +19,7 @@ struct rankcall_context {
     unsigned handlers; /* how many */
     const struct rk_options *options;
     struct rk_mesh *mesh;
+    struct rk_device *device;     /* where this rank computes */
     struct rk_frontend *frontend; /* rank 0 only */
     void *state;
     char *setup_failure; /* of rankcall_fail_setup, or NULL */

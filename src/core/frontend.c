@@ -17,6 +17,7 @@
 #include "base/fd.h"
 #include "base/log.h"
 #include "core/inside.h"
+#include "device/device.h"
 
 /* ---- The main thread's side ---- */
 
@@ -344,7 +345,8 @@ static void *io_main(void *context)
     int64_t spin_until = 0, nap_us = RK_NAP_MIN_US;
     int looks = 0;
     int64_t nap_max_us = rk_mesh_nodes(frontend->context->mesh) > 1 ? RK_REMOTE_POLL_US : RK_NAP_MAX_US;
-    pthread_setname_np(pthread_self(), "rankcall-io");
+    pthread_setname_np(pthread_self(), RK_IO_THREAD);
+    rk_device_bind_io(frontend->context->device);
     frontend->nice = getpriority(PRIO_PROCESS, 0);
     frontend->may_precede = true;
     while (!frontend->over) {

@@ -26,6 +26,8 @@ enum {
     OPTION_RESTARTS = 'r',
     OPTION_GRACE = 'g',
     OPTION_LAUNCHER = 'l',
+    OPTION_BIND = 'b',
+    OPTION_GPUS = 'G',
     OPTION_DEBUG = 'd',
     OPTION_HELP = 'h',
     OPTION_VERSION = 'V'
@@ -39,6 +41,8 @@ static const struct option table[] = {
     {"payload-cap", required_argument, NULL, OPTION_CAP},
     {"client-stall", required_argument, NULL, OPTION_CLIENT_STALL},
     {"call-log", required_argument, NULL, OPTION_CALL_LOG},
+    {"bind", required_argument, NULL, OPTION_BIND},
+    {"gpus", required_argument, NULL, OPTION_GPUS},
     {"launcher", required_argument, NULL, OPTION_LAUNCHER},
     {"restarts", required_argument, NULL, OPTION_RESTARTS},
     {"grace", required_argument, NULL, OPTION_GRACE},
@@ -60,6 +64,10 @@ static const char help_text[] =
     "      --call-log FILE      append a line a call, of key=value pairs, to FILE (-: standard error)\n"
     "      --restarts N         how often in an hour dead ranks are replaced, where mpirun allows it (default: 10)\n"
     "      --grace SECONDS      for ranks to come back from a call before they are killed (default: 30; 0: no limit)\n"
+    "      --bind POLICY        where ranks run: auto, on cores of their own next to their GPUs (default); numa, on\n"
+    "                           those of a NUMA node; none, wherever the system puts them\n"
+    "      --gpus LIST          the GPUs of each node that ranks may use: numbers, UUIDs or PCI addresses; none; all\n"
+    "                           (default)\n"
     "      --debug              print debug lines\n"
     "  -h, --help               this text\n"
     "  -V, --version            the version\n"
@@ -180,6 +188,8 @@ static int read_option(int option, struct rk_options *options)
     case OPTION_CLIENT_STALL: return read_seconds("--client-stall", optarg, &options->client_stall_us);
     case OPTION_CALL_LOG: options->call_log = optarg; return RANKCALL_OK;
     case OPTION_LAUNCHER: options->launcher = optarg; return RANKCALL_OK;
+    case OPTION_BIND: return rk_bind_read(optarg, &options->bind);
+    case OPTION_GPUS: options->gpus = optarg; return rk_gpu_choice_check(optarg);
     case OPTION_DEBUG: options->debug = true; return RANKCALL_OK;
     default: return rk_error(RANKCALL_EINVAL, "see --help");
     }

@@ -13,6 +13,7 @@
 
 #include "base/defaults.h"
 #include "base/path.h"
+#include "device/placement.h"
 
 #define RK_QUEUE_DEFAULT  256
 #define RK_CLIENT_STALL_S 60
@@ -28,6 +29,8 @@ struct rk_options {
     int64_t grace_us;  /* for ranks to come back from a call; 0: no limit */
     uint64_t payload_cap;
     int64_t client_stall_us; /* how long calls wait for a client that reads nothing; 0: for ever */
+    enum rk_bind bind;
+    const char *gpus; /* that ranks may use; NULL: all */
     bool debug;
     int argc; /* what followed "--" */
     char **argv;

@@ -9,6 +9,7 @@
 
 #include "base/fd.h"
 #include "core/inside.h"
+#include "device/cpus.h"
 #include "mesh/collect.h"
 
 static const char *state_name(enum rk_state state)
@@ -131,6 +132,22 @@ static void set_whereabouts(const struct rk_frontend *frontend, struct rankcall_
         rankcall_set_string(row, "mark", place.mark);
 }
 
+/* Where a rank runs. Of those of this node the kernel is asked now, of the others it was when they started. */
+static void set_place(struct rk_frontend *frontend, struct rankcall_payload *row, const struct rk_rank_info *info)
+{
+    char text[RK_CPUS_TEXT];
+    struct rk_cpus cpus;
+    bool here = info->node == rk_mesh_info(frontend->context->mesh, 0)->node && rk_cpus_of_thread(info->pid, &cpus);
+    rankcall_set_string(row, "cpus", here ? rk_cpus_text(&cpus, text, sizeof text) : info->cpus);
+    if (info->rank == 0 && rk_cpus_of_thread(0, &cpus))
+        rankcall_set_string(row, "io_cpus", rk_cpus_text(&cpus, text, sizeof text));
+    rankcall_set_string(row, "memory", info->memory);
+    rankcall_set_string(row, "bound", info->bound);
+    rankcall_set_string(row, "device", info->device);
+    if (*info->uuid)
+        rankcall_set_string(row, "uuid", info->uuid);
+}
+
 static struct rankcall_payload *rank_row(struct rk_frontend *frontend, int rank)
 {
     const struct rk_rank_info *info = rk_mesh_info(frontend->context->mesh, rank);
@@ -140,8 +157,7 @@ static struct rankcall_payload *rank_row(struct rk_frontend *frontend, int rank)
     rankcall_set_int(row, "rank", info->rank);
     rankcall_set_string(row, "host", info->host);
     rankcall_set_int(row, "pid", info->pid);
-    rankcall_set_string(row, "cpus", info->cpus);
-    rankcall_set_string(row, "device", info->device);
+    set_place(frontend, row, info);
     set_whereabouts(frontend, row, rank);
     return row;
 }

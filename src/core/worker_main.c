@@ -76,12 +76,45 @@ static void outlive_others(void)
         sigaction(SIGPIPE, &action, NULL);
 }
 
+_Static_assert(sizeof(struct rk_offer) <= RK_OFFER_ROOM, "the ranks' infos have no room for their offers");
+
+/* The ranks of this node, told of each other, come to the same plan, and this one takes its place in it. */
+static void agree(void *user, const struct rk_rank_info *ranks, int size, struct rk_rank_info *mine)
+{
+    struct rankcall_context *context = user;
+    struct rk_device_report report;
+    struct rk_offer *offers = calloc((size_t)size, sizeof *offers);
+    int *numbers = calloc((size_t)size, sizeof *numbers), count = 0, self = 0;
+    for (int i = 0; offers && numbers && i < size; i++) {
+        if (ranks[i].node != mine->node)
+            continue;
+        if (i == mine->rank)
+            self = count;
+        numbers[count] = i;
+        memcpy(&offers[count++], ranks[i].offer, sizeof *offers);
+    }
+    if (count)
+        rk_device_settle(context->device, offers, numbers, count, self);
+    free(offers);
+    free(numbers);
+    rk_device_report(context->device, &report);
+    memcpy(mine->device, report.device, sizeof mine->device);
+    memcpy(mine->uuid, report.uuid, sizeof mine->uuid);
+    memcpy(mine->cpus, report.cpus, sizeof mine->cpus);
+    memcpy(mine->memory, report.memory, sizeof mine->memory);
+    memcpy(mine->bound, report.bound, sizeof mine->bound);
+}
+
 static int join_mesh(struct rankcall_context *context)
 {
     struct rk_rank_info info = {0};
-    int cpus = rk_device_describe(info.device, sizeof info.device, info.cpus, sizeof info.cpus);
-    rk_mesh_prepare_environment(cpus);
-    int code = rk_mesh_open(&info, &context->mesh);
+    int code = rk_device_open(context->options->bind, context->options->gpus, &context->device);
+    if (code)
+        return code;
+    const struct rk_offer *offer = rk_device_offer(context->device);
+    memcpy(info.offer, offer, sizeof *offer);
+    rk_mesh_prepare_environment((int)rk_cpus_count(&offer->given));
+    code = rk_mesh_open(&info, agree, context, &context->mesh);
     if (!code && rankcall_rank(context) != 0)
         follow_rank_zero();
     if (!code && rk_mesh_outlives(context->mesh))
@@ -235,6 +268,7 @@ static int leave(struct rankcall_context *context, int code)
         unlink(context->options->launcher); /* so it knows that this was the end, and not one more death */
     rk_frontend_finish(context->frontend);
     rk_mesh_close(context->mesh);
+    rk_device_close(context->device);
     free(context->setup_failure);
     return rankcall_code_exit_status(worst);
 }

@@ -150,7 +150,9 @@ struct rk_mesh {
     int rank, size, local_rank, local_size, nodes;
     bool initialised_mpi, mpi_yields, replacement, rooms_work;
     struct rk_rank_info info; /* what this rank tells of itself */
-    MPI_Comm world;           /* the ranks by number; the others are copies and a part of it */
+    rk_agree_fn *agree;       /* on where the ranks of a node compute */
+    void *agree_context;
+    MPI_Comm world; /* the ranks by number; the others are copies and a part of it */
     MPI_Comm control, events, user, local;
     MPI_Comm left[RK_LEFT]; /* those of before the last regroup, see regroup.c */
     struct rk_rank_info *ranks;

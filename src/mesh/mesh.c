@@ -122,12 +122,33 @@ static void tell_seat(struct rk_rank_info *info)
     info->member = member ? atoi(member) : 0;
 }
 
+/* Who takes the place of a dead rank brings what that one did: a survivor tells it. `before`: of a survivor, what it
+ * knew of all. */
+static void inherit_offers(struct rk_mesh *mesh, struct rk_rank_info *before)
+{
+    int root = 0, fresh = 0;
+    for (int i = 0; i < mesh->size; i++)
+        fresh += mesh->ranks[i].fresh;
+    if (!fresh || fresh == mesh->size)
+        return;
+    while (mesh->ranks[root].fresh)
+        root++;
+    MPI_Bcast(before, (int)(sizeof *before * (size_t)mesh->size), MPI_BYTE, root, mesh->control);
+    for (int i = 0; i < mesh->size; i++)
+        if (mesh->ranks[i].fresh)
+            memcpy(mesh->ranks[i].offer, before[i].offer, sizeof before[i].offer);
+    memcpy(mesh->info.offer, mesh->ranks[mesh->rank].offer, sizeof mesh->info.offer);
+}
+
 static int exchange_infos(struct rk_mesh *mesh)
 {
+    bool fresh = mesh->replacement && !mesh->ranks;
     if (!mesh->ranks)
         mesh->ranks = calloc((size_t)mesh->size, sizeof *mesh->ranks);
-    if (!mesh->ranks)
+    struct rk_rank_info *before = mesh->ranks ? calloc((size_t)mesh->size, sizeof *before) : NULL;
+    if (!before)
         return rk_error(RANKCALL_EINTERNAL, "out of memory");
+    memcpy(before, mesh->ranks, (size_t)mesh->size * sizeof *before);
     find_nodes(mesh);
     struct rk_rank_info mine = mesh->info;
     mine.rank = mesh->rank;
@@ -135,7 +156,13 @@ static int exchange_infos(struct rk_mesh *mesh)
     tell_seat(&mine);
     mine.node = mesh->ranks[mesh->rank].node;
     mine.pid = (int32_t)getpid();
+    mine.fresh = fresh;
     gethostname(mine.host, sizeof mine.host - 1);
+    MPI_Allgather(&mine, sizeof mine, MPI_BYTE, mesh->ranks, sizeof mine, MPI_BYTE, mesh->control);
+    inherit_offers(mesh, before);
+    free(before);
+    memcpy(mine.offer, mesh->info.offer, sizeof mine.offer);
+    mesh->agree(mesh->agree_context, mesh->ranks, mesh->size, &mine);
     MPI_Allgather(&mine, sizeof mine, MPI_BYTE, mesh->ranks, sizeof mine, MPI_BYTE, mesh->control);
     return RANKCALL_OK;
 }
@@ -175,13 +202,15 @@ void rk_mesh_detach(struct rk_mesh *mesh)
     mesh->rings_seen = 0;
 }
 
-int rk_mesh_open(const struct rk_rank_info *info, struct rk_mesh **out)
+int rk_mesh_open(const struct rk_rank_info *info, rk_agree_fn *agree, void *context, struct rk_mesh **out)
 {
     struct rk_mesh *mesh = calloc(1, sizeof *mesh);
     if (!mesh)
         return rk_error(RANKCALL_EINTERNAL, "out of memory");
     mesh->io_fifo = -1;
     mesh->info = *info;
+    mesh->agree = agree;
+    mesh->agree_context = context;
     int code = initialise_mpi(mesh);
     if (!code)
         code = rk_mesh_attach(mesh);

@@ -21,6 +21,7 @@
 #define RK_NAP_MIN_US      200 /* how long a sleeper sleeps at first before it looks by itself; then twice as long ... */
 #define RK_NAP_MAX_US      100000 /* ... up to this: 10 looks a second cost 0.01 % of a core */
 #define RK_REGROUP_GRACE_S 10     /* how long the living may take to come back from their handlers after a death */
+#define RK_OFFER_ROOM      1312   /* bytes that a rank tells those of its node for their placement */
 #define RK_REMOTE_POLL_US  500    /* how often a waiter looks when its peers may be on another node */
 
 struct rk_mesh;
@@ -28,15 +29,21 @@ struct rk_mesh;
 /* What every rank tells of itself at the start. Plain bytes: travels by MPI_Allgather. */
 struct rk_rank_info {
     int32_t rank, local_rank, node, pid;
+    int32_t fresh;         /* 1: it has just taken the place of a dead rank */
     int32_t group, member; /* as mpirun counts: the processes that it started together, and which of them */
     char host[72];
-    char device[32];
-    char cpus[128];
+    char device[32], uuid[64]; /* where it computes */
+    char cpus[256], memory[32], bound[12];
+    uint8_t offer[RK_OFFER_ROOM]; /* what the ranks of a node agree by on the five above */
 };
 
-/* Initialises MPI (thread level multiple) unless that was done, and connects this rank. `info` has device and cpus
- * filled in. Errors: RANKCALL_ESYSTEM, RANKCALL_ELAUNCH (no MPI_THREAD_MULTIPLE). Collective. */
-int rk_mesh_open(const struct rk_rank_info *info, struct rk_mesh **out);
+/* How the ranks of a node agree: called when they know of each other's offers, before they share memory, and again
+ * after every regroup. Fills in `mine`, which is one of `ranks`. Main thread. */
+typedef void rk_agree_fn(void *context, const struct rk_rank_info *ranks, int size, struct rk_rank_info *mine);
+
+/* Initialises MPI (thread level multiple) unless that was done, and connects this rank. `info` has its offer filled in.
+ * Errors: RANKCALL_ESYSTEM, RANKCALL_ELAUNCH (no MPI_THREAD_MULTIPLE). Collective. */
+int rk_mesh_open(const struct rk_rank_info *info, rk_agree_fn *agree, void *context, struct rk_mesh **out);
 
 /* Frees everything and finalises MPI if rk_mesh_open initialised it. Takes NULL. Collective. */
 void rk_mesh_close(struct rk_mesh *mesh);

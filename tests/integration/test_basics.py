@@ -36,7 +36,7 @@ def status(t):
     equal([rank["rank"] for rank in status["ranks"]], list(range(t.ranks)), "ranks")
     for rank in status["ranks"]:
         check(os.path.exists("/proc/%d" % rank["pid"]), "rank %d lives" % rank["rank"])
-        equal(rank["device"], "cpu", "device")
+        check(rank["device"] == "cpu" or rank["device"].startswith("gpu "), "device %s" % rank["device"])
         check(rank["cpus"] and rank["host"], "cpus and host")
     equal(status["handlers"][0], {"name": "empty", "help": "does nothing"}, "the first handler")
     equal(status["queue"]["length"], 0, "queue")

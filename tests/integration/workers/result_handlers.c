@@ -85,6 +85,8 @@ int handle_info(struct rankcall_call *call)
     struct rankcall_payload *result = rankcall_payload_new();
     rankcall_set_doubles(result, "ranks", all, (size_t)rankcall_call_world_size(call) * INFO_COUNT);
     rankcall_set_string(result, "host", rankcall_host(context));
+    rankcall_set_string(result, "gpu", rankcall_gpu(context));
+    rankcall_set_string(result, "gpu_uuid", rankcall_gpu_uuid(context));
     rankcall_set_string(result, "handler", rankcall_call_handler(call));
     rankcall_set_json(result, "setup", state->setup_json);
     rankcall_set_string(result, "last_argument", argc > 0 ? argv[argc - 1] : "");

@@ -1,0 +1,234 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright (c) 2026 The rankcall authors */
+
+/* The CUDA module: a device, a stream, memory, copies. */
+
+#include "device/cuda_module.h"
+
+#include <cuda_runtime_api.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+struct rk_cuda {
+    struct rk_cuda_facts facts;
+    cudaStream_t stream;
+};
+
+/* ---- Errors ---- */
+
+static enum rk_cuda_end kind_of_error(cudaError_t error)
+{
+    switch (error) {
+    case cudaErrorMemoryAllocation: return RK_CUDA_MEMORY;
+    case cudaErrorNoDevice:
+    case cudaErrorInsufficientDriver:
+    case cudaErrorInvalidDevice: return RK_CUDA_ABSENT;
+    case cudaErrorInvalidValue:
+    case cudaErrorInvalidHostPointer:
+    case cudaErrorInvalidDevicePointer: return RK_CUDA_POINTER;
+    default: return RK_CUDA_FAILED;
+    }
+}
+
+/* An error sticks when a harmless call gives one, too, after it was taken. */
+static int sticks(void)
+{
+    size_t free_bytes, all;
+    cudaGetLastError();
+    cudaError_t still = cudaMemGetInfo(&free_bytes, &all);
+    cudaGetLastError();
+    return still != cudaSuccess;
+}
+
+/* Tells of the failure of what `format` describes, on a device that is open (else NULL). */
+__attribute__((format(printf, 4, 5))) static enum rk_cuda_end fail(const struct rk_cuda *cuda, cudaError_t error,
+                                                                   char text[RK_CUDA_TEXT], const char *format, ...)
+{
+    va_list arguments;
+    char what[96];
+    enum rk_cuda_end end = cuda && sticks() ? RK_CUDA_LOST : kind_of_error(error);
+    va_start(arguments, format);
+    vsnprintf(what, sizeof what, format, arguments);
+    va_end(arguments);
+    snprintf(text, RK_CUDA_TEXT, "%s on GPU %s: %s (%s)", what, cuda ? cuda->facts.uuid : "?",
+             cudaGetErrorString(error), cudaGetErrorName(error));
+    if (!cuda)
+        cudaGetLastError();
+    return end;
+}
+
+/* ---- Opening ---- */
+
+/* As nvidia-smi writes them. */
+static void write_uuid(const cudaUUID_t *uuid, char text[48])
+{
+    static const int dashes[] = {4, 6, 8, 10};
+    int at = snprintf(text, 48, "GPU-"), next = 0;
+    for (int i = 0; i < 16; i++) {
+        if (next < 4 && dashes[next] == i) {
+            text[at++] = '-';
+            next++;
+        }
+        at += snprintf(text + at, 48 - (size_t)at, "%02x", (unsigned char)uuid->bytes[i]);
+    }
+}
+
+static cudaError_t learn(int ordinal, struct rk_cuda_facts *facts)
+{
+    struct cudaDeviceProp properties;
+    cudaError_t error = cudaGetDeviceProperties(&properties, ordinal);
+    if (!error)
+        error = cudaDeviceGetPCIBusId(facts->address, (int)sizeof facts->address, ordinal);
+    if (!error)
+        error = cudaDriverGetVersion(&facts->driver);
+    if (!error)
+        error = cudaRuntimeGetVersion(&facts->runtime);
+    if (error)
+        return error;
+    facts->ordinal = ordinal;
+    facts->memory = properties.totalGlobalMem;
+    snprintf(facts->name, sizeof facts->name, "%.127s", properties.name);
+    write_uuid(&properties.uuid, facts->uuid);
+    return cudaSuccess;
+}
+
+/* What follows GPU- or MIG- in a UUID is what CUDA tells of both. */
+static cudaError_t find_by_uuid(const char *uuid, int *ordinal)
+{
+    int count = 0;
+    cudaError_t error = cudaGetDeviceCount(&count);
+    for (int i = 0; !error && i < count; i++) {
+        struct rk_cuda_facts facts = {0};
+        error = learn(i, &facts);
+        if (!error && strlen(uuid) > 4 && !strcasecmp(facts.uuid + 4, uuid + 4)) {
+            *ordinal = i;
+            return cudaSuccess;
+        }
+    }
+    return error ? error : cudaErrorInvalidDevice;
+}
+
+static enum rk_cuda_end open_device(const char *address, const char *uuid, struct rk_cuda **out,
+                                    char text[RK_CUDA_TEXT])
+{
+    int ordinal = 0;
+    cudaError_t error = *address ? cudaDeviceGetByPCIBusId(&ordinal, address) : find_by_uuid(uuid, &ordinal);
+    if (error == cudaErrorInvalidValue) /* it knows no such address */
+        error = cudaErrorInvalidDevice;
+    if (error)
+        return fail(NULL, error, text, "looking for %s", *address ? address : uuid);
+    struct rk_cuda *cuda = calloc(1, sizeof *cuda);
+    if (!cuda) {
+        snprintf(text, RK_CUDA_TEXT, "out of memory");
+        return RK_CUDA_FAILED;
+    }
+    const char *what = "looking at the device";
+    if (!(error = learn(ordinal, &cuda->facts)) && (what = "cudaSetDevice", !(error = cudaSetDevice(ordinal)))) {
+        what = "cudaStreamCreateWithFlags";
+        error = cudaStreamCreateWithFlags(&cuda->stream, cudaStreamNonBlocking);
+    }
+    if (!error) {
+        *out = cuda;
+        return RK_CUDA_OK;
+    }
+    enum rk_cuda_end end = fail(NULL, error, text, "%s of %s", what, *address ? address : uuid);
+    free(cuda);
+    return end;
+}
+
+static void close_device(struct rk_cuda *cuda)
+{
+    if (cuda)
+        cudaStreamDestroy(cuda->stream);
+    free(cuda);
+}
+
+static const struct rk_cuda_facts *facts_of(const struct rk_cuda *cuda)
+{
+    return &cuda->facts;
+}
+
+static void *stream_of(const struct rk_cuda *cuda)
+{
+    return cuda->stream;
+}
+
+/* ---- Memory ---- */
+
+/* The device is the thread's, and the caller may have other threads. */
+static enum rk_cuda_end enter(struct rk_cuda *cuda, char text[RK_CUDA_TEXT])
+{
+    cudaError_t error = cudaSetDevice(cuda->facts.ordinal);
+    return error ? fail(cuda, error, text, "cudaSetDevice") : RK_CUDA_OK;
+}
+
+static enum rk_cuda_end take(struct rk_cuda *cuda, enum rk_cuda_kind kind, size_t size, void **out,
+                             char text[RK_CUDA_TEXT])
+{
+    const char *call = kind == RK_CUDA_DEVICE ? "cudaMalloc" : "cudaHostAlloc";
+    enum rk_cuda_end end = enter(cuda, text);
+    if (end)
+        return end;
+    cudaError_t error = kind == RK_CUDA_DEVICE ? cudaMalloc(out, size) : cudaHostAlloc(out, size, cudaHostAllocDefault);
+    return error ? fail(cuda, error, text, "%s of %zu bytes", call, size) : RK_CUDA_OK;
+}
+
+static enum rk_cuda_end give(struct rk_cuda *cuda, enum rk_cuda_kind kind, void *memory, char text[RK_CUDA_TEXT])
+{
+    enum rk_cuda_end end = memory ? enter(cuda, text) : RK_CUDA_OK;
+    if (!memory || end)
+        return end;
+    cudaError_t error = cudaStreamSynchronize(cuda->stream);
+    if (!error)
+        error = kind == RK_CUDA_DEVICE ? cudaFree(memory) : cudaFreeHost(memory);
+    return error ? fail(cuda, error, text, "%s", kind == RK_CUDA_DEVICE ? "cudaFree" : "cudaFreeHost") : RK_CUDA_OK;
+}
+
+static enum rk_cuda_end kind_of(struct rk_cuda *cuda, const void *memory, enum rk_cuda_kind *out,
+                                char text[RK_CUDA_TEXT])
+{
+    struct cudaPointerAttributes attributes;
+    enum rk_cuda_end end = enter(cuda, text);
+    if (end)
+        return end;
+    cudaError_t error = cudaPointerGetAttributes(&attributes, memory);
+    if (error)
+        return fail(cuda, error, text, "cudaPointerGetAttributes");
+    *out = attributes.type == cudaMemoryTypeDevice || attributes.type == cudaMemoryTypeManaged ? RK_CUDA_DEVICE
+           : attributes.type == cudaMemoryTypeHost                                             ? RK_CUDA_PINNED
+                                                                                               : RK_CUDA_PLAIN;
+    return RK_CUDA_OK;
+}
+
+static enum rk_cuda_end copy(struct rk_cuda *cuda, void *to, const void *from, size_t size, char text[RK_CUDA_TEXT])
+{
+    enum rk_cuda_end end = enter(cuda, text);
+    if (end)
+        return end;
+    cudaError_t error = cudaMemcpyAsync(to, from, size, cudaMemcpyDefault, cuda->stream);
+    return error ? fail(cuda, error, text, "cudaMemcpyAsync of %zu bytes", size) : RK_CUDA_OK;
+}
+
+static enum rk_cuda_end wait_for_all(struct rk_cuda *cuda, char text[RK_CUDA_TEXT])
+{
+    cudaError_t error = cudaStreamSynchronize(cuda->stream);
+    return error ? fail(cuda, error, text, "cudaStreamSynchronize") : RK_CUDA_OK;
+}
+
+/* Found by its name, see RK_CUDA_MODULE_SYMBOL. */
+extern const struct rk_cuda_module rk_cuda_module;
+__attribute__((visibility("default"))) const struct rk_cuda_module rk_cuda_module = {
+    .version = RK_CUDA_MODULE_VERSION,
+    .open = open_device,
+    .close = close_device,
+    .facts = facts_of,
+    .stream = stream_of,
+    .take = take,
+    .give = give,
+    .kind = kind_of,
+    .copy = copy,
+    .wait = wait_for_all,
+};
