@@ -236,9 +236,9 @@ static int add_setup(const char *argument, struct rk_plan *plan)
     return code;
 }
 
-static int add_worker(const struct rk_run_values *values, const char *program, struct rk_plan *plan)
+static int add_options(const struct rk_run_values *values, struct rk_plan *plan)
 {
-    int code = add(plan, program, plan->name[0] ? "--name" : "--socket", plan->name[0] ? plan->name : plan->socket,
+    int code = add(plan, plan->name[0] ? "--name" : "--socket", plan->name[0] ? plan->name : plan->socket,
                    "--launcher", plan->launcher, NULL);
     if (!code && values->queue)
         code = add_option(plan, "--queue", own(plan, "%d", values->queue));
@@ -256,10 +256,30 @@ static int add_worker(const struct rk_run_values *values, const char *program, s
         code = add_setup(values->setup, plan);
     if (!code && values->debug)
         code = add(plan, "--debug", NULL);
-    if (!code && values->program[1])
-        code = add(plan, "--", NULL);
-    for (int i = 1; !code && values->program[i]; i++)
-        code = add(plan, values->program[i], NULL);
+    return code;
+}
+
+/* Where the worker's options go: behind the program, or at an argument "{}". */
+static size_t options_place(const struct rk_run_values *values)
+{
+    for (size_t i = 1; values->program[i]; i++)
+        if (!strcmp(values->program[i], "{}"))
+            return i;
+    return 0;
+}
+
+static int add_worker(const struct rk_run_values *values, const char *program, struct rk_plan *plan)
+{
+    size_t place = options_place(values);
+    int code = append(&plan->argv, program);
+    for (size_t i = 1; !code && i < place; i++)
+        code = append(&plan->argv, values->program[i]);
+    if (!code)
+        code = add_options(values, plan);
+    if (!code && values->program[place + 1])
+        code = append(&plan->argv, "--");
+    for (char *const *argument = values->program + place + 1; !code && *argument; argument++)
+        code = append(&plan->argv, *argument);
     return code;
 }
 
