@@ -117,6 +117,17 @@ static int usable_cores(void)
     return cores;
 }
 
+/* Tells the ranks which command started them: a worker that is no C program finds the libraries beside it. */
+static int name_command(struct rk_plan *plan)
+{
+    char path[PATH_MAX];
+    ssize_t size = readlink("/proc/self/exe", path, sizeof(path) - 1);
+    if (size <= 0)
+        return RANKCALL_OK;
+    path[size] = '\0';
+    return set_variable(plan, "RANKCALL_COMMAND", path);
+}
+
 static int set_environment(const struct rk_run_values *values, struct rk_plan *plan)
 {
     int code = RANKCALL_OK;
@@ -133,6 +144,8 @@ static int set_environment(const struct rk_run_values *values, struct rk_plan *p
      * and lets one live on without the other only by this default. */
     if ((code = set_variable(plan, "PRTE_MCA_rmaps_default_inherit", "1")) ||
         (rk_plan_recovers(values) && (code = set_variable(plan, "PRTE_MCA_state_base_recoverable", "1"))))
+        return code;
+    if ((code = name_command(plan)))
         return code;
     if (has_allocation() || values->ranks <= usable_cores())
         return RANKCALL_OK;
