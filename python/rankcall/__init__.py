@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     )
     from rankcall.runner import DistributedRunner
     from rankcall.sync import SyncRunner
-    from rankcall.worker import DistributedWorker
+    from rankcall._worker import DistributedWorker
 
 __version__ = "0.1.0"
 
@@ -46,7 +46,12 @@ __all__ = [
     "WorkerError",
 ]
 
-_HOMES = {"DistributedRunner": "runner", "DistributedWorker": "worker", "SyncRunner": "sync", "Attachment": "_attachment"}
+_HOMES = {
+    "Attachment": "_attachment",
+    "DistributedRunner": "runner",
+    "DistributedWorker": "_worker",
+    "SyncRunner": "sync",
+}
 
 
 def __getattr__(name: str) -> Any:

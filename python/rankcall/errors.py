@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: BSD-3-Clause
 # Copyright (c) 2026 The rankcall authors
 
-"""Errors of jobs and calls. All are RuntimeErrors, and those of deadlines TimeoutErrors as well as fal's users know them."""
+"""Errors of jobs and calls: TimeoutErrors where a deadline has passed, RuntimeErrors otherwise."""
 
 from __future__ import annotations
 
 import asyncio
-from typing import Any, Dict, Optional, Tuple, Type
+import sys
+from typing import TYPE_CHECKING, Any, Dict, Optional, Tuple, Type
 
 CODES: Dict[int, str] = {
     1: "internal",
@@ -37,8 +38,8 @@ CODES: Dict[int, str] = {
 NUMBERS: Dict[str, int] = {name: number for number, name in CODES.items()}
 
 
-class RankcallError(RuntimeError):
-    """What went wrong with a job or a call.
+class RankcallError(Exception):
+    """What went wrong with a job or a call: the base of all errors here.
 
     Attributes:
         code: the name of the kind, such as ``"worker_error"``.
@@ -84,43 +85,56 @@ def _restored(kind: Type[RankcallError], message: str, members: Dict[str, Any]) 
     return error
 
 
-class WorkerError(RankcallError):
+class JobError(RankcallError, RuntimeError):
+    """Any other failure than a deadline's."""
+
+
+class WorkerError(JobError):
     """A handler or setup raised an exception on a rank; ``traceback`` is that rank's."""
 
     code = "worker_error"
 
 
-class CallTimeoutError(RankcallError, TimeoutError, asyncio.TimeoutError):
-    """A deadline has passed: of start, of a call, or of a stream's silence."""
+if sys.version_info >= (3, 11) or TYPE_CHECKING:  # one class since then
 
-    code = "timeout"
+    class CallTimeoutError(RankcallError, TimeoutError):
+        """A deadline has passed: of start, of a call, or of a stream's silence."""
+
+        code = "timeout"
+
+else:
+
+    class CallTimeoutError(RankcallError, TimeoutError, asyncio.TimeoutError):
+        """A deadline has passed: of start, of a call, or of a stream's silence."""
+
+        code = "timeout"
 
 
-class CallCancelledError(RankcallError):
+class CallCancelledError(JobError):
     """The call was cancelled by somebody else than its caller, or because its client did not read."""
 
     code = "cancelled"
 
 
-class RankDiedError(RankcallError):
+class RankDiedError(JobError):
     """A rank, or the whole job, died while the call ran."""
 
     code = "rank_died"
 
 
-class BusyError(RankcallError):
+class BusyError(JobError):
     """The job's queue is full."""
 
     code = "busy"
 
 
-class NotRunningError(RankcallError):
+class NotRunningError(JobError):
     """There is no job, or it stops."""
 
     code = "no_job"
 
 
-class LaunchError(RankcallError):
+class LaunchError(JobError):
     """The job could not be started."""
 
     code = "launch_failed"
@@ -144,4 +158,4 @@ _CLASSES: Dict[str, Type[RankcallError]] = {
 
 def make_error(code: str, message: str, **members: Any) -> RankcallError:
     """The exception of an error's name."""
-    return _CLASSES.get(code, RankcallError)(message, code=code, **members)
+    return _CLASSES.get(code, JobError)(message, code=code, **members)
