@@ -217,7 +217,7 @@ class Rank:
     def _answer(self, call: int) -> None:
         library, worker = self.library, self.worker
         assert worker is not None and self.signature is not None
-        self.group.mend()
+        self.group.call_begins()
         if self.lent.lots:
             self.lent.look()
         own = self.local_memory()
@@ -228,10 +228,9 @@ class Rank:
         image_format = payload.get("image_format", "jpeg")
         arguments = self.signature.arguments(payload, self.streaming)
         del payload
-        with self.group.watch(call):
-            result = worker(**arguments)
-            if inspect.isawaitable(result):
-                result = worker.submit(self._in_call(result)).result()
+        result = worker(**arguments)
+        if inspect.isawaitable(result):
+            result = worker.submit(self._in_call(result)).result()
         del arguments
         if self.rank == 0:
             text, attachments = flatten(

@@ -1,7 +1,12 @@
 # SPDX-License-Identifier: BSD-3-Clause
 # Copyright (c) 2026 The rankcall authors
 
-"""torch.distributed in a job: its process group is made before setup, and anew when ranks were replaced."""
+"""torch.distributed in a job: its process group is made before setup, and anew when ranks were replaced.
+
+A rank that waits in one of torch's collectives for another whose handler has failed would wait for ever. So a thread looks
+whether the running call has failed; if this rank does not come back soon, its connections of the process group are shut
+down, which makes torch's collectives fail. The next call makes the group anew, and calls the worker's ``regroup``.
+"""
 
 from __future__ import annotations
 
@@ -11,13 +16,21 @@ import datetime
 import importlib.util
 import json
 import os
-from typing import TYPE_CHECKING, Any, Dict, Iterator
+import socket
+import stat
+import threading
+import time
+from typing import TYPE_CHECKING, Any, Dict, Optional
 
 if TYPE_CHECKING:
     from rankcall._rank import Rank
 
 MESSAGE_SIZE = 512  # bytes of rank 0's word about its store
 FAILED, WITHOUT, WITH = range(3)
+LOOK_S = 0.25  # how often the watch looks
+PATIENCE_S = 1.0  # for a rank to come back by itself from a call that has failed elsewhere
+GRACE_S = 30.0  # the job's, unless --grace says otherwise; who is cancelled or late may use most of it
+WORKER_ERROR = 5
 
 
 class Group:
@@ -26,6 +39,10 @@ class Group:
     def __init__(self, rank: "Rank") -> None:
         self.rank = rank
         self.wanted = False
+        self.broken = False
+        self.seen = 0  # the last interrupted call that the ranks have talked about
+        self.sockets: Dict[int, int] = {}  # of the group: descriptor and inode
+        self.watch: Optional[Watch] = None
 
     # ---- What ranks say to each other where there is no call yet ----
 
@@ -98,7 +115,22 @@ class Group:
         )
         if one_node:
             os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
-        dist.init_process_group(self._backend(), store=store, rank=rank, world_size=size, timeout=timeout)
+            self._share_cores(size)
+        backend = self._backend()
+        before = _sockets()
+        dist.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=timeout)
+        self.sockets = {fd: inode for fd, inode in _sockets().items() if before.get(fd) != inode}
+        self.broken = False
+        self.seen = self.rank.library.last_interrupted(self.rank.context)
+        if self.watch is None:
+            self.watch = Watch(self)
+
+    def _share_cores(self, ranks: int) -> None:
+        """A replacement was started alone, and does not know by its environment how many share the node."""
+        if "RANKCALL_OMP" in os.environ:
+            import torch
+
+            torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // ranks))
 
     def _backend(self) -> str:
         """NCCL where every rank has a GPU of its own."""
@@ -122,10 +154,86 @@ class Group:
             with contextlib.suppress(Exception):
                 dist.destroy_process_group()
 
-    def mend(self) -> None:
-        """At the beginning of a call."""
+    def call_begins(self) -> None:
+        """At the beginning of a call: makes the group anew if a rank had to break it. Collective, in a call."""
+        if not self.wanted:
+            return
+        if self.watch is not None:
+            self.watch.wake()
+        last = self.rank.library.last_interrupted(self.rank.context)
+        if last <= self.seen or last >= self.rank.number:
+            return
+        self.seen = last
+        worker = self.rank.worker
+        assert worker is not None
+        if worker.all_reduce(int(self.broken), "max"):
+            self.open()
+            worker._finish(worker.regroup())
 
-    @contextlib.contextmanager
-    def watch(self, call: int) -> Iterator[None]:
-        """While a handler runs."""
-        yield
+    def break_off(self) -> None:
+        """Makes the torch collective that this rank waits in fail. Any thread."""
+        self.broken = True
+        now = _sockets()
+        for fd, inode in self.sockets.items():
+            if now.get(fd) == inode:
+                with contextlib.suppress(OSError), socket.socket(fileno=os.dup(fd)) as one:
+                    one.shutdown(socket.SHUT_RDWR)
+        with contextlib.suppress(Exception):  # of NCCL, where torch can
+            from torch.distributed import distributed_c10d
+
+            if distributed_c10d.get_backend() == "nccl":
+                distributed_c10d._abort_process_group()
+
+
+def _sockets() -> Dict[int, int]:
+    """This process's sockets: descriptor and inode."""
+    found = {}
+    for name in os.listdir("/proc/self/fd"):
+        with contextlib.suppress(OSError):
+            status = os.stat(int(name))
+            if stat.S_ISSOCK(status.st_mode):
+                found[int(name)] = status.st_ino
+    return found
+
+
+class Watch:
+    """The thread that looks whether this rank stays in a call that is to be left. It sleeps when no calls run."""
+
+    def __init__(self, group: Group) -> None:
+        self.group = group
+        self.rank = group.rank
+        self.asleep = False
+        self.bell = threading.Event()
+        threading.Thread(target=self._run, name="rankcall-watch", daemon=True).start()
+
+    def wake(self) -> None:
+        """A call begins."""
+        if self.asleep:
+            self.bell.set()
+
+    def _run(self) -> None:
+        number, since, idle = 0, 0.0, 0
+        while True:
+            time.sleep(LOOK_S)
+            idle = 0 if self.rank.call else idle + 1
+            if idle > 4:
+                self.asleep = True
+                if not self.rank.call:
+                    self.bell.wait()
+                self.bell.clear()
+                self.asleep = False
+            code = self._interrupted()
+            if not code or self.group.broken:
+                continue
+            if number != self.rank.number:
+                number, since = self.rank.number, time.monotonic()
+            elif time.monotonic() - since > (PATIENCE_S if code == WORKER_ERROR else self._grace() * 0.8):
+                self.group.break_off()
+
+    def _interrupted(self) -> int:
+        with self.rank.emit_lock:
+            return int(self.rank.library.interrupted(self.rank.call)) if self.rank.call else 0
+
+    def _grace(self) -> float:
+        native = self.rank.options.native
+        return float(native[native.index("--grace") + 1]) if "--grace" in native else GRACE_S

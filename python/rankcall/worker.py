@@ -25,7 +25,9 @@ def _share_cores() -> None:
     """Gives each rank of the node its part of the cores, before a library that counts them is imported."""
     ranks = os.environ.get("OMPI_COMM_WORLD_LOCAL_SIZE") or os.environ.get("SLURM_NTASKS_PER_NODE") or "1"
     cores = len(os.sched_getaffinity(0))
-    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, cores // int(ranks)) if ranks.isdigit() else 1))
+    if "OMP_NUM_THREADS" not in os.environ:
+        os.environ["OMP_NUM_THREADS"] = str(max(1, cores // int(ranks)) if ranks.isdigit() else 1)
+        os.environ["RANKCALL_OMP"] = "1"  # the user did not say it
 
 
 def _end_for_sure(status: int) -> None:
