@@ -127,7 +127,7 @@ def _candidates() -> List[str]:
     """Where the library may be, the first that can be loaded counts."""
     found = [os.environ.get("RANKCALL_WORKER_LIBRARY", "")]
     here = os.path.dirname(os.path.abspath(__file__))
-    found += [os.path.join(here, folder, SONAME) for folder in ("_bundled/lib", "_bundled")]
+    found += [os.path.join(here, folder, SONAME) for folder in ("_runtime/lib", "_runtime/lib64")]
     for command in (os.environ.get("RANKCALL_COMMAND"), shutil.which("rankcall")):
         if command:
             prefix = os.path.dirname(os.path.dirname(os.path.realpath(command)))

@@ -143,7 +143,13 @@ class Rank:
         try:
             return self._set_up(args)
         except BaseException as error:  # noqa: B036: SystemExit must not pass through C either
-            return int(self.library.fail_setup_with(context, *describe(error)))
+            return self._setup_failed(error)
+
+    def _setup_failed(self, error: BaseException) -> int:
+        message, trace = describe(error)
+        sys.stdout.flush()
+        sys.stderr.write(trace.decode())  # for those who look at the job's output; the client gets it, too
+        return int(self.library.fail_setup_with(self.context, message, trace))
 
     def _set_up(self, args: int) -> int:
         kind: Optional[Type[DistributedWorker]] = None
@@ -187,7 +193,7 @@ class Rank:
                 self.worker._finish(self.worker.regroup())
             return 0
         except BaseException as error:  # noqa: B036
-            return int(self.library.fail_setup_with(context, *describe(error)))
+            return self._setup_failed(error)
 
     def _on_teardown(self, context: int) -> None:
         try:
@@ -228,9 +234,7 @@ class Rank:
         image_format = payload.get("image_format", "jpeg")
         arguments = self.signature.arguments(payload, self.streaming)
         del payload
-        result = worker(**arguments)
-        if inspect.isawaitable(result):
-            result = worker.submit(self._in_call(result)).result()
+        result = worker._finish(worker(**arguments), self._begin)
         del arguments
         if self.rank == 0:
             text, attachments = flatten(
@@ -255,9 +259,8 @@ class Rank:
         if self.looking and self.worker is not None:
             self.worker.loop.call_later(POLL_S, self._look)
 
-    async def _in_call(self, awaitable: Any) -> Any:
+    def _begin(self) -> None:
         _call_number.set(self.number)
-        return await awaitable
 
     def local_memory(self) -> bool:
         """Whether the bytes of a payload are this rank's alone: rank 0's are still being sent to the others."""

@@ -166,9 +166,22 @@ class Group:
         self.seen = last
         worker = self.rank.worker
         assert worker is not None
-        if worker.all_reduce(int(self.broken), "max"):
+        # A rank that failed may have left out collectives, which the others then wait for in the wrong places.
+        place = -1 if self.broken else self._sequence()
+        if worker.all_reduce(place, "min") != worker.all_reduce(place, "max"):
             self.open()
             worker._finish(worker.regroup())
+
+    @staticmethod
+    def _sequence() -> int:
+        """How many collectives this rank has begun in the group, counted from a number that all ranks share."""
+        from torch.distributed import distributed_c10d
+
+        try:
+            group: Any = distributed_c10d._get_default_group()
+            return int(group._get_sequence_number_for_group())
+        except (AttributeError, RuntimeError):
+            return 0  # this torch does not tell
 
     def break_off(self) -> None:
         """Makes the torch collective that this rank waits in fail. Any thread."""

@@ -13,7 +13,7 @@ import sys
 import threading
 import traceback
 from concurrent.futures import Future
-from typing import TYPE_CHECKING, Any, Callable, Coroutine, Optional
+from typing import TYPE_CHECKING, Any, Callable, Coroutine, Optional, Tuple
 
 from rankcall._collectives import Collectives
 from rankcall.errors import CallCancelledError
@@ -139,9 +139,10 @@ class DistributedWorker(Collectives):
         if self._runtime is not None:
             self._runtime.emit(result, image_format)
         elif as_text_event:
-            from rankcall._sse import encode_text_event
+            from rankcall._sse import text_event
+            from rankcall._values import flatten
 
-            self.queue.put_nowait(encode_text_event(result, image_format=image_format, is_final=False))
+            self.queue.put_nowait(text_event(*flatten(result, image_format=image_format, quality=60, what="event")))
         else:
             self.queue.put_nowait(result)
 
@@ -192,12 +193,18 @@ class DistributedWorker(Collectives):
     async def _run_in_thread(self, func: Callable[[], Any]) -> Any:
         return await asyncio.get_running_loop().run_in_executor(None, func)
 
-    async def _await(self, awaitable: Any) -> Any:
-        return await awaitable
+    def _finish(self, value: Any, begin: Callable[[], None] = lambda: None) -> Any:
+        """The value itself, or what the awaitable comes to on the event loop. Not from the event loop's thread.
 
-    def _finish(self, value: Any) -> Any:
-        """The value itself, or what the awaitable comes to on the event loop. Not from the event loop's thread."""
-        return self.submit(self._await(value)).result() if inspect.isawaitable(value) else value
+        Parameters:
+            begin: called in the awaitable's context first.
+        """
+        if not inspect.isawaitable(value):
+            return value
+        result, error = self.submit(_outcome(value, begin)).result()
+        if error is not None:
+            raise error
+        return result
 
     # ---- The life of a worker ----
 
@@ -220,6 +227,15 @@ class DistributedWorker(Collectives):
         if self._runtime is None:
             raise RuntimeError("this worker is not in a job")
         return self._runtime
+
+
+async def _outcome(awaitable: Any, begin: Callable[[], None]) -> Tuple[Any, Optional[BaseException]]:
+    """What an awaitable comes to. A SystemExit that left it would end the event loop."""
+    begin()
+    try:
+        return await awaitable, None
+    except BaseException as error:  # noqa: B036
+        return None, error
 
 
 @functools.lru_cache(maxsize=None)
