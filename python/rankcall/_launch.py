@@ -21,7 +21,7 @@ import weakref
 from collections import deque
 from typing import Any, BinaryIO, Deque, Dict, List, Optional, Sequence
 
-from rankcall.errors import make_error
+from rankcall.errors import NUMBERS, RankcallError, make_error
 
 TAIL = 60  # lines of output that an error may quote
 KILL_AFTER = 5.0  # seconds, at the interpreter's end
@@ -126,7 +126,7 @@ class Job:
         except OSError as error:
             self.remove_folder()
             raise make_error("launch_failed", "%s: %s" % (line[0], error.strerror)) from error
-        self.guard = _guard(self.process.pid)
+        self.guard = _guard(self.process.pid, folder)
         self.pumps = [self.pump(self.process.stdout, False), self.pump(self.process.stderr, True)]
         _live.add(self)
 
@@ -212,16 +212,47 @@ class Job:
             self.folder = None
 
 
+_FAILURE = re.compile(r"rankcall: ([a-z_]+)(?: on rank (\d+)(?: \(([^)]*)\))?)?: (.*)")
+
+
+def launch_failure(job: Job) -> RankcallError:
+    """Why a job has not come up, from the launcher's last words."""
+    words = job.last_words()
+    lines = words.split("\n")
+    for at, line in enumerate(lines):
+        found = _FAILURE.fullmatch(line)
+        if found and found.group(1) in NUMBERS and found.group(1) != "launch_failed":
+            rest = [one[len("rankcall: ") :] if one.startswith("rankcall: ") else one for one in lines[at + 1 :]]
+            return make_error(
+                found.group(1),
+                found.group(4),
+                rank=int(found.group(2)) if found.group(2) else None,
+                host=found.group(3) or "",
+                traceback="\n".join(rest),
+            )
+    status = job.process.poll()
+    how = "" if status is None else " (exit status %d)" % status
+    return make_error(
+        "launch_failed", "Failed to start distributed processes%s.%s" % (how, "\n" + words if words else "")
+    )
+
+
 def _is_noise(line: str) -> bool:
     return line.startswith("rankcall: ") and line.rstrip().endswith("has stopped")
 
 
-def _guard(pid: int) -> "Optional[subprocess.Popen[bytes]]":
+_GUARD = """read -r nothing
+kill -TERM "$1" 2>/dev/null
+while kill -0 "$1" 2>/dev/null; do sleep 0.2; done
+[ -z "$2" ] || rm -rf -- "$2"
+"""
+
+
+def _guard(pid: int, folder: Optional[str]) -> "Optional[subprocess.Popen[bytes]]":
     """A process that ends the job when this one dies without a word: its pipe is closed then."""
-    script = 'read -r nothing; kill -TERM "$1" 2>/dev/null'
     try:
         return subprocess.Popen(
-            ["/bin/sh", "-c", script, "rankcall-guard", str(pid)],
+            ["/bin/sh", "-c", _GUARD, "rankcall-guard", str(pid), folder or ""],
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,

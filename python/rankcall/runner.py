@@ -192,7 +192,7 @@ class DistributedRunner:
         connection = Connection(path, asyncio.get_running_loop(), self._tell)
         while True:
             if not job.alive():
-                raise await self._in_thread(self._launch_error, job)
+                raise await self._in_thread(_launch.launch_failure, job)
             if os.path.exists(path):
                 try:
                     await connection.open()
@@ -208,19 +208,11 @@ class DistributedRunner:
             if error.code in ("worker_error", "timeout", "rank_died"):
                 raise
             await self._in_thread(job.wait, 2.0)
-            raise (await self._in_thread(self._launch_error, job)) from error
+            raise (await self._in_thread(_launch.launch_failure, job)) from error
         except BaseException:
             connection.close()
             raise
         self._keep(connection)
-
-    def _launch_error(self, job: _launch.Job) -> RankcallError:
-        words = job.last_words()
-        status = job.process.poll()
-        how = "" if status is None else " (exit status %d)" % status
-        return make_error(
-            "launch_failed", "Failed to start distributed processes%s.%s" % (how, "\n" + words if words else "")
-        )
 
     async def _attach(self, timeout: Seconds) -> None:
         connection = await self._connection()

@@ -4,7 +4,6 @@
 """Starts, stops, failures of starts, deaths, keepalive, and what is left behind."""
 
 import asyncio
-import glob
 import os
 import signal
 import subprocess
@@ -273,7 +272,8 @@ def script(tmp_path, text):
     path = tmp_path / "script.py"
     path.write_text("import os, sys, time, asyncio\nsys.path.insert(0, %r)\n" % HERE + text)
     home = os.path.dirname(os.path.dirname(sys.modules["rankcall"].__file__))
-    environment = {**os.environ, "PYTHONPATH": home}
+    (tmp_path / "temporary").mkdir()
+    environment = {**os.environ, "PYTHONPATH": home, "TMPDIR": str(tmp_path / "temporary")}
     return subprocess.Popen([sys.executable, str(path)], env=environment, stdout=subprocess.PIPE, text=True)
 
 
@@ -282,7 +282,7 @@ from rankcall import SyncRunner
 from workers import General
 runner = SyncRunner(General, 2)
 if __name__ == "__main__":
-    runner.start()
+    runner.start(data=b"x")
     print(runner.runner._job.process.pid, runner.invoke({"do": "about"})["pid"], flush=True)
 """
 
@@ -294,6 +294,7 @@ def test_the_job_ends_with_the_program(tmp_path, end):
         process.wait(60)
     assert len(pids) == 2
     wait_for(lambda: all(map(gone, pids)))
+    wait_for(lambda: os.listdir(tmp_path / "temporary") == [])
 
 
 def test_ctrl_c_ends_the_job(tmp_path):
@@ -304,10 +305,12 @@ def test_ctrl_c_ends_the_job(tmp_path):
     wait_for(lambda: all(map(gone, pids)))
 
 
-def test_starts_and_stops_leave_nothing():
+def test_starts_and_stops_leave_nothing(tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+
     def left():
         return sorted(
-            glob.glob(tempfile.gettempdir() + "/rankcall-python-*") + os.listdir(os.environ["RANKCALL_RUNTIME_DIR"])
+            os.listdir(tmp_path) + os.listdir(os.environ["RANKCALL_RUNTIME_DIR"])
         ), len(os.listdir("/proc/self/fd")), threading.active_count()
 
     async def cycles(count):
