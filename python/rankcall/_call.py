@@ -19,6 +19,7 @@ from rankcall._protocol import (
     encode_payload,
     frame_header,
     microseconds,
+    parse_timing,
     payload_size,
 )
 from rankcall._unflatten import unflatten
@@ -63,6 +64,7 @@ class Call:
         "events_size",
         "guard",
         "handler",
+        "head",
         "heard",
         "id",
         "idempotent",
@@ -73,7 +75,6 @@ class Call:
         "streaming_timeout_us",
         "submitted",
         "timeout",
-        "timing",
         "waiter",
         "written",
     )
@@ -107,11 +108,15 @@ class Call:
         self.done = False
         self.error: Optional[RankcallError] = None
         self.result: Optional[Event] = None
-        self.timing: Optional[Timing] = None
+        self.head = b""  # of the result
         self.events: Deque[Event] = deque()
         self.events_size = 0
         self.waiter: Optional["asyncio.Future[None]"] = None
         self.guard: Optional[asyncio.TimerHandle] = None
+
+    @property
+    def timing(self) -> Optional[Timing]:
+        return parse_timing(self.head)
 
     def size(self) -> int:
         return payload_size(self.pieces)

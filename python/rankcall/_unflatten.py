@@ -15,6 +15,8 @@ from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
 
 from rankcall._attachment import BFLOAT16, BYTES, DTYPES, MARKER, NDARRAY, PACK, Attachment
 
+_decode = json.JSONDecoder().decode
+
 
 def unflatten(text: bytes, attachments: Sequence[Attachment], *, device: Any = None, copy: bool = False) -> Any:
     """Makes a value of a payload's JSON text and attachments.
@@ -47,7 +49,7 @@ class Unflattener:
 
     def run(self, text: bytes) -> Any:
         marked = MARKER.encode() in text
-        top = json.loads(text) if text else {}
+        top = _decode(str(text, "utf-8")) if text else {}
         if marked or b"\\u" in text:
             top = self.node(top)
         if self.attachments and isinstance(top, dict):

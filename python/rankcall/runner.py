@@ -365,6 +365,7 @@ class DistributedRunner:
         parts = flatten(payload, image_format="png")
         call = await self._submit(protocol.INVOKE, parts, limit, None, handler, idempotent)
         try:
+            call.connection.spin(call)
             while not call.done:
                 await call.more()
         finally:
