@@ -191,11 +191,11 @@ class Library:
     def check(self, code: int) -> None:
         """Raises the thread's last error unless the code is RANKCALL_OK."""
         if code:
-            raise self.last_error(code)
+            raise self.error(code)
 
-    def last_error(self, code: int) -> RankcallError:
+    def error(self, code: int) -> RankcallError:
         """The thread's last error as an exception."""
-        error = self.quick.rankcall_last_error().contents
+        error = self.last_error().contents
         name = CODES.get(code, "internal")
         if error.code != code:
             return make_error(name, name)

@@ -1,0 +1,102 @@
+# SPDX-License-Identifier: BSD-3-Clause
+# Copyright (c) 2026 The rankcall authors
+
+"""A rank's life: setup, deaths and replacements, teardown; and a worker without a job."""
+
+import os
+import queue
+import threading
+
+import pytest
+import rank_workers as workers
+
+from rankcall import DistributedRunner, DistributedWorker, RankDiedError
+
+
+def notes(folder, what):
+    return sorted(tuple(map(int, name.split(".")[1:])) for name in os.listdir(folder) if name.startswith(what))
+
+
+@pytest.mark.parametrize("ranks, dead", ((2, 0), (2, 1), (3, 1)))
+async def test_only_the_replacement_of_a_dead_rank_runs_setup(ranks, dead, tmp_path):
+    runner = DistributedRunner(workers.Lives, ranks)
+    await runner.start(folder=str(tmp_path))
+    before = await runner.invoke()
+    assert notes(tmp_path, "setup") == [(rank, before[rank][0]) for rank in range(ranks)]
+    with pytest.raises(RankDiedError) as caught:
+        await runner.invoke({"die": dead})
+    assert caught.value.rank == dead
+    after = await runner.invoke()
+    for rank in range(ranks):
+        assert (after[rank][0] == before[rank][0]) == (rank != dead)
+        if rank == dead:
+            assert after[rank][1] == 1
+        else:  # what it had is still there; the call in which the other died may have come to it or not
+            assert after[rank][1] in (before[rank][1] + 1, before[rank][1] + 2)
+    assert notes(tmp_path, "regroup") == [(rank, before[rank][0]) for rank in range(ranks) if rank != dead]
+    assert len(notes(tmp_path, "setup")) == ranks + 1
+    await runner.stop()
+    assert notes(tmp_path, "teardown") == [(rank, after[rank][0]) for rank in range(ranks)]
+
+
+def test_a_worker_without_a_job():
+    worker = DistributedWorker()
+    assert (worker.rank, worker.world_size, worker.running) == (0, 1, True)
+    assert str(worker.device).startswith(("cpu", "cuda"))
+    worker.add_streaming_result({"a": 1})
+    worker.add_streaming_result({"a": 1}, as_text_event=True)
+    worker.add_streaming_error(ValueError("no"))
+    assert worker.queue.get_nowait() == {"a": 1}
+    assert worker.queue.get_nowait() == b'data: {"a": 1}\n\n'
+    assert worker.queue.get_nowait() == {"error": "no"}
+    with pytest.raises(queue.Empty):
+        worker.queue.get_nowait()
+    assert worker.cancelled is False
+    worker.check_cancelled()
+    assert worker(streaming=True, a=1) == {}
+    worker.shutdown()
+    assert not worker.running
+
+
+def test_functions_run_in_the_worker():
+    worker = DistributedWorker(rank=3, world_size=5)
+
+    async def where():
+        return threading.current_thread() is worker.thread
+
+    try:
+        assert worker.run_in_worker(where).result(10) is True
+        assert worker.submit(where()).result(10) is True
+        assert worker.run_in_worker(pow, 2, 10).result(10) == 1024
+        assert worker.run_in_worker(threading.current_thread).result(10) not in (worker.thread, threading.main_thread())
+        with pytest.raises(ZeroDivisionError):
+            worker.run_in_worker(divmod, 1, 0).result(10)
+    finally:
+        worker.shutdown()
+    coroutine = where()
+    with pytest.raises(RuntimeError, match="not running"):
+        worker.submit(coroutine)
+
+
+def test_setup_and_teardown_may_be_either():
+    class Either(DistributedWorker):
+        async def setup(self, **kwargs):
+            self.kwargs = kwargs
+
+        def teardown(self):
+            raise ValueError("is told and does not matter")
+
+    worker = Either()
+    worker.initialize(a=1)
+    assert worker.kwargs == {"a": 1}
+    worker.shutdown()
+    worker.shutdown()
+    assert not worker.running
+
+
+def test_rank_print(capsys):
+    worker = DistributedWorker(rank=2)
+    worker.rank_print("Starting")
+    worker.rank_print("Loaded", debug=True)
+    worker.shutdown()
+    assert capsys.readouterr().out == "[rank 2] Starting\n[debug] [rank 2] Loaded\n"
