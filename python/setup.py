@@ -8,9 +8,10 @@ import sys
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
-from build_runtime import build, wanted  # noqa: E402
 from setuptools import setup  # noqa: E402
 from setuptools.command.build_py import build_py  # noqa: E402
+
+from build_runtime import build, wanted  # noqa: E402
 
 try:
     from setuptools.command.bdist_wheel import bdist_wheel

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from rankcall._attachment import Attachment
+    from rankcall._worker import DistributedWorker
     from rankcall.errors import (
         BusyError,
         CallCancelledError,
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
     )
     from rankcall.runner import DistributedRunner
     from rankcall.sync import SyncRunner
-    from rankcall._worker import DistributedWorker
 
 __version__ = "0.1.0"
 

@@ -27,7 +27,7 @@ LARGE_INT = 1 << 64  # integers from here on travel as hexadecimal digits
 PLAIN = frozenset((str, bool, type(None)))
 JPEG_MODES = frozenset(("1", "L", "RGB", "CMYK", "YCbCr", "RGBX"))
 PNG_MODES = frozenset(("1", "L", "LA", "I", "I;16", "P", "RGB", "RGBA"))
-TEXTS = {
+TEXTS: Dict[Any, str] = {
     datetime.datetime: "datetime",
     datetime.date: "date",
     datetime.time: "time",
@@ -205,9 +205,12 @@ class _Flattener:
             return library
         if isinstance(value, enum.Enum):
             return self.node(value.value, path)
-        for base in (str, int, float):
-            if isinstance(value, base):
-                return self.node(base.__str__(value) if base is str else base.__pos__(value), path)  # type: ignore[attr-defined]
+        if isinstance(value, str):
+            return self.node(str.__str__(value), path)
+        if isinstance(value, int):
+            return self.node(int.__pos__(value), path)
+        if isinstance(value, float):
+            return self.node(float.__pos__(value), path)
         if isinstance(value, Mapping):
             return self.mapping(dict(value), path)
         if isinstance(value, list):
@@ -276,19 +279,19 @@ class _Flattener:
 
     def of_library(self, value: Any, path: Path) -> Optional[Any]:
         """Values of NumPy, torch and PIL; None for any other."""
-        numpy = sys.modules.get("numpy")
-        if numpy is not None and isinstance(value, getattr(numpy, "ndarray", ())):
+        numpy: Any = sys.modules.get("numpy")
+        if _is(value, numpy, "ndarray"):
             return self.array(numpy, value, path, "ndarray")
-        if numpy is not None and isinstance(value, getattr(numpy, "generic", ())):
+        if _is(value, numpy, "generic"):
             plain = value.item()
             if isinstance(plain, (bool, int, float, complex, str, bytes)) and value.dtype.kind in "biufcSU":
                 return self.node(plain, path)
             return self.array(numpy, numpy.asarray(value), path, "scalar")
-        torch = sys.modules.get("torch")
-        if torch is not None and isinstance(value, getattr(torch, "Tensor", ())):
+        torch: Any = sys.modules.get("torch")
+        if _is(value, torch, "Tensor"):
             return self.tensor(torch, value, path)
-        pil = sys.modules.get("PIL.Image")
-        if pil is not None and isinstance(value, getattr(pil, "Image", ())):
+        pil: Any = sys.modules.get("PIL.Image")
+        if _is(value, pil, "Image"):
             return self.image(value, path)
         return None
 
@@ -338,6 +341,12 @@ class _Flattener:
         return {**self.attach(path, "image", BYTES, value.tobytes()), "mode": value.mode, "size": list(value.size)}
 
 
+def _is(value: Any, module: Any, name: str) -> bool:
+    """Whether a value is of a class of a module that may not be there, or is being imported just now."""
+    kind = getattr(module, name, None)
+    return isinstance(kind, type) and isinstance(value, kind)
+
+
 def _implied(key: str, node: Dict[str, Any]) -> bool:
     """Whether a marker says no more than the attachment of that name does itself."""
     return len(node) == 2 and node.get("attachment") == key and node.get(MARKER) in ("bytes", "ndarray", "image")
@@ -347,8 +356,8 @@ def _as_object(value: Any) -> Any:
     """Dataclasses and pydantic models as dicts, one level deep or all; other values as they are."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
-    pydantic = sys.modules.get("pydantic")
-    if pydantic is not None and isinstance(value, getattr(pydantic, "BaseModel", ())):
+    pydantic: Any = sys.modules.get("pydantic")
+    if _is(value, pydantic, "BaseModel"):
         return value.model_dump() if hasattr(value, "model_dump") else value.dict()
     return value
 
@@ -386,7 +395,7 @@ def _tensor_data(tensor: Any) -> Buffer:
     if size == 0:
         return b""
     memory = (ctypes.c_ubyte * size).from_address(tensor.data_ptr())
-    memory.owner = tensor  # type: ignore[attr-defined]
+    memory.owner = tensor
     return memoryview(memory).cast("B")
 
 

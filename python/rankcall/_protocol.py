@@ -144,8 +144,8 @@ def parse_event(head: Buffer) -> Tuple[int, int]:
 def parse_timing(head: Buffer) -> "Timing | None":
     if len(head) < _TIMING.size:
         return None
-    *times, call, slowest = _TIMING.unpack_from(head)
-    return Timing(*(time / 1e6 for time in times), call, slowest)
+    queued, broadcast, fastest, longest, reply, call, slowest = _TIMING.unpack_from(head)
+    return Timing(queued / 1e6, broadcast / 1e6, fastest / 1e6, longest / 1e6, reply / 1e6, call, slowest)
 
 
 # ---- Payloads ----

@@ -40,9 +40,10 @@ def search_path() -> List[str]:
     result = []
     for entry in sys.path:
         folder = os.path.abspath(entry or os.getcwd())
-        if not any(folder.startswith(prefix + os.sep + "python") for prefix in own) and folder not in result:
-            if folder not in sites and os.path.exists(folder):
-                result.append(folder)
+        if any(folder.startswith(prefix + os.sep + "python") for prefix in own) or folder in sites:
+            continue
+        if folder not in result and os.path.exists(folder):
+            result.append(folder)
     return result
 
 

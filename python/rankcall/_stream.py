@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import mmap
 import socket
 from collections import deque
@@ -30,10 +31,8 @@ def _memory(size: int) -> Buffer:
         return bytearray(size)
     pages = mmap.mmap(-1, size)
     if hasattr(mmap, "MADV_HUGEPAGE"):
-        try:
+        with contextlib.suppress(OSError):
             pages.madvise(mmap.MADV_HUGEPAGE)
-        except OSError:
-            pass
     return pages
 
 

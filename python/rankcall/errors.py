@@ -71,8 +71,9 @@ class RankcallError(Exception):
         self.call = call
 
     def __str__(self) -> str:
-        where = "" if self.rank is None else "rank %d%s: " % (self.rank, " on " + self.host if self.host else "")
-        text = self.message if where and self.message.startswith("rank %d" % self.rank) else where + self.message
+        text = self.message
+        if self.rank is not None and not text.startswith("rank %d" % self.rank):
+            text = "rank %d%s: %s" % (self.rank, " on " + self.host if self.host else "", text)
         return "%s\n\n%s" % (text, self.traceback.rstrip()) if self.traceback else text
 
     def __reduce__(self) -> Tuple[Any, ...]:
