@@ -238,7 +238,8 @@ def launch_failure(job: Job) -> RankcallError:
 
 
 def _is_noise(line: str) -> bool:
-    return line.startswith("rankcall: ") and line.rstrip().endswith("has stopped")
+    """What the launcher says of an orderly life."""
+    return bool(re.match(r"rankcall: (\S+ has stopped$|still waiting for setup )", line))
 
 
 _GUARD = """read -r nothing

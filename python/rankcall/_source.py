@@ -22,12 +22,40 @@ def worker_arguments(worker: Any, write: Write) -> List[str]:
     """The arguments of `python -m rankcall.worker` that name a class, without `--path`."""
     if isinstance(worker, str):
         return [worker]
+    try:
+        return _by_source(worker, write)
+    except RuntimeError:
+        by_value = _by_value(worker, write)
+        if by_value is None:
+            raise
+        return by_value
+
+
+class _NoSource(RuntimeError):
+    pass
+
+
+def _by_value(worker: Any, write: Write) -> Optional[List[str]]:
+    """By cloudpickle, where that is installed: through a private file, never the socket."""
+    try:
+        import cloudpickle
+    except ImportError:
+        return None
+    name = "worker_" + worker.__name__
+    text = "import pickle\n%s = pickle.loads(%r)\n" % (name, cloudpickle.dumps(worker))
+    return ["--file", write("by_value.py", text), "__main__:" + name]
+
+
+def _by_source(worker: Any, write: Write) -> List[str]:
     module, name = worker.__module__, worker.__qualname__
     if "<locals>" in name:
         return _local(worker, write)
     if module == "__main__":
         return _of_main(worker, name, write)
-    file = getattr(sys.modules.get(module), "__file__", None)
+    home = sys.modules.get(module)
+    if home is None or not _is_there(worker, home, name):
+        raise _NoSource("the ranks can't be told of the class %s, which is not in its module %s" % (name, module))
+    file = getattr(home, "__file__", None)
     if file is not None and not _importable(module, file):
         return ["--file", os.path.abspath(file), "%s:%s" % (module, name)]
     return ["%s:%s" % (module, name)]
@@ -45,6 +73,12 @@ def search_path() -> List[str]:
         if folder not in result and os.path.exists(folder):
             result.append(folder)
     return result
+
+
+def _is_there(worker: Any, home: Any, name: str) -> bool:
+    for part in name.split("."):
+        home = getattr(home, part, None)
+    return home is worker
 
 
 def _importable(module: str, file: str) -> bool:
@@ -114,8 +148,9 @@ def _source(thing: Any) -> str:
     try:
         return textwrap.dedent(inspect.getsource(thing))
     except (OSError, TypeError) as error:
-        raise RuntimeError(
-            "the ranks can't be told of the class %s, whose source is not to be had: put it into a file" % thing.__qualname__
+        raise _NoSource(
+            "the ranks can't be told of the class %s, whose source is not to be had: put it into a file, or install cloudpickle"
+            % thing.__qualname__
         ) from error
 
 
