@@ -14,6 +14,7 @@ import urllib.error
 import urllib.request
 
 import pytest
+import rankcall
 
 pytest.importorskip("fastapi")
 pytest.importorskip("uvicorn")
@@ -21,7 +22,7 @@ pytest.importorskip("numpy")
 pytest.importorskip("PIL")
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-HOME = os.path.dirname(os.path.dirname(os.path.abspath(sys.modules["rankcall"].__file__)))
+HOME = os.path.dirname(os.path.dirname(os.path.abspath(rankcall.__file__)))
 
 
 def free_port():
