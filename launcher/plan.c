@@ -251,8 +251,8 @@ static int add_setup(const char *argument, struct rk_plan *plan)
 
 static int add_options(const struct rk_run_values *values, struct rk_plan *plan)
 {
-    int code = add(plan, plan->name[0] ? "--name" : "--socket", plan->name[0] ? plan->name : plan->socket,
-                   "--launcher", plan->launcher, NULL);
+    int code = add(plan, plan->name[0] ? "--name" : "--socket", plan->name[0] ? plan->name : plan->socket, "--launcher",
+                   plan->launcher, NULL);
     if (!code && values->queue)
         code = add_option(plan, "--queue", own(plan, "%d", values->queue));
     if (!code && values->restarts != RK_RESTARTS)

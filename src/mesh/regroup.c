@@ -147,8 +147,8 @@ static char **own_arguments(char *bytes, size_t room)
     return arguments;
 }
 
-/* This process's program, by the absolute name under which it was started, if that still leads to it: an interpreter may
- * find its libraries by it. */
+/* This process's program, by the absolute name under which it was started, if that still leads to it: an interpreter
+ * may find its libraries by it. */
 static bool own_program(const char *name, char path[PATH_MAX])
 {
     char found[PATH_MAX];
