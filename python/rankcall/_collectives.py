@@ -31,18 +31,18 @@ class Collectives:
         rank: int
         world_size: int
 
-        def _job(self) -> "Rank": ...
+        def _rankcall_job(self) -> "Rank": ...
 
     def barrier(self) -> None:
         """Returns when all ranks have come."""
-        job = self._job()
+        job = self._rankcall_job()
         job.in_call(job.library.barrier)
 
     def broadcast(self, value: Any = None, root: int = 0) -> Any:
         """Returns the root's value on all ranks; the others' is ignored."""
-        job = self._job()
+        job = self._rankcall_job()
         data = bytearray(_pack(value)) if self.rank == root else bytearray()
-        size = self._broadcast_size(len(data), root)
+        size = self._rankcall_broadcast_size(len(data), root)
         if self.rank != root:
             data = bytearray(size)
         job.in_call(job.library.broadcast, _pointer(data), size, root)
@@ -50,9 +50,9 @@ class Collectives:
 
     def gather(self, value: Any, root: int = 0) -> "Optional[List[Any]]":
         """Returns the list of all ranks' values at the root, None elsewhere."""
-        job = self._job()
+        job = self._rankcall_job()
         data = bytearray(_pack(value))
-        sizes = self._gather_sizes(len(data), root)
+        sizes = self._rankcall_gather_sizes(len(data), root)
         if sizes is None:
             job.in_call(job.library.gatherv, _pointer(data), len(data), None, None, None, root)
             return None
@@ -66,7 +66,7 @@ class Collectives:
 
     def all_gather(self, value: Any) -> "List[Any]":
         """Returns the list of all ranks' values on all ranks."""
-        job = self._job()
+        job = self._rankcall_job()
         data = bytearray(_pack(value))
         mine = array.array("Q", [len(data)])
         sizes = array.array("Q", [0] * self.world_size)
@@ -80,7 +80,7 @@ class Collectives:
 
     def scatter(self, values: "Optional[Sequence[Any]]" = None, root: int = 0) -> Any:
         """Returns to each rank its item of the root's ``values``, which has ``world_size`` of them."""
-        job = self._job()
+        job = self._rankcall_job()
         parts: List[bytes] = []
         wrong = ""
         if self.rank == root:
@@ -91,7 +91,7 @@ class Collectives:
                 parts = [_pack(value) for value in values]
         if wrong:
             raise ValueError(wrong)
-        room = self._broadcast_size(max(map(len, parts)) if parts else 0, root)
+        room = self._rankcall_broadcast_size(max(map(len, parts)) if parts else 0, root)
         send = bytearray(b"".join(part.ljust(room, b"\0") for part in parts))
         received = bytearray(room)
         job.in_call(job.library.scatter, _pointer(send), _pointer(received), room, root)
@@ -105,17 +105,15 @@ class Collectives:
             value: of the same shape and dtype on all ranks: integers of 8 to 64 bits, float32, float64.
             op: ``"sum"``, ``"product"``, ``"min"`` or ``"max"``.
         """
-        job = self._job()
+        job = self._rankcall_job()
         send, count, number, restore = _reducible(value)
         receive = bytearray(len(send))
-        job.in_call(
-            job.library.reduce, _pointer(send), _pointer(receive), count, number, _operation(op), root
-        )
+        job.in_call(job.library.reduce, _pointer(send), _pointer(receive), count, number, _operation(op), root)
         return restore(receive) if self.rank == root else None
 
     def all_reduce(self, value: Any, op: str = "sum") -> Any:
         """The same with the result on all ranks, the same bits everywhere."""
-        job = self._job()
+        job = self._rankcall_job()
         send, count, number, restore = _reducible(value)
         receive = bytearray(len(send))
         job.in_call(job.library.all_reduce, _pointer(send), _pointer(receive), count, number, _operation(op))
@@ -123,18 +121,18 @@ class Collectives:
 
     def mark(self, text: str) -> None:
         """Says what this rank does ("epoch 3"), for those who ask where a call hangs. Not collective."""
-        job = self._job()
+        job = self._rankcall_job()
         if job.call:
             job.library.mark(job.call, b"%s", text.replace("\0", " ").encode("utf-8", "replace"))
 
-    def _broadcast_size(self, size: int, root: int) -> int:
-        job = self._job()
+    def _rankcall_broadcast_size(self, size: int, root: int) -> int:
+        job = self._rankcall_job()
         told = array.array("Q", [size])
         job.in_call(job.library.broadcast, _pointer(told), 8, root)
         return int(told[0])
 
-    def _gather_sizes(self, size: int, root: int) -> "Optional[List[int]]":
-        job = self._job()
+    def _rankcall_gather_sizes(self, size: int, root: int) -> "Optional[List[int]]":
+        job = self._rankcall_job()
         mine = array.array("Q", [size])
         sizes = array.array("Q", [0] * self.world_size)
         job.in_call(job.library.gather, _pointer(mine), 8, _pointer(sizes), root)
@@ -157,9 +155,10 @@ def _pack(value: Any) -> bytes:
     from rankcall._protocol import encode_payload
     from rankcall._values import flatten
 
-    return b"".join(bytes(piece) if not isinstance(piece, bytes) else piece for piece in encode_payload(*flatten(
-        value, image_format="png", what="value"
-    )))
+    return b"".join(
+        bytes(piece) if not isinstance(piece, bytes) else piece
+        for piece in encode_payload(*flatten(value, image_format="png", what="value"))
+    )
 
 
 def _unpack(data: Any, like: Any) -> Any:

@@ -284,9 +284,7 @@ def _address(view: memoryview) -> Tuple[int, Any]:
     return ctypes.addressof(array), array
 
 
-def make_payload(
-    library: Library, text: bytes, attachments: List[Attachment], lent: Optional[Lent] = None
-) -> Tuple[int, Any]:
+def make_payload(library: Library, text: bytes, attachments: List[Attachment], lent: Optional[Lent] = None) -> Tuple[int, Any]:
     """A payload of C's.
 
     Parameters:
@@ -309,9 +307,7 @@ def make_payload(
             free = lent is not None and view.nbytes >= BORROW_LIMIT and _is_ours_alone(view)
             address, keep = _address(view)
             (memory if free else kept).append(keep)
-            described = CAttachment(
-                one.name.encode(), one.type, one.dtype, len(one.shape), one.shape, address, view.nbytes
-            )
+            described = CAttachment(one.name.encode(), one.type, one.dtype, len(one.shape), one.shape, address, view.nbytes)
             release = (library.release_count, ctypes.byref(count)) if free else (None, None)
             library.check(library.attach(payload, ctypes.byref(described), *release))
     except BaseException:

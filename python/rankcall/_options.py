@@ -105,6 +105,4 @@ def parse_options(arguments: Sequence[str]) -> Options:
         elif given is not None:
             native += [name, given]
     torch = parsed.torch == "auto" and os.environ.get("RANKCALL_TORCH", "") not in ("0", "off")
-    return Options(
-        words[0], parsed.cwd, parsed.path, parsed.file, parsed.setup_file, parsed.init_timeout, torch, native, tail
-    )
+    return Options(words[0], parsed.cwd, parsed.path, parsed.file, parsed.setup_file, parsed.init_timeout, torch, native, tail)

@@ -84,6 +84,8 @@ class Rank:
         self.options = options
         self.library = _native.Library()
         self.context = 0  # struct rankcall_context *
+        self.rank = 0
+        self.world_size = 1
         self.call = 0  # struct rankcall_call *, while a handler runs
         self.number = 0
         self.streaming = False
@@ -114,16 +116,6 @@ class Rank:
     # ---- What the job is ----
 
     @property
-    def rank(self) -> int:
-        """This rank's number."""
-        return int(self.library.rank(self.context))
-
-    @property
-    def world_size(self) -> int:
-        """How many ranks there are."""
-        return int(self.library.world_size(self.context))
-
-    @property
     def local_rank(self) -> int:
         """This rank's place on its node."""
         return int(self.library.local_rank(self.context))
@@ -140,9 +132,11 @@ class Rank:
 
     def _on_setup(self, context: int, args: int) -> int:
         self.context = context
+        self.rank = self.library.rank(context)
+        self.world_size = self.library.world_size(context)
         try:
             return self._set_up(args)
-        except BaseException as error:  # noqa: B036: SystemExit must not pass through C either
+        except BaseException as error:  # SystemExit must not pass through C either
             return self._setup_failed(error)
 
     def _setup_failed(self, error: BaseException) -> int:
@@ -156,7 +150,7 @@ class Rank:
         failure: Optional[BaseException] = None
         try:
             kind = load_class(self.options)
-        except BaseException as error:  # noqa: B036
+        except BaseException as error:
             failure = error
         agreed = self.group.agree(kind is not None, kind is not None and kind.torch_distributed)
         if failure is not None:
@@ -167,9 +161,9 @@ class Rank:
         kwargs = self._setup_arguments(args)
         self.group.open()
         # What a job's worker is must be known to its __init__, too.
-        DistributedWorker._runtime = self
+        DistributedWorker._rankcall_rank = self
         self.worker = kind(self.rank, self.world_size)
-        if not isinstance(self.worker.__dict__.get("loop"), object) or not hasattr(self.worker, "loop"):
+        if not hasattr(self.worker, "loop"):
             raise RuntimeError("%s.__init__() must call super().__init__(rank, world_size)" % kind.__name__)
         self.signature = Signature(self.worker)
         self.worker.initialize(**kwargs)
@@ -190,9 +184,9 @@ class Rank:
                 return 0
             self.group.open()
             if self.worker is not None:
-                self.worker._finish(self.worker.regroup())
+                self.worker._rankcall_finish(self.worker.regroup())
             return 0
-        except BaseException as error:  # noqa: B036
+        except BaseException as error:
             return self._setup_failed(error)
 
     def _on_teardown(self, context: int) -> None:
@@ -200,7 +194,7 @@ class Rank:
             if self.worker is not None:
                 self.worker.shutdown(timeout=5)
             self.group.close()
-        except BaseException:  # noqa: B036
+        except BaseException:
             traceback.print_exc()
         sys.stdout.flush()
 
@@ -214,7 +208,7 @@ class Rank:
         try:
             self._answer(call)
             return 0
-        except BaseException as error:  # noqa: B036: a handler's sys.exit() is a failure of the call
+        except BaseException as error:  # a handler's sys.exit() is a failure of the call
             return int(library.fail_with(call, *describe(error)))
         finally:
             with self.emit_lock:  # nobody emits any more
@@ -234,7 +228,7 @@ class Rank:
         image_format = payload.get("image_format", "jpeg")
         arguments = self.signature.arguments(payload, self.streaming)
         del payload
-        result = worker._finish(worker(**arguments), self._begin)
+        result = worker._rankcall_finish(worker(**arguments), self._begin)
         del arguments
         if self.rank == 0:
             text, attachments = flatten(

@@ -22,6 +22,8 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any, Dict, Optional
 
+from rankcall._collectives import Collectives
+
 if TYPE_CHECKING:
     from rankcall._rank import Rank
 
@@ -168,9 +170,9 @@ class Group:
         assert worker is not None
         # A rank that failed may have left out collectives, which the others then wait for in the wrong places.
         place = -1 if self.broken else self._sequence()
-        if worker.all_reduce(place, "min") != worker.all_reduce(place, "max"):
+        if Collectives.all_reduce(worker, place, "min") != Collectives.all_reduce(worker, place, "max"):
             self.open()
-            worker._finish(worker.regroup())
+            worker._rankcall_finish(worker.regroup())
 
     @staticmethod
     def _sequence() -> int:

@@ -36,6 +36,17 @@ class Device(str):
         return int(self.split(":")[1]) if ":" in self else None
 
 
+class _Asked:
+    """A read-only attribute whose name a worker may use for something of its own."""
+
+    def __init__(self, ask: "Callable[[DistributedWorker], Any]") -> None:
+        self.ask = ask
+        self.__doc__ = ask.__doc__
+
+    def __get__(self, worker: "Optional[DistributedWorker]", kind: Any = None) -> Any:
+        return self if worker is None else self.ask(worker)
+
+
 class DistributedWorker(Collectives):
     """One rank of a job. Override ``setup`` and ``__call__``, and where needed ``teardown`` and ``regroup``.
 
@@ -53,17 +64,17 @@ class DistributedWorker(Collectives):
     #: True: torch tensors in payloads come to ``device`` instead of the CPU.
     tensors_to_device: bool = False
 
-    _runtime: "Optional[Rank]" = None
+    _rankcall_rank: "Optional[Rank]" = None
 
     def __init__(self, rank: int = 0, world_size: int = 1) -> None:
         self.rank = rank
         self.world_size = world_size
         self.queue: "queue.Queue[Any]" = queue.Queue()  # of events, where there is no job
         self.loop = asyncio.new_event_loop()
-        self.thread = threading.Thread(target=self._run_loop, name="rankcall-loop", daemon=True)
+        self.thread = threading.Thread(target=self._rankcall_run_loop, name="rankcall-loop", daemon=True)
         self.thread.start()
 
-    def _run_loop(self) -> None:
+    def _rankcall_run_loop(self) -> None:
         asyncio.set_event_loop(self.loop)
         self.loop.run_forever()
 
@@ -78,7 +89,7 @@ class DistributedWorker(Collectives):
 
         if not torch.cuda.is_available():
             return torch.device("cpu")
-        local = self._runtime.local_rank if self._runtime else self.rank
+        local = self._rankcall_rank.local_rank if self._rankcall_rank else self.rank
         return torch.device("cuda", local % torch.cuda.device_count())
 
     @property
@@ -86,7 +97,7 @@ class DistributedWorker(Collectives):
         """Whether the event loop runs: from the beginning until after ``teardown``."""
         return self.thread.is_alive()
 
-    @property
+    @_Asked
     def comm(self) -> Any:
         """An mpi4py communicator of all ranks, for the worker's own use. After a regroup it is another one.
 
@@ -96,7 +107,7 @@ class DistributedWorker(Collectives):
             ImportError: mpi4py is not installed.
             RuntimeError: the worker is not in a job.
         """
-        return self._job().communicator()
+        return self._rankcall_job().communicator()
 
     # ---- To be overridden ----
 
@@ -136,8 +147,8 @@ class DistributedWorker(Collectives):
         Raises:
             TypeError: something in it can't be sent; the message has its path.
         """
-        if self._runtime is not None:
-            self._runtime.emit(result, image_format)
+        if self._rankcall_rank is not None:
+            self._rankcall_rank.emit(result, image_format)
         elif as_text_event:
             from rankcall._sse import text_event
             from rankcall._values import flatten
@@ -158,13 +169,13 @@ class DistributedWorker(Collectives):
 
     # ---- The end of a call before its time ----
 
-    @property
+    @_Asked
     def cancelled(self) -> bool:
         """Whether the running call was cancelled, has timed out, failed elsewhere or lost its client.
 
         Collective: all ranks ask equally often and get the same answer, so that all can leave together. False outside calls.
         """
-        return self._runtime is not None and self._runtime.cancelled()
+        return self._rankcall_rank is not None and self._rankcall_rank.cancelled()
 
     def check_cancelled(self) -> None:
         """Leaves a call that was cancelled; see ``cancelled``.
@@ -172,7 +183,7 @@ class DistributedWorker(Collectives):
         Raises:
             CallCancelledError: on all ranks, when the call was cancelled.
         """
-        if self.cancelled:
+        if self._rankcall_rank is not None and self._rankcall_rank.cancelled():
             raise CallCancelledError("the call was cancelled")
 
     # ---- The event loop ----
@@ -186,14 +197,14 @@ class DistributedWorker(Collectives):
 
     def run_in_worker(self, func: Callable[..., Any], *args: Any, **kwargs: Any) -> "Future[Any]":
         """Runs a coroutine function on the event loop, or another function on one of its threads."""
-        if inspect.iscoroutinefunction(func) or inspect.iscoroutinefunction(getattr(func, "__call__", None)):
+        if inspect.iscoroutinefunction(func) or inspect.iscoroutinefunction(type(func).__call__):
             return self.submit(func(*args, **kwargs))
-        return self.submit(self._run_in_thread(functools.partial(func, *args, **kwargs)))
+        return self.submit(self._rankcall_run_in_thread(functools.partial(func, *args, **kwargs)))
 
-    async def _run_in_thread(self, func: Callable[[], Any]) -> Any:
+    async def _rankcall_run_in_thread(self, func: Callable[[], Any]) -> Any:
         return await asyncio.get_running_loop().run_in_executor(None, func)
 
-    def _finish(self, value: Any, begin: Callable[[], None] = lambda: None) -> Any:
+    def _rankcall_finish(self, value: Any, begin: Callable[[], None] = lambda: None) -> Any:
         """The value itself, or what the awaitable comes to on the event loop. Not from the event loop's thread.
 
         Parameters:
@@ -210,23 +221,23 @@ class DistributedWorker(Collectives):
 
     def initialize(self, **kwargs: Any) -> None:
         """Runs ``setup``, and waits for it."""
-        self._finish(self.setup(**kwargs))
+        self._rankcall_finish(self.setup(**kwargs))
 
     def shutdown(self, timeout: Optional[float] = None) -> None:
         """Runs ``teardown`` and ends the event loop."""
         if not self.running:
             return
         try:
-            self._finish(self.teardown())
+            self._rankcall_finish(self.teardown())
         except Exception as error:
             self.rank_print("Error during teardown: %s\n%s" % (error, traceback.format_exc()))
         self.loop.call_soon_threadsafe(self.loop.stop)
         self.thread.join(timeout)
 
-    def _job(self) -> "Rank":
-        if self._runtime is None:
+    def _rankcall_job(self) -> "Rank":
+        if self._rankcall_rank is None:
             raise RuntimeError("this worker is not in a job")
-        return self._runtime
+        return self._rankcall_rank
 
 
 async def _outcome(awaitable: Any, begin: Callable[[], None]) -> Tuple[Any, Optional[BaseException]]:
@@ -234,11 +245,11 @@ async def _outcome(awaitable: Any, begin: Callable[[], None]) -> Tuple[Any, Opti
     begin()
     try:
         return await awaitable, None
-    except BaseException as error:  # noqa: B036
+    except BaseException as error:
         return None, error
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def _torch_installed() -> bool:
     import importlib.util
 

@@ -3,7 +3,7 @@
 
 """Workers: the class, and the program that each rank runs.
 
-    mpirun -n 4 python3 -m rankcall.worker module:Class
+mpirun -n 4 python3 -m rankcall.worker module:Class
 """
 
 from __future__ import annotations

@@ -97,11 +97,11 @@ def test_the_folder_is_entered(modules, monkeypatch):
 
 
 def test_run_puts_everything_in_its_place():
-    line = run_line("rankcall", "-n 4 m:C --path /x --setup {} --json -- own".split())
+    line = run_line("rankcall", ["-n", "4", "m:C", "--path", "/x", "--setup", "{}", "--json", "--", "own"])
     assert line == [
-        *"rankcall run -n 4 --setup {} --json --name C --".split(),
+        *["rankcall", "run", "-n", "4", "--setup", "{}", "--json", "--name", "C", "--"],
         sys.executable,
-        *"-m rankcall.worker {} --path /x m:C -- own".split(),
+        *["-m", "rankcall.worker", "{}", "--path", "/x", "m:C", "--", "own"],
     ]
     assert "--name" not in run_line("rankcall", ["--socket=/s", "m:C"])[:4]
     with pytest.raises(SystemExit):

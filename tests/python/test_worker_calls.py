@@ -14,8 +14,6 @@ import rank_workers as workers
 from rankcall import CallCancelledError, DistributedRunner, WorkerError
 
 
-
-
 async def test_a_handler_gets_only_what_it_takes():
     async with DistributedRunner(workers.Plain, 2) as runner:
         assert await runner.invoke({"a": 1}) == {"a": 1, "b": 2, "rank": 0, "size": 2, "running": True}
@@ -107,7 +105,10 @@ async def test_an_exception_fails_the_call_with_its_place(ranks, on):
         assert (await runner.invoke({"how": "nothing"})) == {"fine": True}
 
 
-@pytest.mark.parametrize("how, text", (("exit", "SystemExit: 3"), ("interrupt", "KeyboardInterrupt"), ("empty", "RuntimeError")))
+EXITS = (("exit", "SystemExit: 3"), ("interrupt", "KeyboardInterrupt"), ("empty", "RuntimeError"))
+
+
+@pytest.mark.parametrize("how, text", EXITS)
 async def test_an_exit_in_a_handler_is_a_failure_of_the_call(how, text):
     async with DistributedRunner(workers.Failing, 2) as runner:
         with pytest.raises(WorkerError) as caught:
@@ -151,6 +152,11 @@ async def test_an_own_init_is_called_with_rank_and_size():
         assert await runner.invoke() == [0, 2]
     with pytest.raises(RuntimeError, match=re.escape("must call super().__init__(rank, world_size)")):
         await DistributedRunner(workers.NoInit, 2).start()
+
+
+async def test_names_of_the_base_class_may_be_used():
+    async with DistributedRunner(workers.Names, 2) as runner:
+        assert await runner.invoke() == ["own"] * 4 + [0]
 
 
 async def test_all_ranks_leave_a_cancelled_call_together():

@@ -36,10 +36,7 @@ class Gathers(DistributedWorker):
             raise ValueError("between collectives")
         with torch.no_grad():
             result = self.model(torch.full((2,), value, device=self.device))
-        if self.rank == 0:
-            gather_list = [torch.zeros_like(result) for _ in range(self.world_size)]
-        else:
-            gather_list = None
+        gather_list = [torch.zeros_like(result) for _ in range(self.world_size)] if self.rank == 0 else None
         dist.gather(result, gather_list, dst=0)
         dist.barrier()
         counts = self.gather([os.getpid(), self.regrouped])
