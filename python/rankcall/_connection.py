@@ -360,10 +360,7 @@ def parse_failure(head: bytes, payload: Buffer, id: Optional[int]) -> RankcallEr
 
 def copy_error(error: RankcallError, id: int) -> RankcallError:
     """Each call has an exception of its own."""
-    return make_error(
-        error.code, error.message, rank=error.rank, host=error.host, traceback=error.traceback, call=id
-    )
-
+    return make_error(error.code, error.message, rank=error.rank, host=error.host, traceback=error.traceback, call=id)
 
 
 WAIT = b"\x01" + bytes(7)  # heads of a STATUS

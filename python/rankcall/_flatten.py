@@ -397,5 +397,3 @@ def _tensor_data(tensor: Any) -> Buffer:
     memory = (ctypes.c_ubyte * size).from_address(tensor.data_ptr())
     memory.owner = tensor
     return memoryview(memory).cast("B")
-
-

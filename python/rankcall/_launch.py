@@ -86,9 +86,7 @@ def launch_line(
     return [*line, *run_args, "--", *program]
 
 
-def _mpirun_line(
-    ranks: int, socket: str, program: Sequence[str], setup: Optional[str], further: Sequence[str]
-) -> List[str]:
+def _mpirun_line(ranks: int, socket: str, program: Sequence[str], setup: Optional[str], further: Sequence[str]) -> List[str]:
     mpirun = os.environ.get("RANKCALL_MPIRUN") or shutil.which("mpirun")
     if mpirun is None:
         raise make_error(
@@ -232,9 +230,7 @@ def launch_failure(job: Job) -> RankcallError:
             )
     status = job.process.poll()
     how = "" if status is None else " (exit status %d)" % status
-    return make_error(
-        "launch_failed", "Failed to start distributed processes%s.%s" % (how, "\n" + words if words else "")
-    )
+    return make_error("launch_failed", "Failed to start distributed processes%s.%s" % (how, "\n" + words if words else ""))
 
 
 def _is_noise(line: str) -> bool:

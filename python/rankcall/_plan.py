@@ -40,7 +40,7 @@ def plan(runner: DistributedRunner, kwargs: Dict[str, Any], folder: str) -> Plan
     elif isinstance(worker, type):
         title = worker.__name__
     else:
-        raise TypeError("worker_cls is a class, its name as \"module:Class\", or a program, not %r" % (worker,))
+        raise TypeError('worker_cls is a class, its name as "module:Class", or a program, not %r' % (worker,))
 
     def write(name: str, text: str) -> str:
         return _write(folder, name, text.encode())

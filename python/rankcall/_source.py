@@ -194,8 +194,10 @@ def _add_definition(thing: Any, done: Dict[str, str]) -> None:
         if name in done or name == thing.__name__ or name == "__class__":
             continue
         if isinstance(value, types.ModuleType):
-            done[name] = "import %s as %s" % (value.__name__, name) if "." not in value.__name__ else (
-                "%s = __import__('importlib').import_module(%r)" % (name, value.__name__)
+            done[name] = (
+                "import %s as %s" % (value.__name__, name)
+                if "." not in value.__name__
+                else ("%s = __import__('importlib').import_module(%r)" % (name, value.__name__))
             )
         elif isinstance(value, (type, types.FunctionType)):
             if "<locals>" in value.__qualname__:

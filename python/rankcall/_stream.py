@@ -39,9 +39,7 @@ def _memory(size: int) -> Buffer:
 class FrameStream:
     """`take` gets each frame as it is complete, `lost` hears once of a connection's end: None for end of file."""
 
-    def __init__(
-        self, loop: asyncio.AbstractEventLoop, take: Take, lost: Callable[[Optional[Exception]], None]
-    ) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, take: Take, lost: Callable[[Optional[Exception]], None]) -> None:
         self.loop = loop
         self.take = take
         self.lost = lost

@@ -168,8 +168,6 @@ class Unflattener:
 ATTACHED = frozenset(("bytes", "bytearray", "ndarray", "scalar", "tensor", "image"))
 
 
-
-
 def _complex(node: Dict[str, Any]) -> complex:
     real, imaginary = node["value"]
     return complex(float(real), float(imaginary))

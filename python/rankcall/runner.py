@@ -13,7 +13,6 @@ import socket as sockets
 import sys
 import threading
 import time
-import traceback
 from pathlib import Path
 from typing import Any, AsyncIterator, Dict, List, Optional, Sequence, Tuple, Type, Union
 
@@ -21,6 +20,7 @@ from rankcall import _launch
 from rankcall import _protocol as protocol
 from rankcall._call import Call, Event
 from rankcall._connection import NO_WAIT, WAIT, Connection, stop_head
+from rankcall._keepalive import KeepAlive
 from rankcall._loops import LoopThread
 from rankcall._sse import text_event
 from rankcall._values import flatten, unflatten
@@ -31,7 +31,7 @@ POLL = 0.005  # seconds between looks whether the job listens already
 MARGIN = 5.0  # seconds on top of a drain before processes are ended
 
 
-class DistributedRunner:
+class DistributedRunner(KeepAlive):
     """Runs a worker class on `world_size` ranks and calls it.
 
     Parameters:
@@ -392,9 +392,7 @@ class DistributedRunner:
 
         Raises: as `invoke`.
         """
-        async for event in self.events(
-            payload, timeout, streaming_timeout, handler=handler, idempotent=idempotent
-        ):
+        async for event in self.events(payload, timeout, streaming_timeout, handler=handler, idempotent=idempotent):
             yield text_event(*event.parts()) if as_text_events else unflatten(*event.parts())
 
     async def events(
@@ -433,9 +431,7 @@ class DistributedRunner:
     ) -> Call:
         connection = await self._connection()
         self.maybe_cancel_keepalive()
-        call = Call(
-            connection, kind, handler.encode(), parts[0], parts[1], timeout, streaming_timeout, idempotent
-        )
+        call = Call(connection, kind, handler.encode(), parts[0], parts[1], timeout, streaming_timeout, idempotent)
         connection.submit(call)
         self._under_way += 1
         return call
@@ -446,55 +442,6 @@ class DistributedRunner:
             call.connection.give_up(call)
         if self.keepalive_interval is not None and self._under_way == 0:
             self.maybe_start_keepalive()
-
-    # ---- Keepalive ----
-
-    def keepalive(self, timeout: Optional[Seconds] = 60.0) -> None:
-        """Calls the ranks with the keepalive payload. A plain function.
-
-        Raises: RuntimeError: it failed.
-        """
-        self.maybe_cancel_keepalive()
-        try:
-            self._keepalive_thread.run(self.invoke(self.keepalive_payload), timeout)
-        except Exception as error:
-            print("[debug] Error during keepalive: %s\n%s" % (error, traceback.format_exc()), file=sys.stderr)
-            raise make_error("internal", "Failed to run keepalive.") from error
-        finally:
-            self.maybe_start_keepalive()
-
-    def _tick(self) -> None:
-        with contextlib.suppress(RuntimeError):  # it was said
-            if self.is_alive():
-                self.keepalive()
-
-    def maybe_start_keepalive(self) -> None:
-        """Starts the timer if there is to be one and none runs."""
-        with self._lock:
-            if self.keepalive_interval is None or self.keepalive_timer is not None or not self.is_alive():
-                return
-            self.keepalive_timer = threading.Timer(self.keepalive_interval, self._tick)
-            self.keepalive_timer.daemon = True
-            self.keepalive_timer.start()
-
-    def maybe_reset_keepalive(self) -> None:
-        """Starts the timer anew if it runs."""
-        with self._lock:
-            if self.keepalive_timer is not None:
-                self.maybe_cancel_keepalive()
-                self.maybe_start_keepalive()
-
-    def maybe_cancel_keepalive(self) -> None:
-        """Ends the timer if it runs."""
-        if self.keepalive_timer is not None:
-            with self._lock:
-                timer, self.keepalive_timer = self.keepalive_timer, None
-                if timer is not None:
-                    timer.cancel()
-
-    def _stop_keepalive(self) -> None:
-        self.maybe_cancel_keepalive()
-        self._keepalive_thread.stop()
 
 
 def _result(call: Call) -> Event:
@@ -520,5 +467,3 @@ def _answers(path: str) -> bool:
         except OSError:
             return False
     return True
-
-

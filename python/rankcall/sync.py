@@ -82,9 +82,7 @@ class SyncRunner:
         **options: Any,
     ) -> Iterator[Any]:
         """See `DistributedRunner.stream`. Closing the iterator cancels the call."""
-        return self._iterate(
-            self.runner.stream(payload, timeout, streaming_timeout, as_text_events, **options)
-        )
+        return self._iterate(self.runner.stream(payload, timeout, streaming_timeout, as_text_events, **options))
 
     def events(
         self,
