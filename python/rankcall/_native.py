@@ -233,14 +233,12 @@ def read_payload(library: Library, payload: int, own: bool) -> Tuple[bytes, List
     found = CAttachment()
     for position in range(count):
         library.check(library.attachment_at(payload, position, ctypes.byref(found)))
-        data: Any = bytearray(found.size)
+        data: Any = bytearray()
         if found.size:
             view = (ctypes.c_char * found.size).from_address(found.data)
             if hold:
                 view.hold = hold
-                data = memoryview(view).cast("B")
-            else:
-                data[:] = view
+            data = memoryview(view).cast("B") if hold else bytearray(view)
         shape = tuple(found.shape[: found.ndim])
         attachments.append(Attachment(found.name.decode(), found.type, found.dtype, shape, data))
     return text, attachments
