@@ -242,6 +242,16 @@ class Together(DistributedWorker):
             self.check_cancelled()
 
 
+class Threads(DistributedWorker):
+    """Leaves a thread behind that is no daemon."""
+
+    def setup(self):
+        threading.Thread(target=threading.Event().wait).start()
+
+    def __call__(self):
+        return self.gather(any(not thread.daemon for thread in threading.enumerate()))
+
+
 class Lives(DistributedWorker):
     """Notes in a folder what happens to it."""
 

@@ -3,14 +3,20 @@
 
 """A rank's life: setup, deaths and replacements, teardown; and a worker without a job."""
 
+import asyncio
 import os
 import queue
+import shutil
+import subprocess
+import sys
 import threading
+import time
 
 import pytest
 import rank_workers as workers
 
-from rankcall import DistributedRunner, DistributedWorker, RankDiedError
+import rankcall
+from rankcall import DistributedRunner, DistributedWorker, NotRunningError, RankDiedError
 
 
 def notes(folder, what):
@@ -100,3 +106,58 @@ def test_rank_print(capsys):
     worker.rank_print("Loaded", debug=True)
     worker.shutdown()
     assert capsys.readouterr().out == "[rank 2] Starting\n[debug] [rank 2] Loaded\n"
+
+
+async def ready(runner, process):
+    """Attaches as soon as the job listens."""
+    deadline = time.monotonic() + 60
+    while True:
+        try:
+            await runner.start(timeout=60)
+            return
+        except NotRunningError:
+            assert process.poll() is None, "the job has ended"
+            assert time.monotonic() < deadline
+            await asyncio.sleep(0.02)
+
+
+@pytest.mark.parametrize("how", ("run", "mpirun"))
+async def test_jobs_from_the_command_line(how, tmp_path):
+    mpirun = os.environ.get("RANKCALL_MPIRUN") or shutil.which("mpirun")
+    if how == "mpirun" and not mpirun:
+        pytest.skip("there is no mpirun on PATH")
+    path = str(tmp_path / "job.sock")
+    options = ["--socket", path, "--setup", '{"base": 7}', "--torch", "off"]
+    if how == "run":
+        line = [sys.executable, "-m", "rankcall", "run", "workers:General", "-n", "2", *options]
+    else:
+        line = [mpirun, "-n", "2", sys.executable, "-m", "rankcall.worker", *options, "workers:General"]
+    root = os.path.dirname(os.path.dirname(rankcall.__file__))
+    environment = {
+        **os.environ,
+        "PYTHONPATH": root,
+        "OMPI_ALLOW_RUN_AS_ROOT": "1",
+        "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1",
+    }
+    with open(tmp_path / "output", "w") as output:
+        process = subprocess.Popen(
+            line, cwd=os.path.dirname(__file__), env=environment, stdin=subprocess.DEVNULL, stdout=output, stderr=output
+        )
+    try:
+        runner = DistributedRunner(job=path)
+        await ready(runner, process)
+        found = await runner.invoke({"do": "about"})
+        assert (found["world_size"], found["base"]) == (2, 7)
+        stop = [sys.executable, "-m", "rankcall", "stop", "-j", path]
+        assert subprocess.run(stop, env=environment, capture_output=True, timeout=60).returncode == 0
+        assert process.wait(60) == 0, (tmp_path / "output").read_text()
+    finally:
+        if process.poll() is None:
+            process.kill()
+            process.wait()
+
+
+async def test_a_thread_that_does_not_end_does_not_keep_the_job():
+    async with DistributedRunner(workers.Threads, 2) as runner:
+        assert await runner.invoke() == [True, True]
+    assert not runner.is_alive()
