@@ -73,6 +73,16 @@ def flatten(
         raise TypeError("%s %s" % (path, refused.reason)) from refused.__cause__
 
 
+def arguments(payload: Any) -> Tuple[bytes, List[Attachment]]:
+    """The same for a call's payload, which is a dict or becomes one; pictures lose nothing."""
+    if type(payload) is not dict:
+        payload = {} if payload is None else _as_object(payload)
+        if not isinstance(payload, Mapping):
+            raise TypeError("payload is a %s, and has to be a dict" % _type_name(payload))
+        payload = dict(payload)
+    return flatten(payload, image_format="png")
+
+
 def _key_text(key: Any) -> str:
     return json.dumps(key, ensure_ascii=False) if isinstance(key, str) else repr(key)
 

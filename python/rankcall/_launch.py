@@ -66,14 +66,16 @@ def launch_line(
     hosts: Optional[Sequence[str]],
     restarts: Optional[int],
     grace: Optional[float],
+    payload_cap: str,
     launcher_args: Sequence[str],
     run_args: Sequence[str],
 ) -> List[str]:
     """The command line that starts a job. `setup`: JSON for programs that are not Python's."""
+    ours = ["--payload-cap", payload_cap]
     further = [*launcher_args, *(["--host", ",".join(hosts)] if hosts else [])]
     if command is None:
-        return _mpirun_line(ranks, socket or socket_path(name), program, setup, further)
-    line = [command, "run", "-n", str(ranks), "-t", str(int(timeout) + 60)]
+        return _mpirun_line(ranks, socket or socket_path(name), program, setup, ours, further)
+    line = [command, "run", "-n", str(ranks), "-t", str(int(timeout) + 60), *ours]
     line += ["--socket", socket] if socket else ["--name", name]
     if setup:
         line += ["--setup", setup]
@@ -86,14 +88,16 @@ def launch_line(
     return [*line, *run_args, "--", *program]
 
 
-def _mpirun_line(ranks: int, socket: str, program: Sequence[str], setup: Optional[str], further: Sequence[str]) -> List[str]:
+def _mpirun_line(
+    ranks: int, socket: str, program: Sequence[str], setup: Optional[str], ours: Sequence[str], further: Sequence[str]
+) -> List[str]:
     mpirun = os.environ.get("RANKCALL_MPIRUN") or shutil.which("mpirun")
     if mpirun is None:
         raise make_error(
             "launch_failed",
             "there is neither the command rankcall nor mpirun on PATH: install rankcall and Open MPI, or set RANKCALL_COMMAND",
         )
-    options = ["--socket", socket, *(["--setup", setup] if setup else [])]
+    options = ["--socket", socket, *ours, *(["--setup", setup] if setup else [])]
     if "{}" in program:
         at = program.index("{}")
         program = [*program[:at], *options, "--", *program[at + 1 :]]

@@ -18,7 +18,7 @@ NumPy, torch, PIL and pydantic are used only where a value is theirs, and never 
 from __future__ import annotations
 
 from rankcall._attachment import BYTES, DTYPES, JPEG, NDARRAY, PNG, Attachment
-from rankcall._flatten import flatten
+from rankcall._flatten import arguments, flatten
 from rankcall._unflatten import unflatten
 
-__all__ = ["BYTES", "DTYPES", "JPEG", "NDARRAY", "PNG", "Attachment", "flatten", "unflatten"]
+__all__ = ["BYTES", "DTYPES", "JPEG", "NDARRAY", "PNG", "Attachment", "arguments", "flatten", "unflatten"]

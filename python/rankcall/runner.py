@@ -23,7 +23,7 @@ from rankcall._connection import NO_WAIT, WAIT, Connection, stop_head
 from rankcall._keepalive import KeepAlive
 from rankcall._loops import LoopThread
 from rankcall._sse import text_event
-from rankcall._values import flatten, unflatten
+from rankcall._values import arguments, unflatten
 from rankcall.errors import RankcallError, make_error
 
 Seconds = Union[int, float]
@@ -49,6 +49,7 @@ class DistributedRunner(KeepAlive):
         hosts: where the ranks run.
         restarts: how often in an hour ranks that died are replaced (default: 10); 0: a rank's death ends the job.
         grace: seconds that ranks may stay in a call that has ended before they are killed (default: 30).
+        payload_cap: bytes of the largest payload, result or event, such as ``"16G"``.
         launcher_args: further arguments for mpirun.
         run_args: further arguments for ``rankcall run``.
         env: further environment variables of the ranks.
@@ -78,6 +79,7 @@ class DistributedRunner(KeepAlive):
         hosts: Optional[Sequence[str]] = None,
         restarts: Optional[int] = None,
         grace: Optional[float] = None,
+        payload_cap: Union[int, str] = "16G",
         launcher_args: Sequence[str] = (),
         run_args: Sequence[str] = (),
         env: Optional[Dict[str, str]] = None,
@@ -104,6 +106,7 @@ class DistributedRunner(KeepAlive):
         self.hosts = hosts
         self.restarts = restarts
         self.grace = grace
+        self.payload_cap = payload_cap
         self.launcher_args = list(launcher_args)
         self.run_args = list(run_args)
         self.env = dict(env or {})
@@ -166,6 +169,7 @@ class DistributedRunner(KeepAlive):
                 hosts=self.hosts,
                 restarts=self.restarts,
                 grace=self.grace,
+                payload_cap=str(self.payload_cap),
                 launcher_args=self.launcher_args,
                 run_args=self.run_args,
             )
@@ -221,13 +225,17 @@ class DistributedRunner(KeepAlive):
         self.maybe_start_keepalive()
 
     async def stop(self, timeout: Seconds = 10) -> None:
-        """Stops the ranks: a call that runs may finish within `timeout` seconds, then teardown runs.
+        """Stops the ranks: a call that runs may finish within `timeout` seconds, then teardown runs. A job that was there
+        before the runner is left alone.
 
         Raises: RuntimeError: they are not running.
         """
         if not self.is_alive():
             raise make_error("no_job", "Distributed processes are not running.")
         self._stop_keepalive()
+        if self.attached:
+            self._clean_up(timeout)
+            return
         with contextlib.suppress(RankcallError, OSError):
             connection = await self._connection()
             connection.stopping = True
@@ -362,7 +370,7 @@ class DistributedRunner(KeepAlive):
             TimeoutError: the time is over; the ranks leave the call.
         """
         limit = self.timeout if timeout is None else timeout
-        parts = flatten(payload, image_format="png")
+        parts = arguments(payload)
         call = await self._submit(protocol.INVOKE, parts, limit, None, handler, idempotent)
         try:
             call.connection.spin(call)
@@ -405,7 +413,7 @@ class DistributedRunner(KeepAlive):
         idempotent: bool = False,
     ) -> AsyncIterator[Event]:
         """As `stream`, but with the rank and sequence number of each event; ``event.value()`` is what was sent."""
-        parts = flatten(payload, image_format="png")
+        parts = arguments(payload)
         call = await self._submit(protocol.STREAM, parts, timeout, streaming_timeout, handler, idempotent)
         try:
             while True:

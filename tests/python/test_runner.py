@@ -317,3 +317,24 @@ rankcall.DistributedRunner(W, 2); rankcall.DistributedRunner(worker_cls=W, world
 
 
 PACKAGE_HOME = os.path.dirname(os.path.dirname(os.path.abspath(sys.modules["rankcall"].__file__)))
+
+
+@pytest.mark.parametrize("payload", [[1], 5, "text"])
+async def test_a_payload_that_is_no_dict_is_refused(shared, payload):
+    with pytest.raises(TypeError, match="has to be a dict"):
+        await shared.invoke(payload)
+
+
+async def test_a_payload_above_the_cap_is_refused():
+    numpy = pytest.importorskip("numpy")
+    async with DistributedRunner("workers:General", 1, payload_cap="1M") as runner:
+        with pytest.raises(RuntimeError, match="bytes"):
+            await runner.invoke({"a": numpy.zeros(1 << 20, "u1")})
+        assert await runner.invoke({"a": 1}) == {"a": 1}
+
+
+async def test_stopping_a_guest_leaves_the_job(shared):
+    guest = DistributedRunner(job=(await shared.status())["socket"])
+    await guest.start()
+    await guest.stop()
+    assert shared.is_alive() and await shared.invoke({"a": 1}) == {"a": 1}
