@@ -236,6 +236,8 @@ class DistributedRunner(KeepAlive):
         if self.attached:
             self._clean_up(timeout)
             return
+        if self._job is not None:
+            self._job.stopping = True
         with contextlib.suppress(RankcallError, OSError):
             connection = await self._connection()
             connection.stopping = True
