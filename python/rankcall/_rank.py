@@ -19,6 +19,7 @@ from rankcall._attachment import Attachment
 from rankcall._loading import load_class
 from rankcall._options import Options
 from rankcall._values import flatten, unflatten
+from rankcall._watch import Watch
 from rankcall._worker import DistributedWorker
 
 EVENT_QUALITY = 60  # of JPEG, as fal's users know it
@@ -95,6 +96,7 @@ class Rank:
         self.worker: Optional[DistributedWorker] = None
         self.signature: Optional[Signature] = None
         self.group = _torch.Group(self)
+        self.watch: Optional[Watch] = None
 
     # ---- The program ----
 
@@ -217,6 +219,9 @@ class Rank:
     def _answer(self, call: int) -> None:
         library, worker = self.library, self.worker
         assert worker is not None and self.signature is not None
+        if self.watch is None:
+            self.watch = Watch(self)
+        self.watch.call_begins()
         self.group.call_begins()
         if self.lent.lots:
             self.lent.look()
@@ -271,6 +276,13 @@ class Rank:
                 self.library.check(self.library.emit(self.call, payload))
             else:
                 self.library.payload_free(payload)
+
+    def interrupted(self) -> int:
+        """Why the running call is to be left, 0: it isn't, or there is none. Any thread."""
+        if not self.call:
+            return 0
+        with self.emit_lock:
+            return int(self.library.interrupted(self.call)) if self.call else 0
 
     def cancelled(self) -> bool:
         """The running call's checkpoint."""

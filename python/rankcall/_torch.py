@@ -3,9 +3,9 @@
 
 """torch.distributed in a job: its process group is made before setup, and anew when ranks were replaced.
 
-A rank that waits in one of torch's collectives for another whose handler has failed would wait for ever. So a thread looks
-whether the running call has failed; if this rank does not come back soon, its connections of the process group are shut
-down, which makes torch's collectives fail. The next call makes the group anew, and calls the worker's ``regroup``.
+A rank that waits in one of torch's collectives for another whose handler has failed would wait for ever. If it does not come
+back soon (see _watch.py), its connections of the process group are shut down, which makes torch's collectives fail. The
+next call makes the group anew, and calls the worker's ``regroup``.
 """
 
 from __future__ import annotations
@@ -18,9 +18,7 @@ import json
 import os
 import socket
 import stat
-import threading
-import time
-from typing import TYPE_CHECKING, Any, Dict, Optional
+from typing import TYPE_CHECKING, Any, Dict
 
 from rankcall._collectives import Collectives
 
@@ -29,10 +27,6 @@ if TYPE_CHECKING:
 
 MESSAGE_SIZE = 512  # bytes of rank 0's word about its store
 FAILED, WITHOUT, WITH = range(3)
-LOOK_S = 0.25  # how often the watch looks
-PATIENCE_S = 1.0  # for a rank to come back by itself from a call that has failed elsewhere
-GRACE_S = 30.0  # the job's, unless --grace says otherwise; who is cancelled or late may use most of it
-WORKER_ERROR = 5
 
 
 class Group:
@@ -44,7 +38,6 @@ class Group:
         self.broken = False
         self.seen = 0  # the last interrupted call that the ranks have talked about
         self.sockets: Dict[int, int] = {}  # of the group: descriptor and inode
-        self.watch: Optional[Watch] = None
 
     # ---- What ranks say to each other where there is no call yet ----
 
@@ -124,8 +117,6 @@ class Group:
         self.sockets = {fd: inode for fd, inode in _sockets().items() if before.get(fd) != inode}
         self.broken = False
         self.seen = self.rank.library.last_interrupted(self.rank.context)
-        if self.watch is None:
-            self.watch = Watch(self)
 
     def _share_cores(self, ranks: int) -> None:
         """A replacement was started alone, and does not know by its environment how many share the node."""
@@ -160,8 +151,6 @@ class Group:
         """At the beginning of a call: makes the group anew if a rank had to break it. Collective, in a call."""
         if not self.wanted:
             return
-        if self.watch is not None:
-            self.watch.wake()
         last = self.rank.library.last_interrupted(self.rank.context)
         if last <= self.seen or last >= self.rank.number:
             return
@@ -187,6 +176,8 @@ class Group:
 
     def break_off(self) -> None:
         """Makes the torch collective that this rank waits in fail. Any thread."""
+        if not self.wanted:
+            return
         self.broken = True
         now = _sockets()
         for fd, inode in self.sockets.items():
@@ -209,46 +200,3 @@ def _sockets() -> Dict[int, int]:
             if stat.S_ISSOCK(status.st_mode):
                 found[int(name)] = status.st_ino
     return found
-
-
-class Watch:
-    """The thread that looks whether this rank stays in a call that is to be left. It sleeps when no calls run."""
-
-    def __init__(self, group: Group) -> None:
-        self.group = group
-        self.rank = group.rank
-        self.asleep = False
-        self.bell = threading.Event()
-        threading.Thread(target=self._run, name="rankcall-watch", daemon=True).start()
-
-    def wake(self) -> None:
-        """A call begins."""
-        if self.asleep:
-            self.bell.set()
-
-    def _run(self) -> None:
-        number, since, idle = 0, 0.0, 0
-        while True:
-            time.sleep(LOOK_S)
-            idle = 0 if self.rank.call else idle + 1
-            if idle > 4:
-                self.asleep = True
-                if not self.rank.call:
-                    self.bell.wait()
-                self.bell.clear()
-                self.asleep = False
-            code = self._interrupted()
-            if not code or self.group.broken:
-                continue
-            if number != self.rank.number:
-                number, since = self.rank.number, time.monotonic()
-            elif time.monotonic() - since > (PATIENCE_S if code == WORKER_ERROR else self._grace() * 0.8):
-                self.group.break_off()
-
-    def _interrupted(self) -> int:
-        with self.rank.emit_lock:
-            return int(self.rank.library.interrupted(self.rank.call)) if self.rank.call else 0
-
-    def _grace(self) -> float:
-        native = self.rank.options.native
-        return float(native[native.index("--grace") + 1]) if "--grace" in native else GRACE_S

@@ -275,3 +275,13 @@ class Lives(DistributedWorker):
 
     def teardown(self):
         self.note("teardown")
+
+
+class Stuck(DistributedWorker):
+    def __call__(self, rank=None):
+        while self.rank == rank:
+            self.linger()
+        return {"fine": True}
+
+    def linger(self):
+        threading.Event().wait(0.01)

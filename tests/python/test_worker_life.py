@@ -161,3 +161,14 @@ async def test_a_thread_that_does_not_end_does_not_keep_the_job():
     async with DistributedRunner(workers.Threads, 2) as runner:
         assert await runner.invoke() == [True, True]
     assert not runner.is_alive()
+
+
+async def test_a_rank_that_does_not_come_back_tells_where_it_is(capfd):
+    async with DistributedRunner(workers.Stuck, 2, grace=1) as runner:
+        with pytest.raises(RankDiedError) as caught:
+            await runner.invoke({"rank": 1})
+        assert caught.value.code == "wedged"
+        assert await runner.invoke() == {"fine": True}
+    printed = "".join(capfd.readouterr())
+    assert "[rank 1] is still in call 1, which is to be left (wedged):" in printed
+    assert "in linger" in printed
