@@ -13,6 +13,7 @@ import ctypes
 import os
 import shutil
 import subprocess
+import sys
 from ctypes import POINTER, Structure, c_bool, c_char_p, c_int, c_size_t, c_uint64, c_void_p
 from typing import Any, Dict, List, Optional, Sequence, Tuple
 
@@ -262,15 +263,29 @@ class Lent:
         return bool(self.lots)
 
 
-def _is_ours_alone(memory: Any) -> bool:
-    """Whether nobody else can change the memory behind a view: bytes, or an array that only the view refers to."""
-    import sys
+def _held_once() -> int:
+    """What getrefcount says of an object that a local variable and one more hold; that depends on Python's version."""
+    holder = [object()]
+    owner = holder[0]
+    return sys.getrefcount(owner)
 
-    owner = memory.obj
-    if isinstance(owner, bytes):
-        return True
-    # Held by the view's inside, by this function and by getrefcount.
-    return type(owner).__name__ == "ndarray" and owner.base is None and sys.getrefcount(owner) <= 3
+
+HELD_ONCE = _held_once()
+
+
+def is_ours_alone(view: memoryview) -> bool:
+    """Whether nobody but the view can change the memory behind it: bytes, or an array that nobody else refers to, nor to
+    what it is a view of."""
+    owner: Any = view.obj
+    while sys.getrefcount(owner) <= HELD_ONCE:
+        kind = type(owner).__name__
+        if isinstance(owner, memoryview):
+            owner = owner.obj
+        elif kind == "ndarray" and owner.base is not None:
+            owner = owner.base
+        else:
+            return kind == "ndarray" or isinstance(owner, (bytes, bytearray, ctypes.Array))
+    return isinstance(owner, bytes)
 
 
 def _address(view: memoryview) -> Tuple[int, Any]:
@@ -302,7 +317,7 @@ def make_payload(library: Library, text: bytes, attachments: List[Attachment], l
         for one in attachments:
             view = memoryview(one.data).cast("B") if len(one.data) else memoryview(b"")
             one.data = b""  # so that the view is the only one who refers to the memory
-            free = lent is not None and view.nbytes >= BORROW_LIMIT and _is_ours_alone(view)
+            free = lent is not None and view.nbytes >= BORROW_LIMIT and is_ours_alone(view)
             address, keep = _address(view)
             (memory if free else kept).append(keep)
             described = CAttachment(one.name.encode(), one.type, one.dtype, len(one.shape), one.shape, address, view.nbytes)

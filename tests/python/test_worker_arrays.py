@@ -10,6 +10,7 @@ import pytest
 import rank_workers as workers
 
 from rankcall import DistributedRunner, WorkerError
+from rankcall._native import is_ours_alone
 
 numpy = pytest.importorskip("numpy")
 
@@ -46,6 +47,30 @@ async def test_memory_that_was_lent_for_a_result_comes_back():
             await asyncio.sleep(0.02)
         else:
             pytest.fail("results' memory is kept")
+
+
+def received():
+    """An array as unflatten makes it."""
+    return numpy.frombuffer(memoryview(bytearray(64)), numpy.int32).reshape(4, 4)
+
+
+def test_memory_is_lent_only_when_nobody_else_refers_to_it():
+    alone = [
+        is_ours_alone(memoryview(b"x" * 64)),
+        is_ours_alone(memoryview(numpy.ones(64)).cast("B")),
+        is_ours_alone(memoryview(received()).cast("B")),
+    ]
+    kept, view, raw = numpy.ones(64), received(), bytearray(64)
+    shared = [
+        is_ours_alone(memoryview(kept).cast("B")),
+        is_ours_alone(memoryview(kept[8:]).cast("B")),
+        is_ours_alone(memoryview(view[1:]).cast("B")),
+        is_ours_alone(memoryview(numpy.frombuffer(raw, numpy.int32)).cast("B")),
+    ]
+    base = view.base
+    del view
+    shared.append(is_ours_alone(memoryview(base[1:]).cast("B")))
+    assert (alone, shared) == ([True] * 3, [False] * 5)  # not asserted at once: pytest keeps what it compares
 
 
 @pytest.mark.parametrize("ranks", (1, 2, 4))
