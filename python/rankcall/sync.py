@@ -10,8 +10,9 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import threading
-from typing import Any, AsyncIterator, Coroutine, Dict, Iterator, List, Optional, TypeVar, Union
+from typing import Any, AsyncIterator, Coroutine, Dict, Generator, Iterator, List, Optional, TypeVar, Union
 
 from rankcall._call import Event
 from rankcall._loops import LoopThread
@@ -47,6 +48,21 @@ class SyncRunner:
             return self._loop.run_until_complete(coroutine)
         return self._thread.run(coroutine)
 
+    def _run_short(self, coroutine: "Coroutine[Any, Any, T]") -> T:
+        """As `_run`, for a coroutine that is likely to end without waiting: then the loop need not be started."""
+        loop = self._loop
+        if loop is None or self._owner != threading.get_ident() or asyncio._get_running_loop() is not None:
+            return self._run(coroutine)
+        asyncio._set_running_loop(loop)
+        try:
+            waits_for = coroutine.send(None)
+        except StopIteration as stop:
+            result: T = stop.value
+            return result
+        finally:
+            asyncio._set_running_loop(None)
+        return loop.run_until_complete(_finish(coroutine, waits_for))
+
     def start(self, timeout: Seconds = 1800, **kwargs: Any) -> None:
         """See `DistributedRunner.start`."""
         self._run(self.runner.start(timeout, **kwargs))
@@ -71,7 +87,7 @@ class SyncRunner:
 
     def invoke(self, payload: Dict[str, Any] = {}, timeout: Optional[Seconds] = None, **options: Any) -> Any:  # noqa: B006
         """See `DistributedRunner.invoke`."""
-        return self._run(self.runner.invoke(payload, timeout, **options))
+        return self._run_short(self.runner.invoke(payload, timeout, **options))
 
     def stream(
         self,
@@ -136,6 +152,33 @@ class SyncRunner:
             self.terminate()
         elif self.is_alive():
             self.stop()
+
+
+class _Rest:
+    """What is left of a coroutine that waits for a future already."""
+
+    def __init__(self, coroutine: "Coroutine[Any, Any, Any]", waits_for: Any) -> None:
+        self.coroutine = coroutine
+        self.waits_for = waits_for
+
+    def __await__(self) -> "Generator[Any, Any, Any]":
+        waits_for = self.waits_for
+        while True:
+            try:
+                sent = yield waits_for
+            except BaseException as error:
+                advance = functools.partial(self.coroutine.throw, error)
+            else:
+                advance = functools.partial(self.coroutine.send, sent)
+            try:
+                waits_for = advance()
+            except StopIteration as stop:
+                return stop.value
+
+
+async def _finish(coroutine: "Coroutine[Any, Any, T]", waits_for: Any) -> T:
+    result: T = await _Rest(coroutine, waits_for)
+    return result
 
 
 async def anext_or(items: "AsyncIterator[T]", default: Any) -> Any:
