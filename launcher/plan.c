@@ -118,6 +118,17 @@ static int usable_cores(void)
     return cores;
 }
 
+/* Tells the ranks which command started them: a worker that is no C program finds the libraries beside it. */
+static int name_command(struct rk_plan *plan)
+{
+    char path[PATH_MAX];
+    ssize_t size = readlink("/proc/self/exe", path, sizeof(path) - 1);
+    if (size <= 0)
+        return RANKCALL_OK;
+    path[size] = '\0';
+    return set_variable(plan, "RANKCALL_COMMAND", path);
+}
+
 static int set_environment(const struct rk_run_values *values, struct rk_plan *plan)
 {
     int code = RANKCALL_OK;
@@ -134,6 +145,8 @@ static int set_environment(const struct rk_run_values *values, struct rk_plan *p
      * and lets one live on without the other only by this default. */
     if ((code = set_variable(plan, "PRTE_MCA_rmaps_default_inherit", "1")) ||
         (rk_plan_recovers(values) && (code = set_variable(plan, "PRTE_MCA_state_base_recoverable", "1"))))
+        return code;
+    if ((code = name_command(plan)))
         return code;
     if (has_allocation() || values->ranks <= usable_cores())
         return RANKCALL_OK;
@@ -237,10 +250,10 @@ static int add_setup(const char *argument, struct rk_plan *plan)
     return code;
 }
 
-static int add_worker(const struct rk_run_values *values, const char *program, struct rk_plan *plan)
+static int add_options(const struct rk_run_values *values, struct rk_plan *plan)
 {
-    int code = add(plan, program, plan->name[0] ? "--name" : "--socket", plan->name[0] ? plan->name : plan->socket,
-                   "--launcher", plan->launcher, NULL);
+    int code = add(plan, plan->name[0] ? "--name" : "--socket", plan->name[0] ? plan->name : plan->socket, "--launcher",
+                   plan->launcher, NULL);
     if (!code && values->queue)
         code = add_option(plan, "--queue", own(plan, "%d", values->queue));
     if (!code && values->restarts != RK_RESTARTS_DEFAULT)
@@ -261,10 +274,30 @@ static int add_worker(const struct rk_run_values *values, const char *program, s
         code = add_setup(values->setup, plan);
     if (!code && values->debug)
         code = add(plan, "--debug", NULL);
-    if (!code && values->program[1])
-        code = add(plan, "--", NULL);
-    for (int i = 1; !code && values->program[i]; i++)
-        code = add(plan, values->program[i], NULL);
+    return code;
+}
+
+/* Where the worker's options go: behind the program, or at an argument "{}". */
+static size_t options_place(const struct rk_run_values *values)
+{
+    for (size_t i = 1; values->program[i]; i++)
+        if (!strcmp(values->program[i], "{}"))
+            return i;
+    return 0;
+}
+
+static int add_worker(const struct rk_run_values *values, const char *program, struct rk_plan *plan)
+{
+    size_t place = options_place(values);
+    int code = append(&plan->argv, program);
+    for (size_t i = 1; !code && i < place; i++)
+        code = append(&plan->argv, values->program[i]);
+    if (!code)
+        code = add_options(values, plan);
+    if (!code && values->program[place + 1])
+        code = append(&plan->argv, "--");
+    for (char *const *argument = values->program + place + 1; !code && *argument; argument++)
+        code = append(&plan->argv, *argument);
     return code;
 }
 

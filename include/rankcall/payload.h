@@ -87,8 +87,13 @@ struct rankcall_payload *rankcall_payload_new(void);
  * Errors: RANKCALL_EPAYLOAD with the byte offset; RANKCALL_ETOOLARGE. Ownership: *out is the caller's. */
 int rankcall_payload_from_json(const char *json, size_t size, struct rankcall_payload **out);
 
-/* Frees a payload; NULL is allowed; errno is kept. */
+/* Frees a payload, or gives up one hold of rankcall_payload_ref; NULL is allowed; errno is kept. */
 void rankcall_payload_free(struct rankcall_payload *payload);
+
+/* One more hold on a payload that nobody changes any more: it lives until rankcall_payload_free was called for each. So
+ * a handler keeps its arguments, or some of their attachments, longer than its call, without a copy.
+ * Returns: the payload. Threads: any; look-ups in it, though, from one thread at a time. */
+struct rankcall_payload *rankcall_payload_ref(const struct rankcall_payload *payload);
 
 /* Building. A member that exists is replaced. A payload that came from the wire or that was given away is
  * read-only: RANKCALL_EINVAL. */
@@ -108,6 +113,10 @@ int rankcall_set_json(struct rankcall_payload *payload, const char *key, const c
  * Errors: RANKCALL_EPAYLOAD (name, type, dtype, shape and size must agree). */
 int rankcall_attach(struct rankcall_payload *payload, const struct rankcall_attachment *attachment,
                     void (*release)(void *data, void *context), void *context);
+
+/* A release for rankcall_attach that adds one to the uint64_t at `context`, atomically, and does nothing else: for
+ * memory that may be freed on certain threads only, such as a garbage collector's. */
+void rankcall_release_count(void *data, void *context);
 
 /* Attaches a copy of the bytes. */
 int rankcall_attach_copy(struct rankcall_payload *payload, const struct rankcall_attachment *attachment);

@@ -122,6 +122,16 @@ void rankcall_debug(const struct rankcall_context *context, const char *format, 
 /* Fails setup with a message; always returns -1, so that `return rankcall_fail_setup(…)` reads well. */
 int rankcall_fail_setup(struct rankcall_context *context, const char *format, ...) RANKCALL_PRINTF(2, 3);
 
+/* The same with a traceback, any text of several lines, for the error's member of that name; NULL: none. */
+int rankcall_fail_setup_with(struct rankcall_context *context, const char *message, const char *traceback);
+
+/* True in a process that has taken the place of a rank that died: while it runs setup, the others run regroup. */
+bool rankcall_is_replacement(const struct rankcall_context *context);
+
+/* The number of the last call that was to be left before its end, because it failed, was cancelled or timed out, as far
+ * as this node knows; 0: none since the last regroup. Threads: any. */
+uint64_t rankcall_last_interrupted(const struct rankcall_context *context);
+
 /* ---- The call ---- */
 
 struct rankcall_context *rankcall_call_context(const struct rankcall_call *call);
@@ -161,6 +171,13 @@ int rankcall_emit_json(struct rankcall_call *call, const char *format, ...) RANK
 /* Fails the call on this rank with a message; always returns -1. The first one counts. Reaches the client at once,
  * also while other ranks sit in a collective. Threads: the handler's. */
 int rankcall_fail(struct rankcall_call *call, const char *format, ...) RANKCALL_PRINTF(2, 3);
+
+/* The same with a traceback, any text of several lines, for the error's member of that name; NULL: none. */
+int rankcall_fail_with(struct rankcall_call *call, const char *message, const char *traceback);
+
+/* Why the call is to be left, as a collective would return it, or RANKCALL_OK; as far as this node knows, so ranks may
+ * get different answers: for a watch over something that blocks. Threads: any of the rank while the handler runs. */
+int rankcall_interrupted(const struct rankcall_call *call);
 
 /* A checkpoint: whether the call was cancelled or its client is gone. All ranks get the same answer at the same
  * checkpoint, so that all can leave together. A cancelled call's result goes nowhere; return 0 or fail, as you like. A

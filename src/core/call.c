@@ -148,9 +148,9 @@ int rankcall_emit_json(struct rankcall_call *call, const char *format, ...)
     return code ? code : rankcall_emit(call, event);
 }
 
-static void send_failure(struct rankcall_call *call, const char *message)
+static void send_failure(struct rankcall_call *call, const char *message, const char *traceback)
 {
-    struct rankcall_payload *error = rk_context_error(call->context, RANKCALL_EWORKER, message);
+    struct rankcall_payload *error = rk_context_error(call->context, message, traceback);
     if (!error || rk_payload_freeze(error)) {
         rankcall_payload_free(error);
         return;
@@ -162,24 +162,35 @@ static void send_failure(struct rankcall_call *call, const char *message)
     rankcall_payload_free(error);
 }
 
-int rankcall_fail(struct rankcall_call *call, const char *format, ...)
+int rankcall_fail_with(struct rankcall_call *call, const char *message, const char *traceback)
 {
-    char *message = NULL;
     if (call->failed)
         return -1;
     call->failed = true;
     /* Its client has an error already: this one may be its consequence. */
-    if (rk_mesh_interrupted(call->context->mesh, call->number))
+    if (rankcall_interrupted(call))
         return -1;
+    send_failure(call, message ? message : "out of memory", traceback);
+    rk_mesh_interrupt_node(call->context->mesh, call->number, RANKCALL_EWORKER); /* its message goes ahead of theirs */
+    return -1;
+}
+
+int rankcall_fail(struct rankcall_call *call, const char *format, ...)
+{
+    char *message = NULL;
     va_list arguments;
     va_start(arguments, format);
     if (vasprintf(&message, format, arguments) < 0)
         message = NULL;
     va_end(arguments);
-    send_failure(call, message ? message : "out of memory");
+    rankcall_fail_with(call, message, NULL);
     free(message);
-    rk_mesh_interrupt_node(call->context->mesh, call->number, RANKCALL_EWORKER); /* its message goes ahead of theirs */
     return -1;
+}
+
+int rankcall_interrupted(const struct rankcall_call *call)
+{
+    return rk_mesh_interrupted(call->context->mesh, call->number);
 }
 
 bool rankcall_cancelled(struct rankcall_call *call)

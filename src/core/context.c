@@ -13,6 +13,7 @@
 
 #include "base/log.h"
 #include "core/frontend.h"
+#include "mesh/collect.h"
 #include "wire/frame.h"
 
 int rankcall_rank(const struct rankcall_context *context)
@@ -117,11 +118,32 @@ int rankcall_fail_setup(struct rankcall_context *context, const char *format, ..
     return -1;
 }
 
-struct rankcall_payload *rk_context_error(const struct rankcall_context *context, int code, const char *message)
+int rankcall_fail_setup_with(struct rankcall_context *context, const char *message, const char *traceback)
 {
-    struct rankcall_error error = {.code = code, .rank = rankcall_rank(context), .host = rankcall_host(context)};
+    if (context->setup_failure)
+        return -1;
+    context->setup_failure = message ? strdup(message) : NULL;
+    context->setup_traceback = traceback ? strdup(traceback) : NULL;
+    return -1;
+}
+
+bool rankcall_is_replacement(const struct rankcall_context *context)
+{
+    return rk_mesh_is_replacement(context->mesh);
+}
+
+uint64_t rankcall_last_interrupted(const struct rankcall_context *context)
+{
+    return rk_mesh_last_interrupted(context->mesh);
+}
+
+struct rankcall_payload *rk_context_error(const struct rankcall_context *context, const char *message,
+                                          const char *traceback)
+{
+    struct rankcall_error error = {.code = RANKCALL_EWORKER, .rank = rankcall_rank(context)};
+    error.host = rankcall_host(context);
     error.message = message;
-    error.traceback = "";
+    error.traceback = traceback ? traceback : "";
     return rk_error_to_payload(&error);
 }
 

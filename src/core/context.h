@@ -23,11 +23,13 @@ struct rankcall_context {
     struct rk_frontend *frontend; /* rank 0 only */
     void *state;
     char *setup_failure; /* of rankcall_fail_setup, or NULL */
+    char *setup_traceback;
 };
 
-/* This rank's own error, for sending: code RANKCALL_EWORKER unless `code` says otherwise; rank and host filled in.
+/* This rank's own error, RANKCALL_EWORKER, for sending; rank and host filled in. `traceback` may be NULL.
  * Ownership: the caller's; NULL when memory is out. */
-struct rankcall_payload *rk_context_error(const struct rankcall_context *context, int code, const char *message);
+struct rankcall_payload *rk_context_error(const struct rankcall_context *context, const char *message,
+                                          const char *traceback);
 
 /* Sends a message to rank 0's funnel from any rank. */
 bool rk_context_send(struct rankcall_context *context, enum rk_message_kind kind, uint64_t number, uint64_t sequence,

@@ -130,7 +130,7 @@ static void report_setup_failure(struct rankcall_context *context, const char *w
     const char *message = context->setup_failure ? context->setup_failure : last->code ? last->message : text;
     rk_log(RK_LOG_ERROR, "%s failed on rank %d (%s): %s", what, rankcall_rank(context), rankcall_host(context),
            message);
-    struct rankcall_payload *error = rk_context_error(context, RANKCALL_EWORKER, message);
+    struct rankcall_payload *error = rk_context_error(context, message, context->setup_traceback);
     if (error && !rk_payload_freeze(error))
         rk_context_send(context, RK_MESSAGE_ERROR, 0, 0, error);
     rankcall_payload_free(error);
@@ -270,6 +270,7 @@ static int leave(struct rankcall_context *context, int code)
     rk_mesh_close(context->mesh);
     rk_device_close(context->device);
     free(context->setup_failure);
+    free(context->setup_traceback);
     return rankcall_code_exit_status(worst);
 }
 

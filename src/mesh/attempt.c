@@ -68,6 +68,20 @@ static char **own_arguments(char *bytes, size_t room)
     return arguments;
 }
 
+/* This process's program, by the absolute name under which it was started, if that still leads to it: an interpreter
+ * may find its libraries by it. */
+static bool own_program(const char *name, char path[PATH_MAX])
+{
+    char found[PATH_MAX];
+    ssize_t size = readlink("/proc/self/exe", path, PATH_MAX - 1);
+    if (size <= 0)
+        return false;
+    path[size] = '\0';
+    if (*name == '/' && strlen(name) < PATH_MAX && realpath(name, found) && !strcmp(found, path))
+        strcpy(path, name);
+    return true;
+}
+
 static MPI_Info where_to_start(void)
 {
     char folder[PATH_MAX];
@@ -95,7 +109,7 @@ static int spawn(MPI_Comm living, int count, MPI_Comm *between)
     char **arguments = own_arguments(bytes, sizeof bytes);
     MPI_Info info = where_to_start();
     MPI_Comm_rank(living, &rank);
-    if (codes && (rank != 0 || (arguments && readlink("/proc/self/exe", program, sizeof program - 1) > 0)))
+    if (codes && (rank != 0 || (arguments && own_program(bytes, program))))
         failure = MPI_Comm_spawn(program, arguments, count, info, 0, living, between, codes);
     MPI_Info_free(&info);
     free(arguments);

@@ -68,6 +68,9 @@ void rk_mesh_interrupt_node(struct rk_mesh *mesh, uint64_t number, int code);
 /* The reason why call `number` is to be left as far as this node knows, or 0. Any thread. */
 int rk_mesh_interrupted(const struct rk_mesh *mesh, uint64_t number);
 
+/* The last call that was to be left, 0: none since the mesh was put together. Any thread. */
+uint64_t rk_mesh_last_interrupted(const struct rk_mesh *mesh);
+
 /* ---- Whereabouts ---- */
 
 enum rk_activity { RK_IDLE, RK_IN_HANDLER, RK_IN_COLLECTIVE, RK_AT_CHECKPOINT, RK_TAKING_PAYLOAD };

@@ -35,6 +35,11 @@ int rk_mesh_interrupted(const struct rk_mesh *mesh, uint64_t number)
     return word >> CODE_BITS == number ? (int)(word & CODE_MASK) : 0;
 }
 
+uint64_t rk_mesh_last_interrupted(const struct rk_mesh *mesh)
+{
+    return atomic_load_explicit(&mesh->collect->arena->interrupt, memory_order_acquire) >> CODE_BITS;
+}
+
 /* The first word for a call stays, and none of an earlier call comes after it. */
 static void set_word(struct rk_mesh *mesh, uint64_t word)
 {

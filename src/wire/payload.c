@@ -89,6 +89,11 @@ int rankcall_payload_from_json(const char *json, size_t size, struct rankcall_pa
     return from_checked(json, size, out);
 }
 
+struct rankcall_payload *rankcall_payload_ref(const struct rankcall_payload *payload)
+{
+    return rk_payload_ref((struct rankcall_payload *)payload);
+}
+
 struct rankcall_payload *rk_payload_ref(struct rankcall_payload *payload)
 {
     atomic_fetch_add_explicit(&payload->references, 1, memory_order_relaxed);

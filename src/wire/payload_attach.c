@@ -197,6 +197,12 @@ int rankcall_attach(struct rankcall_payload *payload, const struct rankcall_atta
     return code;
 }
 
+void rankcall_release_count(void *data, void *context)
+{
+    (void)data;
+    atomic_fetch_add_explicit((_Atomic uint64_t *)context, 1, memory_order_release);
+}
+
 static void release_malloced(void *data, void *context)
 {
     (void)context;

@@ -127,6 +127,30 @@ def fail_one(t):
             equal(error.body["host"], t.job.status["ranks"][0]["host"], "host")
 
 
+@case("a failure may have a traceback", **EVERYWHERE)
+def fail_with_traceback(t):
+    text = "Traceback:\n  r\u00e9sum\u00e9 %d\n" * 300
+    with t.connect() as client:
+        for rank in range(t.ranks):
+            try:
+                client.invoke("fail", {"rank": rank, "message": "no %s", "traceback": text})
+                raise AssertionError("no error")
+            except JobError as error:
+                equal((error.name, error.rank, error.body["message"]), ("worker_error", rank, "no %s"))
+                equal(error.body["traceback"], text, "traceback")
+
+
+@case("ranks can ask whether their call is to be left", ranks=(2, 4))
+def fail_watched(t):
+    with t.connect() as client:
+        for rank in range(t.ranks):
+            number = client.invoke("last_interrupted", {}).json["number"]
+            with raises("worker_error", rank, "the others watch"):
+                client.invoke("fail_watched", {"rank": rank})
+            told = [item.json for at, _, item in client.stream("last_interrupted", {}) if at is not None]
+            equal(told, [{"last": number + 1, "replacement": False}] * t.ranks)
+
+
 @case("a failure on all ranks is one error", **EVERYWHERE)
 def fail_all(t):
     with t.connect() as client:

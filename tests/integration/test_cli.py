@@ -439,4 +439,13 @@ def run_setup_stdin(t):
     process.stdout.close()
 
 
+@case("the worker's options go to where {} stands", own=True)
+def options_behind_an_interpreter(t):
+    words = ["-c", 'exec "$@" own', "sh", program("test_worker"), "{}", "a", "{}", "b"]
+    t.job = t.start(program_path="/bin/sh", arguments=words)
+    with t.job.connect() as client:
+        info = client.invoke("info").json
+        equal(info["last_argument"], "own", "last argument")
+
+
 main("command")

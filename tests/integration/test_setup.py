@@ -59,6 +59,22 @@ def fails(t):
         equal(marks(folder, "teardown"), [one for one in range(t.ranks) if one != rank], "teardowns")
 
 
+@case("a setup that fails may have a traceback", by=BOTH, own=True)
+def fails_with_traceback(t):
+    job, go = start_held(t, fail=1, message="no weights", traceback="line 1\n  line 2 %s\n")
+    with job.connect() as client:
+        client.send(wire.frame(wire.STATUS, 5, b"\1" + bytes(7)))
+        client.ping()
+        open(go, "w").close()
+        try:
+            client.outcome(5)
+            raise AssertionError("no error")
+        except JobError as error:
+            equal((error.name, error.rank, error.body["message"]), ("worker_error", 1, "no weights"), "error")
+            equal(error.body["traceback"], "line 1\n  line 2 %s\n", "traceback")
+    check(job.wait() != 0, "exit status 0")
+
+
 @case("a setup that fails on every rank is told once or more, and ends the job", by=BOTH, own=True)
 def fails_everywhere(t):
     job = t.start(setup='{"fail": -1, "message": "no weights"}', ready=False)

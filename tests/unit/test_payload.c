@@ -327,6 +327,22 @@ static void a_frozen_payload_is_read_only(void **state)
     rankcall_payload_free(payload);
 }
 
+static void a_payload_lives_as_long_as_somebody_holds_it(void **state)
+{
+    struct rankcall_payload *payload = from("{\"a\":1}");
+    struct rankcall_attachment bytes = {.name = "b", .data = "xyz", .size = 3};
+    uint64_t released = 0;
+
+    (void)state;
+    assert_ok(rankcall_attach(payload, &bytes, rankcall_release_count, &released));
+    assert_ptr_equal(rankcall_payload_ref(payload), payload);
+    rankcall_payload_free(payload);
+    assert_int_equal(released, 0);
+    assert_string_equal(rankcall_payload_json(payload, NULL), "{\"a\":1}");
+    rankcall_payload_free(payload);
+    assert_int_equal(released, 1);
+}
+
 UNIT_MAIN(cmocka_unit_test(an_empty_payload_is_an_empty_object),
           cmocka_unit_test(what_was_set_is_written_in_order_and_found_again),
           cmocka_unit_test(setting_again_replaces_in_place), cmocka_unit_test(an_array_given_out_outlives_changes),
@@ -334,4 +350,5 @@ UNIT_MAIN(cmocka_unit_test(an_empty_payload_is_an_empty_object),
           cmocka_unit_test(integers_are_found_exactly_or_refused_in_words),
           cmocka_unit_test(other_types_are_found_or_refused_in_words),
           cmocka_unit_test(optional_look_ups_keep_the_default), cmocka_unit_test(a_range_is_kept_to),
-          cmocka_unit_test(long_text_is_cut_in_messages), cmocka_unit_test(a_frozen_payload_is_read_only))
+          cmocka_unit_test(long_text_is_cut_in_messages), cmocka_unit_test(a_frozen_payload_is_read_only),
+          cmocka_unit_test(a_payload_lives_as_long_as_somebody_holds_it))

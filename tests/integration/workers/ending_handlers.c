@@ -43,19 +43,47 @@ static int is_me(struct rankcall_call *call, bool *me)
     return 0;
 }
 
-/* {"rank", "message"}: sets a result and emits an event first, neither of which may hide the failure. */
+/* {"rank", "message", "traceback"}: sets a result and emits an event first, neither of which may hide the failure. */
 int handle_fail(struct rankcall_call *call)
 {
     bool me;
-    const char *message = "told to fail";
+    const char *message = "told to fail", *traceback = NULL;
     if (is_me(call, &me) || rankcall_opt_string(rankcall_args(call), "message", &message) ||
+        rankcall_opt_string(rankcall_args(call), "traceback", &traceback) ||
         rankcall_result_json(call, "{\"looks\": \"well\"}") ||
         rankcall_emit_json(call, "{\"rank\": %d}", rankcall_call_rank(call)))
         return -1;
     if (!me)
         return 0;
-    rankcall_fail(call, "%s", message);
+    if (traceback)
+        rankcall_fail_with(call, message, traceback);
+    else
+        rankcall_fail(call, "%s", message);
     return rankcall_fail(call, "a second message that must not count");
+}
+
+/* {"rank"}: the rank fails; the others wait until they are told, without a collective. */
+int handle_fail_watched(struct rankcall_call *call)
+{
+    bool me;
+    if (is_me(call, &me) || rankcall_interrupted(call))
+        return -1;
+    if (me)
+        return rankcall_fail(call, "the others watch");
+    for (double deadline = now() + 30; !rankcall_interrupted(call); doze(0.001))
+        if (now() > deadline)
+            return rankcall_fail(call, "nobody told rank %d", rankcall_call_rank(call));
+    return rankcall_interrupted(call) == RANKCALL_EWORKER ? 0 : rankcall_fail(call, "another reason");
+}
+
+/* The last interrupted call as each rank knows it, and whether the rank is a replacement. */
+int handle_last_interrupted(struct rankcall_call *call)
+{
+    struct rankcall_context *context = rankcall_call_context(call);
+    return rankcall_emit_json(call, "{\"last\": %llu, \"replacement\": %s}",
+                              (unsigned long long)rankcall_last_interrupted(context),
+                              rankcall_is_replacement(context) ? "true" : "false") ||
+           rankcall_result_json(call, "{\"number\": %llu}", (unsigned long long)rankcall_call_number(call));
 }
 
 /* {"rank", "go"}: the rank fails, waits for the file `go`, which the client makes when it has the error, and only then

@@ -41,6 +41,8 @@ int handle_steps(struct rankcall_call *call);
 
 /* ending_handlers.c */
 int handle_fail(struct rankcall_call *call);
+int handle_fail_watched(struct rankcall_call *call);
+int handle_last_interrupted(struct rankcall_call *call);
 int handle_fail_before_barrier(struct rankcall_call *call);
 int handle_fail_silently(struct rankcall_call *call);
 int handle_slow(struct rankcall_call *call);

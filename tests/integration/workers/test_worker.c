@@ -31,6 +31,8 @@ static const struct rankcall_handler handlers[] = {
     {"emit_refused", handle_emit_refused, "tries events that must be refused"},
     {"steps", handle_steps, "tells its progress, with previews"},
     {"fail", handle_fail, "fails"},
+    {"fail_watched", handle_fail_watched, "fails while the others look whether the call is to be left"},
+    {"last_interrupted", handle_last_interrupted, "the last call that was to be left"},
     {"fail_before_barrier", handle_fail_before_barrier, "fails while the others sit in a barrier"},
     {"fail_silently", handle_fail_silently, "fails without a message"},
     {"slow", handle_slow, "sleeps"},
@@ -84,11 +86,13 @@ static int misbehave(struct rankcall_context *context, const struct rankcall_pay
 {
     static const int64_t nobody = -2;
     int64_t fail = nobody, mute = nobody, hang = nobody, die = nobody, rank = rankcall_rank(context);
-    const char *message = "told to fail";
+    const char *message = "told to fail", *traceback = NULL;
     if (rankcall_opt_int(args, "fail", &fail) || rankcall_opt_int(args, "fail_mute", &mute) ||
         rankcall_opt_int(args, "hang", &hang) || rankcall_opt_int(args, "die", &die) ||
-        rankcall_opt_string(args, "message", &message))
+        rankcall_opt_string(args, "message", &message) || rankcall_opt_string(args, "traceback", &traceback))
         return -1;
+    if (traceback && (fail == -1 || fail == rank))
+        return rankcall_fail_setup_with(context, message, traceback);
     if (fail == -1 || fail == rank)
         return rankcall_fail_setup(context, "%s", message);
     if (mute == -1 || mute == rank)
