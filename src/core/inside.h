@@ -199,8 +199,7 @@ struct rk_frontend {
 };
 
 /* frontend.c: a large payload has come; its memory is given back when no more do for a while. */
-#define RK_REST_S 5
-#define RK_LARGE  (32u << 10)
+#define RK_LARGE (32u << 10)
 void rk_frontend_rest(struct rk_frontend *frontend);
 
 /* listener.c: the socket, and accepting with few descriptors left. */

@@ -79,6 +79,7 @@ const struct rk_payload_memory *rk_mesh_payload_memory(const struct rk_mesh *mes
 
 /* Gives back what nobody has used for a while. Whether there is something left to give back later. */
 bool rk_mesh_payload_memory_rest(void);
+int64_t rk_mesh_payload_memory_rest_us(void); /* how long such a while is */
 
 /* Announces to every rank, rank 0's main thread too; sets announcement->payload_size. A small payload goes with it, a
  * larger one by rk_mesh_broadcast. Not before all ranks have reported on the announcement before. Rank 0's IO thread;

@@ -7,7 +7,7 @@
 
 #include <fcntl.h>
 #include <stdatomic.h>
-#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -34,9 +34,10 @@ static struct {
 
 static void close_room(struct room *room)
 {
-    if (room->base)
+    if (room->base) {
         munmap(room->base, RK_ROOM_PAGE + room->name.size);
-    rk_fd_close(&room->name.fd);
+        close(room->name.fd);
+    }
     *room = (struct room){0};
 }
 
@@ -53,19 +54,15 @@ static uint64_t rounded(uint64_t size)
 static bool make_room(struct room *room, uint64_t size)
 {
     size = rounded(size);
-    room->name = (struct rk_room_name){.size = size};
-    room->name.fd = memfd_create("rankcall-payload", MFD_CLOEXEC);
-    if (room->name.fd < 0 || ftruncate(room->name.fd, (off_t)(RK_ROOM_PAGE + size))) {
-        close_room(room);
+    int fd = memfd_create("rankcall-payload", MFD_CLOEXEC);
+    void *base = fd < 0 || ftruncate(fd, (off_t)(RK_ROOM_PAGE + size))
+                     ? MAP_FAILED
+                     : mmap(NULL, RK_ROOM_PAGE + size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    if (base == MAP_FAILED) {
+        rk_fd_close(&fd);
         return false;
     }
-    void *base = mmap(NULL, RK_ROOM_PAGE + size, PROT_READ | PROT_WRITE, MAP_SHARED, room->name.fd, 0);
-    room->base = base == MAP_FAILED ? NULL : base;
-    if (!room->base) {
-        close_room(room);
-        return false;
-    }
-    room->name.id = (uint64_t)getpid() << 32 | ++all.made;
+    *room = (struct room){.name = {(uint64_t)getpid() << 32 | ++all.made, size, fd, 0}, .base = base};
     return true;
 }
 
@@ -157,15 +154,21 @@ const struct rk_payload_memory *rk_mesh_payload_memory(const struct rk_mesh *mes
     return mesh->rooms_work ? &rooms : NULL;
 }
 
+int64_t rk_mesh_payload_memory_rest_us(void)
+{
+    const char *test = getenv("RANKCALL_TEST_REST_MS");
+    return test ? atoi(test) * INT64_C(1000) : RK_ROOM_REST_US;
+}
+
 bool rk_mesh_payload_memory_rest(void)
 {
     bool later = false;
-    int64_t now = rk_now_us();
+    int64_t now = rk_now_us(), rest_us = rk_mesh_payload_memory_rest_us();
     pthread_mutex_lock(&all.lock);
     for (struct room *room = all.rooms; room < all.rooms + RK_ROOMS; room++) {
         if (!room->warm)
             continue;
-        bool rested = is_free(room) && now - room->given_us >= RK_ROOM_REST_US;
+        bool rested = is_free(room) && now - room->given_us >= rest_us;
         if (rested &&
             !fallocate(room->name.fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, RK_ROOM_PAGE, (off_t)room->name.size))
             room->warm = false;

@@ -23,6 +23,7 @@ enum rk_stage {
 struct rk_reading {
     enum rk_stage stage;
     int failed; /* the code that ended reading, or RANKCALL_OK */
+    bool large; /* the last payload was: the next may be */
     struct rk_header header;
     uint8_t header_bytes[RK_HEADER_SIZE];
     uint8_t small_head[RK_SMALL_HEAD];

@@ -22,6 +22,7 @@
 #define SCRATCH_SIZE ((size_t)64 << 10)
 #define LARGE        ((uint64_t)256 << 10) /* a payload from here on is read alone and checked in turns */
 #define READ_TURN    ((size_t)1 << 20)     /* bytes read in one turn */
+#define SMALL_READ   ((size_t)1 << 10)     /* bytes read at first where a payload of more than a scratch may follow */
 #define CHECK_TURN   ((size_t)256 << 10)   /* bytes of JSON checked in one turn */
 
 /* The thread's scratch. Whoever reads takes it out and puts it back, so that a callback may read another connection.
@@ -178,6 +179,7 @@ static int prepare_payload(struct rk_conn *conn, const uint8_t *head)
             return RANKCALL_EINTERNAL;
         memcpy(reading->head, head, reading->header.head_size);
     }
+    reading->large = size >= SCRATCH_SIZE / 2;
     reading->lender = conn->memory;
     reading->bytes = conn->memory ? conn->memory->take(conn->memory->context, size) : NULL;
     if (!reading->bytes) {
@@ -365,7 +367,9 @@ static int read_once(struct rk_conn *conn, uint8_t *scratch, size_t *got, bool *
     size_t direct = direct_size(reading), behind = 0;
     ssize_t result;
 
-    if (direct == 0 || (reading->header.payload_size < LARGE && direct < READ_TURN))
+    if (direct == 0)
+        behind = reading->large ? SMALL_READ : SCRATCH_SIZE;
+    else if (reading->header.payload_size < LARGE && direct < READ_TURN)
         behind = SCRATCH_SIZE;
     do
         result = receive(conn, direct, scratch, behind);

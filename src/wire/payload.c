@@ -4,6 +4,7 @@
 /* A payload's life, and its JSON text. */
 
 #include <errno.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -13,6 +14,62 @@
 
 #define AT_HAND 1024                /* bytes up to which glibc's malloc() keeps memory at hand for the thread */
 #define HUGE    ((uint64_t)2 << 20) /* bytes of a huge page, where there are such */
+
+/* The last large memory that was freed: it has its pages already, which the kernel may take when it needs some. */
+#define SPARE_MIN ((uint64_t)1 << 20)
+static struct {
+    pthread_mutex_t lock;
+    void *memory;
+    uint64_t size;
+} spare = {.lock = PTHREAD_MUTEX_INITIALIZER};
+
+/* Puts other memory, or NULL, in place of the spare one, if that has at least `min` and at most `max` bytes. Returns
+ * what is not the spare one then. */
+static void *change_spare(uint64_t min, uint64_t max, void *memory, uint64_t size)
+{
+    void *before = memory;
+
+    pthread_mutex_lock(&spare.lock);
+    if (spare.size >= min && spare.size <= max) {
+        before = spare.memory;
+        spare.memory = memory;
+        spare.size = memory ? size : 0;
+    }
+    pthread_mutex_unlock(&spare.lock);
+    return before;
+}
+
+/* Frees what rk_payload_alloc gave for so many bytes, or keeps it for the next one. A sanitizer wants to see it go. */
+static void free_wire(void *memory, uint64_t size)
+{
+#ifndef __SANITIZE_ADDRESS__
+    if (size >= SPARE_MIN && (uintptr_t)memory % RK_PAYLOAD_ALIGN == 0) {
+        if (size >= 2 * HUGE)
+            madvise(memory, size & ~(HUGE - 1), MADV_FREE);
+        memory = change_spare(0, UINT64_MAX, memory, size);
+    }
+#else
+    (void)size;
+#endif
+    free(memory);
+}
+
+static void *alloc_large(uint64_t size)
+{
+    void *memory = change_spare(size, 2 * size, NULL, 0);
+
+    if (memory)
+        return memory;
+    if (size < 2 * HUGE)
+        return aligned_alloc(RK_PAYLOAD_ALIGN, size);
+    if (!(memory = aligned_alloc(HUGE, size))) {
+        free(change_spare(0, UINT64_MAX, NULL, 0));
+        memory = aligned_alloc(HUGE, size);
+    }
+    if (memory)
+        madvise(memory, size, MADV_HUGEPAGE); /* or taking the pages costs as much as filling them */
+    return memory;
+}
 
 /* aligned_alloc() always searches; malloc() gives what is at hand, which is the last small payload's memory more often
  * than not, and so aligned. */
@@ -29,12 +86,7 @@ void *rk_payload_alloc(uint64_t size)
             return memory;
         free(memory);
     }
-    if (rounded < 2 * HUGE)
-        return aligned_alloc(RK_PAYLOAD_ALIGN, rounded);
-    void *memory = aligned_alloc(HUGE, rounded);
-    if (memory)
-        madvise(memory, rounded, MADV_HUGEPAGE); /* or taking the pages costs as much as filling them */
-    return memory;
+    return rounded < SPARE_MIN ? aligned_alloc(RK_PAYLOAD_ALIGN, rounded) : alloc_large(rounded);
 }
 
 struct rankcall_payload *rankcall_payload_new(void)
@@ -149,7 +201,7 @@ void rankcall_payload_free(struct rankcall_payload *payload)
     if (payload->lender)
         payload->lender->give(payload->lender->context, payload->wire);
     else
-        free(payload->wire);
+        free_wire(payload->wire, payload->wire_size);
     free(payload);
     errno = kept;
 }

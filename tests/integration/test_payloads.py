@@ -6,6 +6,8 @@
 import json
 import math
 import os
+import random
+import time
 import zlib
 
 import strangers_client as wire
@@ -41,6 +43,23 @@ def checksums(t):
         crc = zlib.crc32(part, crc)
     with t.connect() as client:
         equal(client.invoke("checksum", Payload(b"{}", [Attachment("x", data)])).json["sums"], [crc] * 4)
+
+
+@case("memory of large payloads is used again and rests, and every rank sees its own call's", ranks=(2, 4), own=True,
+      by=("launcher", "mpirun"), timeout=60)
+def rooms(t):
+    t.job = t.start(env={"RANKCALL_TEST_REST_MS": "20"})
+    contents = [os.urandom(size) for size in (40000, 65536, MEBI, MEBI + 7, 9 * MEBI)]
+    with t.connect() as one, t.connect() as other:
+        for round in range(30):
+            calls = []
+            for client in (one, other, one, other)[:random.randint(1, 4)]:
+                data = random.choice(contents)
+                calls.append((client, client.submit("checksum", Payload(b"{}", [Attachment("x", data)])),
+                              zlib.crc32(data, zlib.crc32(bytes(12), zlib.crc32(b"x", zlib.crc32(b"{}"))))))
+            for client, call, crc in calls:
+                equal(client.outcome(call).json["sums"], [crc] * t.job.ranks, "round %d" % round)
+            time.sleep(random.choice((0, 0.01, 0.03, 0.05)))
 
 
 @case("JSON of every length comes back byte for byte")
