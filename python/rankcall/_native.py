@@ -113,6 +113,7 @@ QUICK: Dict[str, Tuple[Any, Sequence[Any]]] = {
     "rankcall_interrupted": (c_int, (c_void_p,)),
     "rankcall_mark": (None, (c_void_p, c_char_p, c_char_p)),
     "rankcall_args": (c_void_p, (c_void_p,)),
+    "rankcall_args_private": (c_bool, (c_void_p,)),
     "rankcall_payload_json": (c_void_p, (c_void_p, POINTER(c_size_t))),
     "rankcall_payload_from_json": (c_int, (c_char_p, c_size_t, POINTER(c_void_p))),
     "rankcall_payload_ref": (c_void_p, (c_void_p,)),

@@ -225,7 +225,7 @@ class Rank:
         self.group.call_begins()
         if self.lent.lots:
             self.lent.look()
-        own = self.local_memory()
+        own = library.args_private(call)
         device = worker.device if worker.tensors_to_device else None
         payload = unflatten(*_native.read_payload(library, library.args(call), own), device=device)
         if not isinstance(payload, dict):
@@ -260,10 +260,6 @@ class Rank:
 
     def _begin(self) -> None:
         _call_number.set(self.number)
-
-    def local_memory(self) -> bool:
-        """Whether the bytes of a payload are this rank's alone: rank 0's are still being sent to the others."""
-        return self.rank != 0 or self.world_size == 1
 
     def emit(self, value: Any, image_format: str) -> None:
         """Sends an event of the running call."""

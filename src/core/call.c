@@ -21,7 +21,7 @@ struct rankcall_call {
     const struct rankcall_handler *handler;
     const struct rankcall_payload *args;
     uint64_t number;
-    bool streaming;
+    bool streaming, private;
     struct rankcall_payload *result;
     bool failed;
     pthread_mutex_t emit_lock;
@@ -62,6 +62,11 @@ const char *rankcall_call_handler(const struct rankcall_call *call)
 const struct rankcall_payload *rankcall_args(const struct rankcall_call *call)
 {
     return call->args;
+}
+
+bool rankcall_args_private(const struct rankcall_call *call)
+{
+    return call->private;
 }
 
 bool rankcall_streaming(const struct rankcall_call *call)
@@ -240,6 +245,7 @@ void rk_call_run(struct rankcall_context *context, const struct rk_announcement 
     struct rankcall_call call = {.context = context, .args = args, .number = announcement->number};
     call.handler = &context->worker->handlers[announcement->handler];
     call.streaming = announcement->streaming;
+    call.private = rk_mesh_payload_is_private(context->mesh, announcement->payload_size);
     pthread_mutex_init(&call.emit_lock, NULL);
     rk_mesh_begin(context->mesh, call.number);
     int64_t begun_us = rk_now_us();

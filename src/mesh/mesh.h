@@ -96,6 +96,10 @@ void rk_mesh_await(struct rk_mesh *mesh, struct rk_announcement *announcement);
 bool rk_mesh_broadcast(struct rk_mesh *mesh, const struct rk_announcement *announcement,
                        struct rankcall_payload **payload);
 
+/* Whether the bytes of the announced call's payload, of that size, are this rank's alone: else they are also those that
+ * others may be reading. Main thread, after rk_mesh_broadcast. */
+bool rk_mesh_payload_is_private(const struct rk_mesh *mesh, uint64_t size);
+
 /* ---- Tallies: what the ranks have to say when they are done ---- */
 
 /* How long the parts of a call took, in microseconds: of one rank, or over several. */

@@ -148,13 +148,26 @@ static struct rankcall_payload *receive(struct rk_mesh *mesh, uint64_t size)
     return payload;
 }
 
+bool rk_mesh_payload_is_private(const struct rk_mesh *mesh, uint64_t size)
+{
+    return mesh->rank != 0 || mesh->size == 1 || rk_notice_holds(size) || lies_in_room(mesh, size);
+}
+
 bool rk_mesh_broadcast(struct rk_mesh *mesh, const struct rk_announcement *announcement,
                        struct rankcall_payload **payload)
 {
     uint64_t size = announcement->payload_size;
+    struct rankcall_payload *view;
     if (mesh->rank != 0)
         return (*payload = receive(mesh, size)) != NULL;
-    if (rk_notice_holds(size) || mesh->size == 1 || lies_in_room(mesh, size))
+    if (rk_notice_holds(size) || mesh->size == 1)
         return true;
+    if (lies_in_room(mesh, size)) { /* what the IO thread has is what the others see */
+        if (!look_into_room(mesh, size, &view))
+            return false;
+        rankcall_payload_free(*payload);
+        *payload = view;
+        return true;
+    }
     return spread(mesh, (uint8_t *)rk_payload_bytes(*payload), size); /* only read at the root */
 }
