@@ -150,8 +150,8 @@ const char *rankcall_call_handler(const struct rankcall_call *call);
 /* The payload. Ownership: the call's; look-ups and attachments are valid until the handler returns. */
 const struct rankcall_payload *rankcall_args(const struct rankcall_call *call);
 
-/* Whether the attachments' bytes are this rank's alone, so that a handler may write into them, const or not, for as long
- * as it has the payload. False at rank 0 where others may still be reading them. */
+/* Whether the attachments' bytes are this rank's alone, so that a handler may write into them, const or not, for as
+ * long as it has the payload. False at rank 0 where others may still be reading them. */
 bool rankcall_args_private(const struct rankcall_call *call);
 
 /* True when the client streams: events reach it. False: events are dropped where they are made. */
