@@ -239,8 +239,16 @@ static void *attempt_main(void *context)
 static struct rk_mesh *make_draft(const struct rk_mesh *mesh)
 {
     struct rk_mesh *draft = calloc(1, sizeof *draft);
-    if (!draft)
+    struct rk_rank_info *ranks = calloc((size_t)mesh->size, sizeof *ranks);
+    if (!draft || !ranks) {
+        free(draft);
+        free(ranks);
         return NULL;
+    }
+    memcpy(ranks, mesh->ranks, (size_t)mesh->size * sizeof *ranks); /* a replacement inherits from those */
+    draft->ranks = ranks;
+    draft->agree = mesh->agree;
+    draft->agree_context = mesh->agree_context;
     draft->rank = mesh->rank;
     draft->size = mesh->size;
     draft->info = mesh->info;
@@ -273,6 +281,8 @@ struct rk_attempt *rk_attempt_begin(const struct rk_mesh *mesh, const int *dead,
     pthread_sigmask(SIG_SETMASK, &before, NULL);
     if (begun)
         return attempt;
+    if (attempt->draft)
+        free(attempt->draft->ranks);
     free(attempt->draft);
     attempt_free(attempt);
     return NULL;
@@ -330,6 +340,8 @@ void rk_attempt_take(struct rk_attempt *attempt, struct rk_mesh *mesh)
     mesh->local_rank = draft->local_rank;
     mesh->local_size = draft->local_size;
     mesh->nodes = draft->nodes;
+    mesh->rooms_work = draft->rooms_work;
+    mesh->info = draft->info;
     memcpy(mesh->ranks, draft->ranks, (size_t)mesh->size * sizeof *mesh->ranks);
     mesh->segment_size = draft->segment_size;
     mesh->segment = draft->segment;

@@ -78,7 +78,7 @@ def keys(t):
     rows = re.findall(r"^\| ((?:`\w+`(?:, )?)+) \|", text_of_document().split("\n## Status\n")[1], re.MULTILINE)
     documented = {name for row in rows for name in re.findall(r"\w+", row)}
     with t.connect() as client:
-        equal(set(client.status()), documented, "keys of the status")
+        equal(set(client.status()), documented - {"restart"}, "keys of the status")  # that one: when there is no rank 0
         equal(set(client.welcome), {"job", "worker", "version", "pid", "host", "socket", "world_size", "handlers"}, "WELCOME")
 
 
