@@ -62,6 +62,7 @@ static void *alloc_large(uint64_t size)
         return memory;
     if (size < 2 * HUGE)
         return aligned_alloc(RK_PAYLOAD_ALIGN, size);
+    size = rk_align(size, HUGE);
     if (!(memory = aligned_alloc(HUGE, size))) {
         free(change_spare(0, UINT64_MAX, NULL, 0));
         memory = aligned_alloc(HUGE, size);
