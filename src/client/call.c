@@ -60,10 +60,10 @@ static int send_call(struct rankcall_runner *runner, const struct rk_call_head *
         return rk_error(RANKCALL_EINTERNAL, "no memory for a call");
     }
     pending->args = args;
-    if (runner->welcome.token) {
+    pending->submitted_us = rk_now_us();
+    runner->spin_until_us = pending->submitted_us + RK_COLD_SPIN_US;
+    if (runner->welcome.token)
         memcpy(&pending->head, call, offsetof(struct rk_call_head, handler) + strlen(call->handler) + 1);
-        pending->submitted_us = rk_now_us();
-    }
     int code = rk_runner_send_pending(pending, head, rk_call_encode(call, head), args);
     if (code) {
         rk_calls_remove(&runner->calls, pending);

@@ -167,6 +167,8 @@ static int spin(struct rankcall_runner *runner, int64_t until_us)
 int rk_runner_wait(struct rankcall_runner *runner, int64_t deadline_us)
 {
     int64_t until = rk_now_us() + RK_SPIN_US;
+    if (until < runner->spin_until_us)
+        until = runner->spin_until_us;
     int code = spin(runner, deadline_us >= 0 && deadline_us < until ? deadline_us : until);
     if (code != RANKCALL_EAGAIN)
         return code;

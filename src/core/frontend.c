@@ -353,6 +353,8 @@ static void *io_main(void *context)
         looks++;
         if (work(frontend)) {
             spin_until = rk_now_us() + RK_SPIN_US;
+            if (frontend->running && frontend->running->started_us + RK_COLD_SPIN_US > spin_until)
+                spin_until = frontend->running->started_us + RK_COLD_SPIN_US;
             nap_us = RK_NAP_MIN_US;
             looks = 0;
         } else if (rk_funnel_moving(frontend) || looks < RK_SPIN_LOOKS || rk_now_us() < spin_until) {

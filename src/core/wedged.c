@@ -83,6 +83,19 @@ static bool is_wedged(struct rk_frontend *frontend, int rank, int64_t now)
     return false;
 }
 
+/* Those whose grace is all but over, too: who stay together are named, killed and replaced together. */
+static void count_the_nearly_wedged(struct rk_frontend *frontend, int64_t now)
+{
+    const struct rk_mesh *mesh = frontend->context->mesh;
+    int64_t most_us = frontend->context->options->grace_us / 10 * 9;
+    uint64_t signs;
+    for (int rank = 0; rank < rk_mesh_size(mesh); rank++) {
+        struct rk_suspect *suspect = &frontend->wedge.suspects[rank];
+        suspect->wedged |= is_near(mesh, rank) && suspect->since_us + most_us <= now &&
+                           !rk_mesh_is_back(mesh, rank, frontend->wedge.number, &signs);
+    }
+}
+
 static void watch(struct rk_frontend *frontend, int64_t now)
 {
     struct rk_wedge *wedge = &frontend->wedge;
@@ -99,6 +112,8 @@ static void watch(struct rk_frontend *frontend, int64_t now)
                now - wedge->begun_us >= frontend->context->options->grace_us;
     if (!any && !far)
         return;
+    if (any)
+        count_the_nearly_wedged(frontend, now);
     for (int rank = 0; rank < rk_mesh_size(mesh); rank++)
         if (wedge->suspects[rank].wedged)
             rk_mesh_ask_stack(mesh, rank);
