@@ -201,8 +201,8 @@ struct rk_frontend {
 /* frontend.c: a large payload has come; its memory is given back when no more do for a while. */
 #define RK_LARGE (32u << 10)
 
-#define RK_COLD_SPIN_US 300 /* how long the IO thread looks behind an announcement at least: ranks take time to wake \
-                             */
+/* How long the IO thread looks behind an announcement at least: ranks take time to wake. */
+#define RK_COLD_SPIN_US 300
 void rk_frontend_rest(struct rk_frontend *frontend);
 
 /* listener.c: the socket, and accepting with few descriptors left. */

@@ -20,7 +20,7 @@
 
 #define TAG_BASE     1
 #define REAP_US      1000000 /* for mpirun to notice the deaths: a new process that comes up meanwhile may be forgotten */
-#define SETTLE_US    20000   /* without anything new, before the living set out */
+#define SETTLE_US    10000   /* without anything new, before the living set out */
 #define LIMIT_US     10000000 /* for an attempt */
 #define RETRY_US     5000000  /* for a further one on Open MPI 5, which may hang in the one before */
 #define LOOK_US      5000     /* between two looks whether all are still there */
