@@ -69,13 +69,21 @@ static long long take(struct client *client, const char *handler, bool again)
     return ended;
 }
 
-static void pump(long long count)
+/* Waits until something comes, and takes it. Returns how many calls have ended. */
+static long long turn(long long count, const char *handler, bool again)
 {
+    long long ended = 0;
     for (long long i = 0; i < count; i++)
         fds[i] =
             (struct pollfd){rankcall_runner_fd(clients[i].runner), rankcall_runner_poll_events(clients[i].runner), 0};
     if (poll(fds, (nfds_t)count, -1) < 0)
         bench_die("poll failed");
+    for (long long i = 0; i < count; i++)
+        if (fds[i].revents) {
+            check(rankcall_process(clients[i].runner), "process");
+            ended += take(&clients[i], handler, again);
+        }
+    return ended;
 }
 
 static void set_text(long long bytes)
@@ -104,26 +112,14 @@ static void run(const char *path, const struct bench_command *command)
     for (long long i = 0; i < count; i++)
         for (long long j = 0; j < each; j++)
             submit(&clients[i], command->name);
-    while (done < wanted) {
-        pump(count);
-        for (long long i = 0; i < count; i++)
-            if (fds[i].revents) {
-                check(rankcall_process(clients[i].runner), "process");
-                done += take(&clients[i], command->name, true);
-            }
-    }
+    while (done < wanted)
+        done += turn(count, command->name, true);
     const uint64_t ns = bench_now() - begun;
     least = clients[0].done;
     for (long long i = 1; i < count; i++)
         least = clients[i].done < least ? clients[i].done : least;
-    for (left = count * each; left;) { /* what is still under way, so that the job is idle again */
-        pump(count);
-        for (long long i = 0; i < count; i++)
-            if (fds[i].revents) {
-                check(rankcall_process(clients[i].runner), "process");
-                left -= take(&clients[i], command->name, false);
-            }
-    }
+    for (left = count * each; left;) /* what is still under way, so that the job is idle again */
+        left -= turn(count, command->name, false);
     for (long long i = 0; i < count; i++)
         rankcall_runner_free(clients[i].runner);
     printf("{\"calls\": %lld, \"ns\": %" PRIu64 ", \"least\": %lld}\n", done, ns, least);

@@ -2,12 +2,13 @@
 # Copyright (c) 2026 The rankcall authors
 """Rows of events, and of payloads and results of all sizes."""
 
-from .jobs import RANKS, floor_of_calls, job_of_ours, us
+from .jobs import RANKS, ask_floor, floor_of_calls, job_of_ours, us
 from .measure import Row, in_turns
 from .process import Driver
 
 EVENT_FRAME = 32 + 16 + 64  # header, head, payload
 SIZES = ((64 << 10, "64 KB"), (1 << 20, "1 MB"), (64 << 20, "64 MB"), (1 << 30, "1 GB"))
+BURST = 40000
 RATIO = 1 / 0.9  # of times: 0.9 of the floor's throughput
 
 
@@ -17,24 +18,21 @@ def rate(answer):
 
 def events(bench, effort):
     """Bursts of events of 64 B to one client, from the first event to the result, against bare frames of that size."""
-    ranks, burst, large = RANKS[-1], 40000, 1 << 20
+    ranks, large = RANKS[-1], 1 << 20
     rows = []
     with job_of_ours(bench, ranks) as (_, ours):
         floor = Driver(bench, "bench/floor/events")
-        for key, rank, text in (("0", 0, "rank 0"), ("1", 1, "rank 1"), ("all", -1, "%d ranks" % ranks)):
-            row = Row("events-64-" + key, "events of 64 B from %s" % text, "1000/s", better="higher",
-                      target=0.9, floor="raw socket, a write per frame")
-            each = burst if rank >= 0 else burst // ranks
-            rows.append(in_turns(row, lambda rank=rank, each=each: rate(ours.ask("stream", "burst", rank, each, 0)),
-                                 lambda: rate(floor.ask("events", "-", EVENT_FRAME, burst, 1)), 7, effort, limit_s=5))
-        for key, rank, text in (("0", 0, "rank 0"), ("1", 1, "rank 1"), ("all", -1, "%d ranks" % ranks)):
-            row = Row("events-1M-" + key, "events of 1 MB from %s" % text, "1000/s", better="higher", target=0.9,
-                      floor="raw socket, a write per frame")
-            each = 200 if rank >= 0 else 200 // ranks
-            rows.append(in_turns(row, lambda rank=rank, each=each: rate(ours.ask("stream", "burst", rank, each, large)),
-                                 lambda: rate(floor.ask("events", "-", large, 200, 1)), 7, effort, limit_s=5))
+        for name, label, size, frame, burst in (("64", "64 B", 0, EVENT_FRAME, BURST), ("1M", "1 MB", large, large, 200)):
+            for key, rank, text in (("0", 0, "rank 0"), ("1", 1, "rank 1"), ("all", -1, "%d ranks" % ranks)):
+                row = Row("events-%s-%s" % (name, key), "events of %s from %s" % (label, text), "1000/s",
+                          better="higher", target=0.9, floor="raw socket, a write per frame")
+                each = burst if rank >= 0 else burst // ranks
+                rows.append(in_turns(
+                    row, lambda rank=rank, each=each, size=size: rate(ours.ask("stream", "burst", rank, each, size)),
+                    lambda frame=frame, burst=burst: rate(floor.ask("events", "-", frame, burst, 1)), 7, effort,
+                    limit_s=5))
         batched = Row("socket-batched", "raw socket, 500 frames a write", "1000/s", better="higher")
-        rows.append(in_turns(batched, lambda: rate(floor.ask("events", "-", EVENT_FRAME, 10 * burst, 500)), None, 5, 1))
+        rows.append(in_turns(batched, lambda: rate(floor.ask("events", "-", EVENT_FRAME, 10 * BURST, 500)), None, 5, 1))
         floor.finish()
     return rows
 
@@ -48,12 +46,6 @@ def payloads(bench, effort):
                 calls = max(1, min(50, (64 << 20) // size))
                 warm_up = max(1, calls // 5)
 
-                def measure_floor(word, size=size, calls=calls, warm_up=warm_up, job=job, floor=floor):
-                    job.hold(False)
-                    answer = floor.ask(word, "-", size, warm_up, calls)
-                    job.hold(True)
-                    return us(answer)
-
                 for word, handler, text, what in (
                         ("send", "empty", "payload of %s to %d ranks", "socket + MPI_Bcast + MPI_Reduce"),
                         ("fetch", "give", "result of %s from %d ranks", "MPI_Bcast + MPI_Reduce + socket")):
@@ -61,5 +53,6 @@ def payloads(bench, effort):
                     rows.append(in_turns(
                         row, lambda word=word, handler=handler, size=size, warm_up=warm_up, calls=calls, ours=ours:
                         us(ours.ask(word, handler, size, warm_up, calls)),
-                        lambda word=word: measure_floor(word), 8, effort, limit_s=8))
+                        lambda word=word, size=size, warm_up=warm_up, calls=calls, job=job, floor=floor:
+                        ask_floor(job, floor, word, "-", size, warm_up, calls), 8, effort, limit_s=8))
     return rows

@@ -2,9 +2,10 @@
 # Copyright (c) 2026 The rankcall authors
 """Rows of small calls."""
 
+import statistics
 import time
 
-from .jobs import RANKS, floor_of_calls, job_of_ours, us
+from .jobs import RANKS, ask_floor, floor_of_calls, job_of_ours, us
 from .measure import Row, in_turns
 from .process import Driver
 
@@ -16,13 +17,8 @@ SCALE = (2, 4, 8, 16, 32, 64)
 def calls_between(ours, job, floor, row, size, effort, warm_up=50, calls=250):
     """One row of calls: the floor's ranks are stopped while ours is measured, and ours sleep of themselves."""
 
-    def measure_floor():
-        job.hold(False)
-        answer = floor.ask("invoke", "-", size, warm_up, calls)
-        job.hold(True)
-        return us(answer)
-
-    return in_turns(row, lambda: us(ours.ask("invoke", "empty", size, warm_up, calls)), measure_floor, 20, effort)
+    return in_turns(row, lambda: us(ours.ask("invoke", "empty", size, warm_up, calls)),
+                    lambda: ask_floor(job, floor, "invoke", "-", size, warm_up, calls), 20, effort)
 
 
 def invoke(bench, effort):
@@ -54,10 +50,7 @@ def cold(bench, effort):
             def measure_floor(job=job, floor=floor, waker=waker):
                 time.sleep(IDLE_S)
                 woken = us(waker.ask("wake", "-"))[0]
-                job.hold(False)
-                calls = sorted(us(floor.ask("invoke", "-", 256, 50, 51)))
-                job.hold(True)
-                return [woken + calls[25]]
+                return [woken + statistics.median(ask_floor(job, floor, "invoke", "-", 256, 50, 51))]
 
             rows.append(in_turns(row, measure_ours, measure_floor, 10, effort, limit_s=60))
             waker.finish()

@@ -50,5 +50,13 @@ def launched_job(bench, ranks):
     job.wait()
 
 
+def ask_floor(job, client, *words):
+    """One answer of the floor's client, whose job's ranks go on for that long; in microseconds."""
+    job.hold(False)
+    answer = client.ask(*words)
+    job.hold(True)
+    return us(answer)
+
+
 def us(answer):
     return [ns / 1e3 for ns in answer["ns"]]

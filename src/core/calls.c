@@ -330,25 +330,6 @@ static int set_deadlines(struct rk_frontend *frontend, struct rk_job_call *call,
 
 /* ---- Beginnings ---- */
 
-static int no_handler(const struct rankcall_handler *handlers, const char *name)
-{
-    char known[256] = "";
-    size_t size = 0;
-    for (unsigned i = 0; handlers[i].name && size < sizeof known; i++)
-        size += (size_t)snprintf(known + size, sizeof known - size, "%s%s", i ? ", " : "", handlers[i].name);
-    return rk_error(RANKCALL_ENOHANDLER, "the job has no handler \"%s\"; it has: %s%s", name, known,
-                    size < sizeof known ? "" : "...");
-}
-
-static int find_handler(const struct rk_frontend *frontend, const char *name, unsigned *index)
-{
-    const struct rankcall_handler *handlers = frontend->context->worker->handlers;
-    for (*index = 0; handlers[*index].name; ++*index)
-        if (!*name || !strcmp(handlers[*index].name, name))
-            return RANKCALL_OK;
-    return no_handler(handlers, name);
-}
-
 static int check_admission(struct rk_frontend *frontend, const struct rk_header *header,
                            const struct rk_call_head *request)
 {
@@ -387,7 +368,8 @@ enum rk_admission rk_call_admit(struct rk_client *client, const struct rk_header
         rk_client_refuse(client, header->id);
         return RK_DISCARD;
     }
-    if (find_handler(frontend, request.handler, &handler) || check_admission(frontend, header, &request))
+    if (rk_handler_find(frontend->context->worker->handlers, request.handler, &handler) ||
+        check_admission(frontend, header, &request))
         return refuse(client, header->id);
     struct rk_job_call *call = calloc(1, sizeof *call);
     if (!call || set_deadlines(frontend, call, &request)) {
@@ -445,7 +427,7 @@ void rk_call_arrived(struct rk_client *client, struct rankcall_payload *payload)
     client->calls = call;
     call->waiting = true;
     call->arrived_us = rk_now_us();
-    if (call->bytes >= RK_LARGE)
+    if (call->bytes >= RK_ROOM_MIN)
         rk_frontend_rest(client->frontend);
     if (call->waited)
         enqueue(&client->frontend->queue, call);

@@ -385,10 +385,11 @@ static void signalled(evutil_socket_t number, short events, void *context)
 
 void rk_frontend_rest(struct rk_frontend *frontend)
 {
+    if (event_pending(frontend->rest, EV_TIMEOUT, NULL))
+        return;
     int64_t half_us = rk_mesh_payload_memory_rest_us() / 2;
     const struct timeval later = {.tv_sec = half_us / 1000000, .tv_usec = half_us % 1000000};
-    if (!event_pending(frontend->rest, EV_TIMEOUT, NULL))
-        event_add(frontend->rest, &later);
+    event_add(frontend->rest, &later);
 }
 
 static void rested(evutil_socket_t fd, short events, void *context)

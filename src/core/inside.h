@@ -198,9 +198,10 @@ struct rk_frontend {
     struct rankcall_error *setup_error;
 };
 
-/* frontend.c: a large payload has come; its memory is given back when no more do for a while. */
-#define RK_LARGE (32u << 10)
+/* handlers.c: the handler of that name, or of none the first. Errors: RANKCALL_ENOHANDLER. */
+int rk_handler_find(const struct rankcall_handler *handlers, const char *name, unsigned *index);
 
+/* frontend.c: a large payload has come; its memory is given back when no more do for a while. */
 /* How long the IO thread looks behind an announcement at least: ranks take time to wake. */
 #define RK_COLD_SPIN_US 300
 void rk_frontend_rest(struct rk_frontend *frontend);

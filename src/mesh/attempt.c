@@ -258,6 +258,13 @@ static struct rk_mesh *make_draft(const struct rk_mesh *mesh)
     return draft;
 }
 
+static void free_draft(struct rk_mesh *draft)
+{
+    if (draft)
+        free(draft->ranks);
+    free(draft);
+}
+
 struct rk_attempt *rk_attempt_begin(const struct rk_mesh *mesh, const int *dead, int count, int tag,
                                     struct rk_bell *bell)
 {
@@ -281,9 +288,7 @@ struct rk_attempt *rk_attempt_begin(const struct rk_mesh *mesh, const int *dead,
     pthread_sigmask(SIG_SETMASK, &before, NULL);
     if (begun)
         return attempt;
-    if (attempt->draft)
-        free(attempt->draft->ranks);
-    free(attempt->draft);
+    free_draft(attempt->draft);
     attempt_free(attempt);
     return NULL;
 }
@@ -348,7 +353,6 @@ void rk_attempt_take(struct rk_attempt *attempt, struct rk_mesh *mesh)
     mesh->io_fifo = draft->io_fifo;
     mesh->span = draft->span;
     mesh->collect = draft->collect;
-    free(draft->ranks);
-    free(draft);
+    free_draft(draft);
     attempt_free(attempt);
 }

@@ -74,6 +74,8 @@ struct rk_announcement {
     int64_t announced_us; /* of the node's monotonic clock: when it was announced, or came to this node */
 };
 
+#define RK_ROOM_MIN (32u << 10) /* bytes of a payload that is large */
+
 /* Where rank 0 best receives payloads: the ranks of its node then read large ones there. NULL: anywhere. */
 const struct rk_payload_memory *rk_mesh_payload_memory(const struct rk_mesh *mesh);
 

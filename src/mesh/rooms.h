@@ -17,10 +17,9 @@
 
 struct rk_mesh;
 
-#define RK_ROOMS         16          /* at rank 0 at most; payloads beyond them go other ways */
-#define RK_ROOM_MIN      (32u << 10) /* bytes of a payload that gets a room */
-#define RK_ROOM_REST_US  10000000    /* a room that nobody has used for so long gives its pages back */
-#define RK_ROOM_POPULATE (1u << 20)  /* bytes from which on the pages are looked up in one go */
+#define RK_ROOMS         16         /* at rank 0 at most; payloads beyond them go other ways */
+#define RK_ROOM_REST_US  10000000   /* a room that nobody has used for so long gives its pages back */
+#define RK_ROOM_POPULATE (1u << 20) /* bytes from which on the pages are looked up in one go */
 
 /* How another rank finds a room. id 0: none. */
 struct rk_room_name {
