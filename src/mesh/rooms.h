@@ -21,6 +21,10 @@ struct rk_mesh;
 #define RK_ROOM_REST_US  10000000   /* a room that nobody has used for so long gives its pages back */
 #define RK_ROOM_POPULATE (1u << 20) /* bytes from which on the pages are looked up in one go */
 
+/* Bytes of a payload from which on rank 0's main thread has a view of its own: giving that up interrupts the IO thread.
+ */
+#define RK_ROOM_OWN_VIEW (4u << 20)
+
 /* How another rank finds a room. id 0: none. */
 struct rk_room_name {
     uint64_t id, size; /* size: bytes behind its first page */

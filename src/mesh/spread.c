@@ -150,7 +150,8 @@ static struct rankcall_payload *receive(struct rk_mesh *mesh, uint64_t size)
 
 bool rk_mesh_payload_is_private(const struct rk_mesh *mesh, uint64_t size)
 {
-    return mesh->rank != 0 || mesh->size == 1 || rk_notice_holds(size) || lies_in_room(mesh, size);
+    return mesh->rank != 0 || mesh->size == 1 || rk_notice_holds(size) ||
+           (lies_in_room(mesh, size) && size >= RK_ROOM_OWN_VIEW);
 }
 
 bool rk_mesh_broadcast(struct rk_mesh *mesh, const struct rk_announcement *announcement,
@@ -161,6 +162,8 @@ bool rk_mesh_broadcast(struct rk_mesh *mesh, const struct rk_announcement *annou
     if (mesh->rank != 0)
         return (*payload = receive(mesh, size)) != NULL;
     if (rk_notice_holds(size) || mesh->size == 1)
+        return true;
+    if (lies_in_room(mesh, size) && size < RK_ROOM_OWN_VIEW)
         return true;
     if (lies_in_room(mesh, size)) { /* what the IO thread has is what the others see */
         if (!look_into_room(mesh, size, &view))
