@@ -68,7 +68,8 @@ struct rk_place {
 
 /* The memory that the ranks of a node share. */
 struct rk_segment {
-    struct rk_bell all;                      /* announcements: `rung` counts them */
+    struct rk_bell all;                      /* announcements: `rung` counts them. The first: clients know where */
+    uint64_t mark;                           /* tells a client that this is the memory that it was told of */
     struct rk_notice notice;                 /* the last one; stays until all ranks have reported on it */
     _Alignas(64) _Atomic uint32_t reported;  /* ranks of this node, but rank 0, that have */
     _Atomic uint32_t deaths;                 /* ranks of this node that are dead */
@@ -158,6 +159,7 @@ struct rk_mesh {
     struct rk_rank_info *ranks;
     struct rk_segment *segment;
     size_t segment_size;
+    int segment_fd; /* rank 0: for clients that ring; else -1 */
     uint32_t rings_seen, looks;
     struct rk_watch *watch;           /* liveness.c */
     struct rk_regroup *regroup;       /* while it regroups */
