@@ -92,6 +92,7 @@ struct rk_checkpoint {
 struct rk_credit {
     uint64_t bytes;
     uint64_t verdict; /* enum rk_verdict */
+    struct rk_room_name where; /* to GO: write it there; or none */
 };
 enum rk_verdict { RK_VERDICT_NONE, RK_VERDICT_GO, RK_VERDICT_SKIP };
 
@@ -101,12 +102,14 @@ struct rk_sender {
     struct rk_credit credit; /* being received */
     MPI_Request request;
     uint64_t verdict;
+    struct rk_room_name where;
 };
 
 /* What rank 0 owes a rank. */
 struct rk_debt {
     uint64_t bytes;          /* of its window */
     uint64_t verdict;        /* enum rk_verdict: an answer that must go */
+    struct rk_room_name where;
     struct rk_credit credit; /* being sent */
     MPI_Request request;
 };
@@ -128,6 +131,7 @@ struct rk_receiver {
     struct rk_debt *debts; /* by rank */
     bool unpaid;           /* an answer waits for an earlier one to leave */
     uint8_t *bulk;         /* being received: envelope and payload; NULL: none */
+    const struct rk_payload_memory *lender; /* of that; NULL: malloc()ed */
     struct rk_envelope envelope;
     uint64_t received;
     MPI_Request request;

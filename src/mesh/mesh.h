@@ -177,8 +177,8 @@ bool rk_events_send(struct rk_mesh *mesh, enum rk_message_kind kind, uint64_t nu
 
 struct rk_arrival {
     struct rk_envelope envelope;
-    uint8_t *bulk; /* NULL: the whole message lies in the buffer given; else malloc()ed: envelope and payload, the
-                      caller's */
+    uint8_t *bulk; /* NULL: the whole message lies in the buffer given; else envelope and payload, the caller's */
+    const struct rk_payload_memory *lender; /* whose memory that is; NULL: malloc()ed */
 };
 
 enum rk_poll {
