@@ -107,7 +107,9 @@ static enum rk_poll poll_bulk(struct rk_mesh *mesh, struct rk_arrival *arrival)
     if (!done)
         return RK_POLL_MOVING;
     MPI_Get_count(&status, MPI_BYTE, &size);
-    receiver->received += size ? (uint64_t)size : receiver->envelope.size; /* nothing: it has written all of it itself */
+    if (size == 0) /* it has written all of it into the room */
+        receiver->received = receiver->envelope.size;
+    receiver->received += (uint64_t)size;
     if (receiver->received < receiver->envelope.size) {
         await_piece(mesh);
         return RK_POLL_MOVING;

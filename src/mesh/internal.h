@@ -91,7 +91,7 @@ struct rk_checkpoint {
 /* What rank 0 answers to a sender. */
 struct rk_credit {
     uint64_t bytes;
-    uint64_t verdict; /* enum rk_verdict */
+    uint64_t verdict;          /* enum rk_verdict */
     struct rk_room_name where; /* to GO: write it there; or none */
 };
 enum rk_verdict { RK_VERDICT_NONE, RK_VERDICT_GO, RK_VERDICT_SKIP };
@@ -107,8 +107,8 @@ struct rk_sender {
 
 /* What rank 0 owes a rank. */
 struct rk_debt {
-    uint64_t bytes;          /* of its window */
-    uint64_t verdict;        /* enum rk_verdict: an answer that must go */
+    uint64_t bytes;   /* of its window */
+    uint64_t verdict; /* enum rk_verdict: an answer that must go */
     struct rk_room_name where;
     struct rk_credit credit; /* being sent */
     MPI_Request request;
@@ -127,10 +127,10 @@ struct rk_slot {
 struct rk_receiver {
     struct rk_slot *slots; /* a ring */
     int oldest;
-    uint64_t taken;        /* messages */
-    struct rk_debt *debts; /* by rank */
-    bool unpaid;           /* an answer waits for an earlier one to leave */
-    uint8_t *bulk;         /* being received: envelope and payload; NULL: none */
+    uint64_t taken;                         /* messages */
+    struct rk_debt *debts;                  /* by rank */
+    bool unpaid;                            /* an answer waits for an earlier one to leave */
+    uint8_t *bulk;                          /* being received: envelope and payload; NULL: none */
     const struct rk_payload_memory *lender; /* of that; NULL: malloc()ed */
     struct rk_envelope envelope;
     uint64_t received;

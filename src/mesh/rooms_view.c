@@ -119,7 +119,8 @@ bool rk_room_write(const struct rk_mesh *mesh, const struct rk_room_name *name, 
     offset += RK_ROOM_PAGE;
     for (size_t i = 0; written && i < count; i++)
         for (size_t done = 0; written && done < pieces[i].iov_len;) {
-            ssize_t put = pwrite(fd, (const uint8_t *)pieces[i].iov_base + done, pieces[i].iov_len - done, (off_t)offset);
+            ssize_t put =
+                pwrite(fd, (const uint8_t *)pieces[i].iov_base + done, pieces[i].iov_len - done, (off_t)offset);
             written = put > 0;
             done += written ? (size_t)put : 0;
             offset += written ? (uint64_t)put : 0;

@@ -23,12 +23,12 @@
 
 struct rk_block {
     struct rk_block *next;
-    struct rankcall_payload *payload; /* whose pieces these are, or NULL */
-    const struct iovec *pieces;       /* the payload's, or `own` */
-    size_t piece, piece_count;        /* the first one not yet written, and how many there are */
-    size_t offset;                    /* bytes of that piece that are written */
-    struct iovec own;                 /* bytes: here, or malloc()ed elsewhere */
-    size_t cap;                       /* of `bytes`; 0 where they are elsewhere ... */
+    struct rankcall_payload *payload;       /* whose pieces these are, or NULL */
+    const struct iovec *pieces;             /* the payload's, or `own` */
+    size_t piece, piece_count;              /* the first one not yet written, and how many there are */
+    size_t offset;                          /* bytes of that piece that are written */
+    struct iovec own;                       /* bytes: here, or malloc()ed elsewhere */
+    size_t cap;                             /* of `bytes`; 0 where they are elsewhere ... */
     const struct rk_payload_memory *lender; /* ... in memory of this one's; NULL: malloc()ed */
     uint8_t bytes[];
 };
