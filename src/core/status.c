@@ -308,7 +308,7 @@ struct rankcall_payload *rk_status_payload(struct rk_frontend *frontend)
 static void set_bell(struct rk_frontend *frontend, struct rankcall_payload *payload)
 {
     uint64_t mark;
-    int fd = rk_mesh_bell(frontend->context->mesh, &mark);
+    int fd = frontend->away ? -1 : rk_mesh_bell(frontend->context->mesh, &mark); /* away: the mesh is being made anew */
     struct rankcall_payload *bell = fd < 0 ? NULL : rankcall_payload_new();
     if (!bell)
         return;
