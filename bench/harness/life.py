@@ -160,7 +160,11 @@ def deaths(bench, effort):
                     floor=row.floor_text)
         in_turns(row_0, lambda: killed(0, first), None, 5, effort, limit_s=12)
         row_0.floor = row.floor
-        rows += [error, row, first, row_0]
+        large = Row("death-large-%d" % ranks, "rank 0 with 1 GB %s, to the error" % text, "ms", target=10)
+        for _ in range(5):
+            ours.ask("grow", "-")
+            large.ours.add([ours.ask("kill", "-", 0)["ns"][0] / 1e6])
+        rows += [error, row, first, row_0, large]
         lost = Row("restart-error-%d" % ranks, "all %s, to the error" % text, "ms", target=10)
         whole = Row("restart-%d" % ranks, "all %s, to the next result" % text, "ms", target=1.2,
                     floor="mpirun of MPI_Init, until rank 0 has left it")

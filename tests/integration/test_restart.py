@@ -5,12 +5,13 @@
 
 import json
 import os
+import select
 import signal
 import subprocess
 import threading
 import time
 
-from harness import COMMAND, SLOW, case, check, equal, main, program, raises, wait_until
+from harness import COMMAND, SLOW, Skip, case, check, equal, main, program, raises, wait_until
 from resuming_client import ResumingClient
 from strangers_client import EVENT, STREAM, Client, JobError
 
@@ -46,6 +47,39 @@ def rank_0(t):
     check(len({call["pid"] for call in found["turns"]}) == 1, "one new rank 0")
     with job.connect() as client:
         equal([rank["pid"] for rank in client.status(wait=True)["ranks"]][1:], job.pids[1:], "the others live on")
+
+MUCH = 1 << 30  # bytes that rank 0 takes
+
+def die_large(t, job, client):
+    """Rank 0 takes much memory and is killed: the milliseconds until its client's error, and until the process is gone."""
+    pid = client.status(wait=True)["ranks"][0]["pid"]
+    client.invoke("grow", {"rank": 0, "bytes": MUCH})
+    gone, process = [], os.pidfd_open(pid)
+    watch = threading.Thread(target=lambda: (select.select([process], [], []), gone.append(1e3 * time.monotonic())))
+    watch.start()
+    found = resume(t, job, [pid], count=2)
+    watch.join()
+    os.close(process)
+    equal((found["code"], found["rank"]), ("rank_died", 0), found["message"])
+    check(found["host"] and "pid %d" % pid in found["message"] and "signal 9" in found["message"], found["message"])
+    return found["ms"], found["ms"] + gone[0] - found["failed_at"]
+
+@case("rank 0 with much memory dies: its clients hear of it before the kernel has taken that down", ranks=(1, 2), own=True,
+      timeout=120)
+def large(t):
+    with open("/proc/meminfo") as file:
+        free = next(int(line.split()[1]) << 10 for line in file if line.startswith("MemAvailable"))
+    if free < 3 * MUCH:
+        raise Skip("%d MB of memory are free, %d are needed" % (free >> 20, 3 * MUCH >> 20))
+    job = t.start(run_options=("--restarts", "100"))
+    times = []
+    for _ in range(10):  # a busy machine may be late, not always
+        with job.connect() as client:
+            times.append(die_large(t, job, client))
+        print("error after %.1f ms, rank 0 is gone after %.1f ms" % times[-1])
+        if len(times) >= 3 and any(error < gone for error, gone in times):
+            return
+    raise AssertionError("no error came before rank 0 was gone: %s" % times)
 
 @case("all ranks die: the job is started again, and calls that wait run", ranks=(1, 2, 4), own=True)
 def all_ranks(t):
