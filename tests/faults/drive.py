@@ -32,6 +32,7 @@ from sandbox import Sandbox, listing, wait_until
 DISK = {"ends": "24m", "restarts": "1g"}  # on which the job's socket, temporary files and log lie: a replacement takes some
 BOUND = 15.0  # seconds in which a call must have ended, whatever happens
 QUEUE = 64
+ROOMS = 16  # that rank 0 may keep: RK_ROOMS
 # What the log says when regrouping got stuck in Open MPI: for too long, or in a replacement's MPI_Init (src/mesh/stuck.c).
 STUCK = ("cannot regroup: no replacement has come up in time", "An error occurred in MPI_Init_thread")
 LIFE = 25  # rounds after which a job that still lives is stopped in order
@@ -42,7 +43,13 @@ class Sick(Exception):
 
 
 def descriptors(pid):
-    return len(listing("/proc/%d/fd" % pid))
+    """But for those of the memory that rank 0 receives large payloads into, of which it keeps a few."""
+    found, rooms = 0, 0
+    for name in listing("/proc/%d/fd" % pid):
+        with contextlib.suppress(OSError):
+            room = os.readlink("/proc/%d/fd/%s" % (pid, name)).startswith("/memfd:rankcall-payload")
+            found, rooms = found + (not room), rooms + room
+    return found + max(0, rooms - ROOMS)
 
 
 class Ward:
@@ -174,6 +181,7 @@ class Driver:
     def __init__(self, arguments, ward, scratch, disk):
         self.seed, self.after_death, self.verbose = arguments.seed, arguments.after_death, arguments.verbose
         self.keep_all = arguments.keep_all
+        self.ways = {}  # how handlers die that write into that file
         self.kept_top, self.ward, self.scratch, self.disk = arguments.keep, ward, scratch, disk
         self.outcomes, self.kinds = collections.Counter(), collections.Counter()
         self.violations, self.detections, self.kept = [], [], []
@@ -199,8 +207,10 @@ class Driver:
 
     def round(self, number):
         rng = random.Random("%d/%d" % (self.seed, number))
-        stamp = os.path.join(self.scratch, "stamp")
+        stamp = os.path.join(self.scratch, "stamp-%d" % number)
         plan = plans.Plan(rng, self.ward.ranks, self.after_death, stamp, self.disk is not None)
+        self.ways.update({stamp: call.asks["way"] for client in plan.clients for batch in client["batches"]
+                          for call in batch if call.handler == "die"})
         if not self.ward.job:
             self.ward.start()
         history, ward, job = History(), self.ward, self.ward.job
@@ -210,7 +220,7 @@ class Driver:
         before = ward.restarts()
         watchers = self.act(rng, plan, history, number)
         history.records += ward.new_runs({record["call"] for record in history.records if record["what"] == "submit"})
-        self.note_deaths(history, stamp, plan)
+        self.note_deaths(history)
         self.examine(history, number, watchers, before)
         found = checker.check(history.records)
         self.count(history)
@@ -275,21 +285,24 @@ class Driver:
             caller.cut_now()
             caller.join(5)
 
-    def note_deaths(self, history, stamp, plan):
-        """The moments of deaths by handler, from the file that they wrote: a line each, when and who."""
-        if not os.path.exists(stamp):
-            return
-        asks = [call.asks for client in plan.clients for batch in client["batches"] for call in batch
-                if call.handler == "die"][0]
-        number = {"kill": signal.SIGKILL, "segv": signal.SIGSEGV, "abort": signal.SIGABRT}.get(asks["way"])
-        ranks = {run["pid"]: run["rank"] for run in history.records if run["what"] == "run"}
-        with open(stamp) as file:
-            deaths = [line.split() for line in file]
-        os.unlink(stamp)
-        for when, pid in deaths:
-            record = history.write("fault", kind="die", deadly=True, rank=ranks.get(int(pid)), pid=int(pid),
-                                   signal=number and int(number), together=False)
-            record["t"] = float(when)
+    def note_deaths(self, history):
+        """The moments of deaths by handler, from the files that they wrote: a line each, when and who. One of a call whose
+        client has left may be of the round before."""
+        ranks = {pid: rank for rank, pid in enumerate(self.ward.pids)}
+        ranks.update({run["pid"]: run["rank"] for run in history.records if run["what"] == "run"})
+        for stamp, way in list(self.ways.items()):
+            if not os.path.exists(stamp):
+                continue
+            number = {"kill": signal.SIGKILL, "segv": signal.SIGSEGV, "abort": signal.SIGABRT}.get(way)
+            with open(stamp) as file:
+                deaths = [line.split() for line in file]
+            os.unlink(stamp)
+            for when, pid in deaths:
+                record = history.write("fault", kind="die", deadly=True, rank=ranks.get(int(pid)), pid=int(pid),
+                                       signal=number and int(number), together=False)
+                record["t"] = float(when)
+        for stamp in list(self.ways)[:-8]:
+            del self.ways[stamp]
 
     def examine(self, history, number, watchers, before):
         """After the round: the job is as it should be, or gone without a trace; the next call goes well."""

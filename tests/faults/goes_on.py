@@ -95,18 +95,18 @@ def outages(round):
 
 def rule_age(round):
     """Of calls that waited for the same rank 0, the older begin first, whoever their clients are."""
-    waiting = {}  # (client, token): when it was back
+    waiting, greeted = {}, {}  # by token: when its client was back, and when rank 0 had greeted that
     for client, _, back in outages(round):
         for token in back["again"]:
-            waiting[token] = back["t"]
+            waiting[token], greeted[token] = back["t"], back.get("welcomed", back["t"])
     calls = [round.calls[token] for token in waiting if token in round.calls and round.calls[token].runs]
     for first in calls:
         for second in calls:
             same = abs(waiting[first.token] - waiting[second.token]) < ASIDE
             began = [min((run["run"] for run in call.runs if run["t"] > waiting[call.token] - ASIDE), default=None)
                      for call in (first, second)]
-            if None in began or began[1] / 1e6 - waiting[second.token] > 0.9 * PATIENCE:
-                continue
+            if None in began or began[1] / 1e6 - min(greeted[first.token], waiting[second.token]) > 0.9 * PATIENCE:
+                continue  # a client that hears late of the greeting is not waited for any longer
             if same and first.began + ASIDE * round.slow < second.began and began[0] > began[1]:
                 yield "younger-first", "%s is younger than %s and began before it" % (second, first)
 

@@ -83,8 +83,10 @@ class Forged:
     def lost_and_away(self, client="c", t=None):
         return self.add("lost", t, client=client).add("away", client=client, begun=0)
 
-    def back(self, client="c", again=(), t=None):
-        return self.add("back", t, client=client, begun=0, again=list(again))
+    def back(self, client="c", again=(), t=None, welcomed=None):
+        self.add("back", t, client=client, begun=0, again=list(again))
+        self.records[-1]["welcomed"] = self.records[-1]["t"] if welcomed is None else welcomed
+        return self
 
     def run(self, call="a", rank=0, t=None):
         self.add("run", t, call=call, rank=rank, number=1, pid=10 + rank)
@@ -93,6 +95,14 @@ class Forged:
 
 
 # ---- Sound histories ----
+
+
+@case("an older call whose client heard late of the new rank 0 need not begin first")
+def heard_late():
+    round = Forged("restarts").connect().connect("d").submit("a", client="d").submit("b", t=1.3)
+    round.fault(rank=0, pid=10).lost_and_away("c").lost_and_away("d").back("c", ["b"]).back("d", ["a"])
+    round.records[-1]["welcomed"] -= 1.0
+    yield round.run("b").run("a").result("b").result("a").job(pids=(13, 11, 12))
 
 
 @case("a round without faults is sound")
