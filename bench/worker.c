@@ -110,10 +110,24 @@ static int wait(struct rankcall_call *call)
     return 0;
 }
 
+/* Every rank computes all the time, and looks now and then. */
+static int compute(struct rankcall_call *call)
+{
+    struct timespec begun, now;
+    while (!rankcall_cancelled(call)) {
+        clock_gettime(CLOCK_MONOTONIC, &begun);
+        do
+            clock_gettime(CLOCK_MONOTONIC, &now);
+        while (now.tv_sec - begun.tv_sec + (now.tv_nsec - begun.tv_nsec) / 1e9 < 0.01);
+    }
+    return 0;
+}
+
 static const struct rankcall_handler handlers[] = {
     {"empty", empty, "does nothing"},
     {"wait", wait, "waits to be left"},
     {"grow", grow, "rank 0 takes a GB of memory"},
+    {"compute", compute, "computes until it is to be left"},
     {"give", give, "gives bytes back"},
     {"burst", burst, "emits events"},
     {0},
