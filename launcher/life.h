@@ -55,6 +55,7 @@ struct rk_life {
     struct rk_processes processes;
     struct rk_relay relay;
     struct rk_leftovers leftovers;
+    uint64_t noted; /* whose */
     struct rk_watcher watcher;
     struct rk_standin standin;
     struct rk_keeper keeper;
@@ -71,6 +72,7 @@ void rk_life_terminate(struct rk_life *life);
 void rk_life_kill(struct rk_life *life);
 void rk_life_stop(struct rk_life *life, double drain);
 void rk_life_deadline(struct rk_life *life);
+void rk_life_note(struct rk_life *life); /* writes down what is to be removed, when ranks have come */
 int rk_life_judge(struct rk_life *life); /* mpirun has ended and nobody said why: sets the last error */
 
 /* rank0.c */

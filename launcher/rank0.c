@@ -132,7 +132,7 @@ static void on_ready(struct rk_life *life, int code, const struct rankcall_paylo
         rk_say("READY again after %.1f s", seconds);
     else
         rk_report_ready(&report, status, seconds);
-    rk_leftovers_note(&life->leftovers, life->processes.mpirun);
+    rk_life_note(life);
 }
 
 static void on_question(const struct rankcall_payload *status)

@@ -334,6 +334,7 @@ int rk_supervise(const struct rk_run_values *values, const struct rk_plan *plan)
     }
     rk_rank0_forget(&life);
     stop_listening(&life);
+    unlink(plan->leftovers);
     rk_leftovers_remove(&life.leftovers, life.processes.mpirun, plan->socket);
     rk_watcher_dismiss(&life.watcher);
     int status = report_end(&life);

@@ -3,6 +3,7 @@
 
 """Rank 0 dies, or all ranks, or mpirun: clients come back by themselves, and calls that never began are run."""
 
+import contextlib
 import json
 import os
 import select
@@ -13,6 +14,7 @@ import time
 
 from harness import COMMAND, SLOW, Skip, case, check, equal, main, program, raises, wait_until
 from resuming_client import ResumingClient
+from sandbox import shared_memory_of
 from strangers_client import EVENT, STREAM, Client, JobError
 
 def mpirun_of(job):
@@ -383,6 +385,68 @@ def launcher_killed(t):
         print("%s: gone after %.0f ms" % (when, 1e3 * took))
         check(took < 1 * SLOW, "%s: the ranks were gone after %.1f s" % (when, took))
         expect_next(t, job)
+
+def tree(root):
+    """A process and all below it."""
+    parents, found = {}, [root]
+    for pid in (int(name) for name in os.listdir("/proc") if name.isdigit()):
+        with contextlib.suppress(OSError), open("/proc/%d/stat" % pid) as file:
+            parents[pid] = int(file.read().rpartition(")")[2].split()[1])
+    for parent in found:
+        found += [pid for pid, other in parents.items() if other == parent]
+    return found
+
+def noted(t, job):
+    """Waits until the launcher has written down what its processes would leave."""
+    def written():
+        t.sandbox.note_shared_memory()
+        with job.connect() as client:
+            pids = [rank["pid"] for rank in client.status(wait=True)["ranks"]]
+        with contextlib.suppress(FileNotFoundError), open("%s/.%d.leftovers" % (t.sandbox.runtime, job.process.pid)) as file:
+            text = file.read()
+            return all(name in text for pid in pids for name in shared_memory_of(pid))
+
+    wait_until(written, "the launcher to write it down", 10)
+
+@case("launcher and mpirun are killed together: the ranks go, and nothing is left", ranks=(3,), own=True, timeout=60)
+def both_killed(t):
+    for when in ("at rest", "in a call", "in a call after a death"):
+        job = t.start()
+        with job.connect() as client:
+            if when == "in a call after a death":
+                with raises("rank_died"):
+                    client.invoke("die", {"rank": 1, "signal": int(signal.SIGKILL)})
+            pids = [rank["pid"] for rank in client.status(wait=True)["ranks"]]
+            noted(t, job)
+            if when != "at rest":
+                client.submit("slow", {"seconds": 20})
+                wait_until(lambda: client.status()["running"], "the call to run")
+            began, mpirun = time.monotonic(), mpirun_of(job)
+            os.kill(job.process.pid, signal.SIGKILL)
+            os.kill(mpirun, signal.SIGKILL)
+            job.process.wait()
+            wait_until(lambda: not any(is_alive(pid) for pid in pids), "the ranks to go", 5)
+            print("%s: gone after %.0f ms" % (when, 1e3 * (time.monotonic() - began)))
+        wait_until(lambda: not t.sandbox.leftovers(), "leftovers to go", 5)
+
+@case("all processes of a job are killed at once: the next one removes what is left, and nothing of a living one", ranks=(2,),
+      own=True, timeout=60)
+def no_survivor(t):
+    job, other = t.start(), t.start()
+    theirs, ours = (set().union(*map(shared_memory_of, one.pids)) for one in (other, job))
+    for one in (other, job):
+        noted(t, one)
+    for pid in tree(job.process.pid):
+        os.kill(pid, signal.SIGKILL)
+    job.process.wait()
+    wait_until(lambda: not any(is_alive(pid) for pid in job.pids), "the ranks to go", 5)
+    check(ours & set(os.listdir("/dev/shm")), "nothing was left that could be removed")
+    following = t.start(name=job.name)
+    equal(ours & set(os.listdir("/dev/shm")), set(), "left behind")
+    equal(theirs - set(os.listdir("/dev/shm")), set(), "taken from the living job")
+    for one in (following, other):
+        with one.connect() as client:
+            equal(client.invoke("sum", {"value": 1.0}).json, {"sum": 3.0})
 
 @case("SIGTERM and SIGINT let the running call finish, queued ones end, and nobody comes back", ranks=(2,), own=True,
       timeout=60)
