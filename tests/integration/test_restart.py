@@ -436,8 +436,11 @@ def no_survivor(t):
     theirs, ours = (set().union(*map(shared_memory_of, one.pids)) for one in (other, job))
     for one in (other, job):
         noted(t, one)
-    for pid in tree(job.process.pid):
-        os.kill(pid, signal.SIGKILL)
+    victims = tree(job.process.pid)
+    for number in (signal.SIGSTOP, signal.SIGKILL):  # so that none sees another one die
+        for pid in victims:
+            with contextlib.suppress(ProcessLookupError):  # by the SIGHUP of an orphaned group
+                os.kill(pid, number)
     job.process.wait()
     wait_until(lambda: not any(is_alive(pid) for pid in job.pids), "the ranks to go", 5)
     check(ours & set(os.listdir("/dev/shm")), "nothing was left that could be removed")
