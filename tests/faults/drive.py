@@ -142,6 +142,26 @@ class Ward:
                 return seen
             time.sleep(0.01)
 
+    def strays(self, known):
+        """What a job at rest must not have: processes beside launcher, watcher, mpirun and ranks; files in its folder; named
+        memory and pipes of those ranks, which lose their names when all have opened them. `known`: ranks, dead ones too."""
+        launcher, known = self.job.process.pid, known | set(self.job.pids)
+        own = {"%s.sock" % self.job.name, *(".%d.%s" % (launcher, what) for what in ("launcher", "leftovers", "setup"))}
+        expected = {launcher, *self.job.pids, *faults.children_of(launcher)}
+
+        def look():
+            found = ["process %d (%s)" % (pid, faults.process_name(pid))
+                     for pid in self.sandbox.processes() if pid not in expected]
+            found += ["file " + name for name in listing(self.sandbox.runtime) if name not in own]
+            for folder, start in (("/dev/shm", "rankcall-"), ("/tmp", "rankcall-pipe-")):
+                found += ["file %s/%s" % (folder, name) for name in listing(folder)
+                          if any(name.startswith("%s%d-" % (start, pid)) for pid in known)]
+            return found
+
+        with contextlib.suppress(AssertionError):
+            wait_until(lambda: not look(), "strays to go", 5 * harness.SLOW)
+        return look()
+
     def gone(self):
         return not self.job.running() and not self.sandbox.processes()
 
@@ -338,10 +358,12 @@ class Driver:
     def examine_living(self, history, ends, before):
         ward = self.ward
         job = {"alive": True, "status": None, "text": "", "launcher": ward.job.process.pid, "pids": ward.pids,
-               "connections": 0, "descriptors": 0, "launcher_descriptors": 0}
+               "connections": 0, "descriptors": 0, "launcher_descriptors": 0, "strays": []}
         if not ends:
             ward.next_call()
             job["pids"], job["connections"], job["descriptors"], job["launcher_descriptors"] = ward.look_again()
+            job["strays"] = ward.strays({*ward.pids, *(one["pid"] for one in history.records
+                                                       if one["what"] == "fault" and one["deadly"] and one["pid"])})
         job["restarted"], job["stuck"] = (now - then for now, then in zip(ward.restarts(), before))
         history.write("job", **job)
         self.restarts += job["restarted"]

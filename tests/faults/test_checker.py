@@ -71,9 +71,10 @@ class Forged:
         return self
 
     def job(self, alive=True, status=None, text="", pids=(10, 11, 12), connections=1, descriptors=20,
-            launcher_descriptors=9, restarted=0, stuck=0):
+            launcher_descriptors=9, restarted=0, stuck=0, strays=()):
         return self.add("job", alive=alive, status=status, text=text, launcher=1, pids=list(pids), connections=connections,
-                        descriptors=descriptors, launcher_descriptors=launcher_descriptors, restarted=restarted, stuck=stuck)
+                        descriptors=descriptors, launcher_descriptors=launcher_descriptors, restarted=restarted, stuck=stuck,
+                        strays=list(strays))
 
     # ---- Clients that come back ----
 
@@ -476,6 +477,11 @@ def restarted():
 @case("a next call that fails is found", "next-call")
 def next_call():
     yield Forged().add("settled", ok=False, why="it hangs")
+
+
+@case("what a job that goes on leaves behind is found", "strays")
+def strays():
+    yield Forged("restarts").fault().job(pids=(10, 13, 12), strays=["process 11 (fault_worker)"])
 
 
 @case("what is left behind is found", "left-behind")
