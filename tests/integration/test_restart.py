@@ -437,12 +437,11 @@ def no_survivor(t):
     for one in (other, job):
         noted(t, one)
     victims = tree(job.process.pid)
-    for number in (signal.SIGSTOP, signal.SIGKILL):  # so that none sees another one die
-        for pid in victims:
-            with contextlib.suppress(ProcessLookupError):  # by the SIGHUP of an orphaned group
-                os.kill(pid, number)
+    for number in (signal.SIGSTOP, signal.SIGKILL):  # so that none sees another one die, the children first
+        for pid in reversed(victims):
+            os.kill(pid, number)
+    wait_until(lambda: not any(is_alive(pid) for pid in victims), "them to go", 5)
     job.process.wait()
-    wait_until(lambda: not any(is_alive(pid) for pid in job.pids), "the ranks to go", 5)
     check(ours & set(os.listdir("/dev/shm")), "nothing was left that could be removed")
     following = t.start(name=job.name)
     equal(ours & set(os.listdir("/dev/shm")), set(), "left behind")
