@@ -8,6 +8,8 @@
  *     send HANDLER BYTES WARM-UP CALLS      -> {"ns": [...]}: with an attachment of so many bytes
  *     fetch HANDLER BYTES WARM-UP CALLS     -> {"ns": [...]}: for a result with an attachment of so many bytes
  *     stream HANDLER RANK EVENTS BYTES      -> {"events": n, "ns": t}: from the first event to the result
+ *     late HANDLER MS STREAMING CALLS       -> {"ns": [...]}: how long after its timeout, that of a stream's silence if
+ *                                           STREAMING is not 0, each call had its error
  *     stop                                  the job */
 
 #include <rankcall/runner.h>
@@ -150,6 +152,32 @@ static void stream(struct rankcall_runner *runner, const struct bench_command *c
     bench_print_rate(events, end - first);
 }
 
+static uint64_t late_once(struct rankcall_runner *runner, const char *handler, double timeout, bool streaming)
+{
+    struct rankcall_call_options options = {.handler = handler, .streaming = streaming};
+    struct rankcall_pending *pending;
+    struct rankcall_item item;
+    int code;
+    *(streaming ? &options.streaming_timeout : &options.timeout) = timeout;
+    const uint64_t deadline = bench_now() + (uint64_t)(timeout * 1e9);
+    check(rankcall_submit(runner, &options, NULL, &pending), handler);
+    if ((code = rankcall_next(pending, -1, &item)) != RANKCALL_ETIMEOUT)
+        bench_die("%s: not a timeout: %s", handler, code ? rankcall_last_error()->message : "a result");
+    const uint64_t now = bench_now();
+    rankcall_pending_free(pending);
+    return now > deadline ? now - deadline : 0;
+}
+
+static void late(struct rankcall_runner *runner, const struct bench_command *command)
+{
+    const long long calls = command->numbers[2];
+    uint64_t *ns = bench_samples((size_t)calls);
+    for (long long i = 0; i < calls; i++)
+        ns[i] = late_once(runner, command->name, (double)command->numbers[0] / 1e3, command->numbers[1] != 0);
+    bench_print_samples(ns, (size_t)calls);
+    free(ns);
+}
+
 int main(int argc, char **argv)
 {
     struct bench_command command;
@@ -163,6 +191,8 @@ int main(int argc, char **argv)
             move_bytes(runner, &command);
         else if (!strcmp(command.word, "stream"))
             stream(runner, &command);
+        else if (!strcmp(command.word, "late"))
+            late(runner, &command);
         else if (!strcmp(command.word, "stop"))
             check(rankcall_stop(runner, 1), "stop");
         else

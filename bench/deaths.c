@@ -4,6 +4,7 @@
 /* Deaths of ranks, as a client sees them. Commands, a line each:
  *
  *     start PROGRAM RANKS   a job, in place of the one before; answers when it is READY
+ *     grow -                rank 0 takes a GB of memory
  *     kill - RANK           kills that rank while a call runs; -1: all of them. Answers with the nanoseconds from the
  *                           kill to the call's error, and to the result of the call that waited behind it */
 
@@ -77,12 +78,24 @@ static void kill_some(int rank)
     rankcall_pending_free(waiting);
 }
 
+static void grow(void)
+{
+    struct rankcall_item item;
+    struct rankcall_pending *growing = submit("grow", false);
+    check(rankcall_next(growing, -1, &item), "grow");
+    rankcall_payload_free(item.payload);
+    rankcall_pending_free(growing);
+    bench_print_samples(NULL, 0);
+}
+
 int main(void)
 {
     struct bench_command command;
     while (bench_command(&command))
         if (!strcmp(command.word, "start"))
             start(command.name, (int)command.numbers[0]);
+        else if (!strcmp(command.word, "grow"))
+            grow();
         else if (!strcmp(command.word, "kill"))
             kill_some((int)command.numbers[0]);
         else

@@ -6,6 +6,7 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <time.h>
 
 #include <rankcall/worker.h>
@@ -27,6 +28,20 @@ static int emit(struct rankcall_call *call)
     if (rankcall_payload_from_json(event_text, sizeof event_text - 1, &event))
         return -1;
     return rankcall_emit(call, event);
+}
+
+/* Rank 0 takes a GB, in small pages, which the kernel takes longest to give back. */
+static int grow(struct rankcall_call *call)
+{
+    size_t size = (size_t)1 << 30;
+    if (rankcall_call_rank(call) != 0)
+        return 0;
+    void *memory = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (memory == MAP_FAILED)
+        return rankcall_fail(call, "no memory");
+    madvise(memory, size, MADV_NOHUGEPAGE);
+    memset(memory, 1, size);
+    return 0;
 }
 
 /* Memory that is taken once. */
@@ -95,9 +110,24 @@ static int wait(struct rankcall_call *call)
     return 0;
 }
 
+/* Every rank computes all the time, and looks now and then. */
+static int compute(struct rankcall_call *call)
+{
+    struct timespec begun, now;
+    while (!rankcall_cancelled(call)) {
+        clock_gettime(CLOCK_MONOTONIC, &begun);
+        do
+            clock_gettime(CLOCK_MONOTONIC, &now);
+        while (now.tv_sec - begun.tv_sec + (now.tv_nsec - begun.tv_nsec) / 1e9 < 0.01);
+    }
+    return 0;
+}
+
 static const struct rankcall_handler handlers[] = {
     {"empty", empty, "does nothing"},
     {"wait", wait, "waits to be left"},
+    {"grow", grow, "rank 0 takes a GB of memory"},
+    {"compute", compute, "computes until it is to be left"},
     {"give", give, "gives bytes back"},
     {"burst", burst, "emits events"},
     {0},

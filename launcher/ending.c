@@ -37,6 +37,18 @@ void rk_life_kill(struct rk_life *life)
     rk_life_enter(life, KILLING, TERMINATE_US);
 }
 
+void rk_life_note(struct rk_life *life)
+{
+    uint64_t ranks = 0;
+    for (int rank = 0; rank < life->values->ranks; rank++)
+        ranks = ranks * 31 + (uint64_t)rk_journal_pid(life->standin.journal, rank);
+    if (ranks == life->noted)
+        return;
+    life->noted = ranks;
+    rk_leftovers_note(&life->leftovers, life->processes.mpirun);
+    rk_leftovers_record(&life->leftovers, life->processes.mpirun, life->plan->leftovers);
+}
+
 void rk_life_stop(struct rk_life *life, double drain)
 {
     life->leaving = true;

@@ -8,6 +8,7 @@
 
 #include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <ftw.h>
 #include <signal.h>
 #include <stdbool.h>
@@ -48,6 +49,39 @@ static void add(struct rk_leftovers *leftovers, const char *path)
         leftovers->count++;
 }
 
+void rk_leftovers_record(const struct rk_leftovers *leftovers, pid_t mpirun, const char *path)
+{
+    struct stat status;
+    int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
+    FILE *file = fd < 0 ? NULL : fdopen(fd, "w");
+    if (!file)
+        return;
+    fprintf(file, "%d\n", (int)mpirun);
+    for (size_t i = 0; i < leftovers->count; i++)
+        if (!stat(leftovers->files[i], &status))
+            fprintf(file, "%llu %s\n", (unsigned long long)status.st_ino, leftovers->files[i]);
+    if (fclose(file))
+        unlink(path);
+}
+
+pid_t rk_leftovers_recall(struct rk_leftovers *leftovers, const char *path)
+{
+    char name[256];
+    struct stat status;
+    unsigned long long inode;
+    int mpirun = 0;
+    FILE *file = fopen(path, "re");
+    if (!file || fscanf(file, "%d", &mpirun) != 1)
+        mpirun = 0;
+    while (mpirun && fscanf(file, "%llu %255s", &inode, name) == 2)
+        if (!strncmp(name, SHARED_MEMORY, strlen(SHARED_MEMORY)) && is_segment(name) && !stat(name, &status) &&
+            status.st_ino == inode && status.st_uid == geteuid())
+            add(leftovers, name);
+    if (file)
+        fclose(file);
+    return mpirun;
+}
+
 static void note_process(struct rk_leftovers *leftovers, pid_t pid)
 {
     char path[32], *line = NULL;
@@ -73,6 +107,43 @@ void rk_leftovers_note(struct rk_leftovers *leftovers, pid_t root)
     for (size_t i = 0; i < count; i++)
         note_process(leftovers, pids[i]);
     free(pids);
+}
+
+static void forget(struct rk_leftovers *leftovers)
+{
+    for (size_t i = 0; i < leftovers->count; i++)
+        free(leftovers->files[i]);
+    free(leftovers->files);
+    *leftovers = (struct rk_leftovers){0};
+}
+
+static bool shares(const struct rk_leftovers *one, const struct rk_leftovers *other)
+{
+    for (size_t i = 0; i < one->count; i++)
+        for (size_t k = 0; k < other->count; k++)
+            if (!strcmp(one->files[i], other->files[k]))
+                return true;
+    return false;
+}
+
+bool rk_leftovers_used(const struct rk_leftovers *leftovers, bool kill_them)
+{
+    pid_t *pids;
+    bool used = false;
+    size_t count = leftovers->count ? rk_processes_list(0, &pids) : 0;
+    for (size_t i = 0; i < count; i++) {
+        struct rk_leftovers theirs = {0};
+        note_process(&theirs, pids[i]);
+        if (shares(&theirs, leftovers)) {
+            used = true;
+            if (kill_them)
+                kill(pids[i], SIGKILL);
+        }
+        forget(&theirs);
+    }
+    if (leftovers->count)
+        free(pids);
+    return used;
 }
 
 static int remove_one(const char *path, const struct stat *status, int type, struct FTW *walk)
@@ -124,18 +195,28 @@ static void remove_socket(const char *path)
 
 void rk_leftovers_remove(struct rk_leftovers *leftovers, pid_t mpirun, const char *socket)
 {
-    for (size_t i = 0; i < leftovers->count; i++) {
+    for (size_t i = 0; i < leftovers->count; i++)
         unlink(leftovers->files[i]);
-        free(leftovers->files[i]);
-    }
-    free(leftovers->files);
-    *leftovers = (struct rk_leftovers){0};
+    forget(leftovers);
     if (mpirun > 0)
         remove_session(mpirun);
     if (socket) {
         remove_socket(socket);
         rk_path_tidy(socket);
     }
+}
+
+/* What a launcher that was killed with all its processes has written down. Should some still live, they are on their
+ * way out, and it stays for the next time. */
+static void clear_up_after(const char *path)
+{
+    struct rk_leftovers found = {0};
+    pid_t mpirun = rk_leftovers_recall(&found, path);
+    if ((!mpirun || !rk_processes_alive(mpirun)) && !rk_leftovers_used(&found, false)) {
+        rk_leftovers_remove(&found, mpirun, NULL);
+        unlink(path);
+    }
+    forget(&found);
 }
 
 void rk_leftovers_of_others(void)
@@ -148,12 +229,16 @@ void rk_leftovers_of_others(void)
         end = 0;
         if (sscanf(entry->d_name, ".%d.%n", &pid, &end) != 1 || !end || pid <= 0)
             continue;
-        if (strcmp(entry->d_name + end, "launcher") != 0 && strcmp(entry->d_name + end, "setup") != 0)
+        bool record = !strcmp(entry->d_name + end, "leftovers");
+        if (!record && strcmp(entry->d_name + end, "launcher") != 0 && strcmp(entry->d_name + end, "setup") != 0)
             continue;
-        if (kill(pid, 0) && errno == ESRCH) {
-            snprintf(path, sizeof(path), "%s/%s", folder, entry->d_name);
+        if (!kill(pid, 0) || errno != ESRCH)
+            continue;
+        snprintf(path, sizeof(path), "%s/%s", folder, entry->d_name);
+        if (record)
+            clear_up_after(path);
+        else
             unlink(path);
-        }
     }
     if (list)
         closedir(list);

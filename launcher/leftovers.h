@@ -6,6 +6,7 @@
 #ifndef RK_LAUNCHER_LEFTOVERS_H
 #define RK_LAUNCHER_LEFTOVERS_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <sys/types.h>
 
@@ -17,11 +18,19 @@ struct rk_leftovers {
 /* Notes the shared memory that the processes below `root` have mapped, as far as Open MPI made it. */
 void rk_leftovers_note(struct rk_leftovers *leftovers, pid_t root);
 
+/* Writes them down, for those who clean up when this process is killed; and takes what was written down, if it is still
+ * the same file. Returns that mpirun, 0: nothing is written there. */
+void rk_leftovers_record(const struct rk_leftovers *leftovers, pid_t mpirun, const char *path);
+pid_t rk_leftovers_recall(struct rk_leftovers *leftovers, const char *path);
+
+/* Whether a living process has some of it; `kill`: those get SIGKILL. */
+bool rk_leftovers_used(const struct rk_leftovers *leftovers, bool kill);
+
 /* Removes what is still there once all processes are gone: what was noted, the session folder of that mpirun, and the
  * socket (NULL: none) when nobody listens there. Frees the notes. */
 void rk_leftovers_remove(struct rk_leftovers *leftovers, pid_t mpirun, const char *socket);
 
-/* Removes from the runtime folder what launchers that are gone have left there. */
+/* Removes what launchers that are gone have left in the runtime folder, and what they have written down there. */
 void rk_leftovers_of_others(void);
 
 #endif

@@ -12,6 +12,7 @@
 
 #include "base/error.h"
 #include "client/runner.h"
+#include "launcher/keeper.h"
 #include "launcher/leftovers.h"
 #include "launcher/plan.h"
 #include "launcher/processes.h"
@@ -47,14 +48,17 @@ struct rk_life {
     struct rankcall_error *error; /* why the job failed, once that is known */
     int signals, listener, supervisor, parent;
     int rank0_pid, rank0_fd;           /* a descriptor of the process */
+    bool rank0_died;                   /* though the kernel may not be done with it */
     int64_t look_us, stopped_since_us; /* at rank 0: when next; since when it is stopped, 0: it is not */
     struct rankcall_runner *runner;
     struct rankcall_pending *ready, *question;
     struct rk_processes processes;
     struct rk_relay relay;
     struct rk_leftovers leftovers;
+    uint64_t noted; /* whose */
     struct rk_watcher watcher;
     struct rk_standin standin;
+    struct rk_keeper keeper;
 };
 
 /* supervise.c */
@@ -68,11 +72,13 @@ void rk_life_terminate(struct rk_life *life);
 void rk_life_kill(struct rk_life *life);
 void rk_life_stop(struct rk_life *life, double drain);
 void rk_life_deadline(struct rk_life *life);
+void rk_life_note(struct rk_life *life); /* writes down what is to be removed, when ranks have come */
 int rk_life_judge(struct rk_life *life); /* mpirun has ended and nobody said why: sets the last error */
 
 /* rank0.c */
 void rk_rank0_connected(struct rk_life *life);
 void rk_rank0_moved(struct rk_life *life);
+void rk_rank0_kept(struct rk_life *life); /* there is something for the keeper to do */
 void rk_rank0_forget(struct rk_life *life);
 bool rk_rank0_said_goodbye(const struct rk_life *life);
 

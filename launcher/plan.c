@@ -347,7 +347,8 @@ int rk_plan_make(const struct rk_run_values *values, struct rk_plan *plan)
         return code;
     program = own(plan, "%s", path);
     if (!program || (code = choose_socket(values, plan)) || (code = refuse_live(plan)) ||
-        (code = rk_program_mpirun(path, &plan->line)) || (code = private_path("launcher", plan->launcher)))
+        (code = rk_program_mpirun(path, &plan->line)) || (code = private_path("launcher", plan->launcher)) ||
+        (code = private_path("leftovers", plan->leftovers)))
         return rankcall_last_error()->code;
     mpirun = own(plan, "%s", path);
     if (!mpirun || (code = set_environment(values, plan)) || (code = add_mpirun(values, mpirun, plan)))

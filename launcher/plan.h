@@ -32,14 +32,15 @@ struct rk_run_values {
 };
 
 struct rk_plan {
-    int line;                   /* of Open MPI: 4, 5 */
-    char socket[RK_PATH_MAX];   /* where the job will listen */
-    char name[65];              /* of the job; "" when it has only a path */
-    char launcher[RK_PATH_MAX]; /* where rank 0 reports to this process */
-    char setup[RK_PATH_MAX];    /* a file of ours with setup's arguments; "" when they are on the line */
-    struct rk_list argv;        /* ended by NULL */
-    struct rk_list environment; /* NAME=VALUE, ended by NULL */
-    struct rk_list owned;       /* what the lists point to */
+    int line;                    /* of Open MPI: 4, 5 */
+    char socket[RK_PATH_MAX];    /* where the job will listen */
+    char name[65];               /* of the job; "" when it has only a path */
+    char launcher[RK_PATH_MAX];  /* where rank 0 reports to this process */
+    char leftovers[RK_PATH_MAX]; /* where it writes down what its processes would leave */
+    char setup[RK_PATH_MAX];     /* a file of ours with setup's arguments; "" when they are on the line */
+    struct rk_list argv;         /* ended by NULL */
+    struct rk_list environment;  /* NAME=VALUE, ended by NULL */
+    struct rk_list owned;        /* what the lists point to */
 };
 
 /* Whether mpirun is asked to let the job live on without a rank that dies, so that the rest can have it replaced: on

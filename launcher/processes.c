@@ -13,6 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -28,9 +29,13 @@ struct process {
     bool below;
 };
 
+static struct rlimit open_files; /* as this process was given it */
+
 void rk_processes_adopt(void)
 {
     prctl(PR_SET_CHILD_SUBREAPER, 1);
+    getrlimit(RLIMIT_NOFILE, &open_files);
+    rk_fd_raise_limit();
 }
 
 /* In the child: becomes mpirun, or tells why not through `report`. */
@@ -39,6 +44,7 @@ _Noreturn static void become(char *const argv[], char *const environment[], cons
     sigset_t none;
     sigemptyset(&none);
     setpgid(0, 0);
+    setrlimit(RLIMIT_NOFILE, &open_files);
     for (int i = 1; i < 32; i++)
         signal(i, SIG_DFL);
     signal(SIGPIPE, SIG_IGN); /* should this process be killed, mpirun cleans up rather than die of its output */

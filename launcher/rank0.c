@@ -41,6 +41,8 @@ void rk_rank0_forget(struct rk_life *life)
     life->runner = NULL;
     life->ready = life->question = NULL; /* they were the runner's */
     rk_fd_close(&life->rank0_fd);
+    rk_keeper_close(&life->keeper);
+    life->rank0_died = false;
 }
 
 /* With the thread's last error. The job knows, and ends by itself; an end of the connection alone is no reason, mpirun
@@ -63,8 +65,12 @@ static int welcome(struct rk_life *life, int fd)
                                        life->values->restarts};
     int code = standin->listener < 0 ? rk_standin_open(standin, &job) : RANKCALL_OK;
     life->relay.journal = standin->journal;
+    int end = -1;
     if (!code)
-        code = rk_standin_hand_over(standin, fd);
+        code = rk_keeper_open(&life->keeper, &end);
+    if (!code)
+        code = rk_standin_hand_over(standin, fd, end);
+    rk_fd_close(&end);
     if (code) {
         rk_fd_close(&fd);
         return code;
@@ -126,7 +132,7 @@ static void on_ready(struct rk_life *life, int code, const struct rankcall_paylo
         rk_say("READY again after %.1f s", seconds);
     else
         rk_report_ready(&report, status, seconds);
-    rk_leftovers_note(&life->leftovers, life->processes.mpirun);
+    rk_life_note(life);
 }
 
 static void on_question(const struct rankcall_payload *status)
@@ -164,10 +170,10 @@ static int describe_end(struct rk_life *life)
     char how[96], host[256] = "", text[400], words[RK_WORDS_SIZE + 1] = "";
     gethostname(host, sizeof(host) - 1);
     rk_relay_catch_up(&life->relay, life->processes.mpirun);
-    if (life->rank0_fd >= 0)
+    if (life->rank0_fd >= 0 && !life->rank0_died)
         rk_fd_wait(life->rank0_fd, POLLIN, rk_now_us() + EXIT_US);
     int left = life->standin.journal ? atomic_load(rk_journal_left(life->standin.journal)) : -1;
-    bool ended = life->rank0_fd < 0 || rk_fd_wait(life->rank0_fd, POLLIN, 0);
+    bool ended = life->rank0_died || life->rank0_fd < 0 || rk_fd_wait(life->rank0_fd, POLLIN, 0);
     int status = left >= 0 ? left : ended ? rk_ended_how(life->rank0_pid, life->rank0_fd) : -1;
     rk_ended_text(status, how, sizeof(how));
     snprintf(text, sizeof(text), "rank 0 (pid %d) on %s %s", life->rank0_pid, host, how);
@@ -196,8 +202,11 @@ void rk_rank0_moved(struct rk_life *life)
     int gone = rankcall_process(life->runner);
     struct rankcall_error *said = gone ? rk_error_clone(rankcall_last_error()) : NULL;
     take_answers(life);
-    if (!gone)
+    if (!gone) {
+        if (life->standin.journal && rk_journal_lives(life->standin.journal))
+            rk_keeper_watch(&life->keeper, life->standin.journal_fd);
         return;
+    }
     /* It has told which rank died of what, or that some did not come back. */
     bool ending = said && ((said->rank >= 0 && gone == RANKCALL_EJOBDIED) || gone == RANKCALL_EWEDGED);
     int status = -1;
@@ -227,4 +236,17 @@ void rk_rank0_moved(struct rk_life *life)
     }
     if (life->stage < STOPPING)
         rk_life_enter(life, STOPPING, END_US);
+}
+
+/* Its connections end now, its own to this process too: what it had said is read before that is seen. */
+void rk_rank0_kept(struct rk_life *life)
+{
+    if (!rk_keeper_work(&life->keeper))
+        return;
+    rk_keeper_end_all(&life->keeper);
+    if (!life->runner)
+        return;
+    life->rank0_died = true;
+    shutdown(rankcall_runner_fd(life->runner), SHUT_RDWR);
+    rk_rank0_moved(life);
 }

@@ -235,9 +235,9 @@ static void close_guests(struct rk_standin *standin)
     standin->reason = NULL;
 }
 
-int rk_standin_hand_over(struct rk_standin *standin, int fd)
+int rk_standin_hand_over(struct rk_standin *standin, int fd, int keeper)
 {
-    struct rk_handover handover = {.listener = standin->listener, .journal = standin->journal_fd};
+    struct rk_handover handover = {standin->listener, standin->journal_fd, keeper, NULL, 0};
     handover.clients = calloc(standin->count + 1, sizeof(*handover.clients));
     for (size_t i = 0; handover.clients && i < standin->count; i++)
         handover.clients[handover.client_count++] = standin->guests[i].fd;

@@ -47,8 +47,9 @@ void rk_standin_begin(struct rk_standin *standin, const struct rankcall_error *r
 int rk_standin_fd(const struct rk_standin *standin);
 void rk_standin_work(struct rk_standin *standin);
 
-/* Gives everything to a rank 0 that has connected, and stands back. Errors: those of rk_handover_send. */
-int rk_standin_hand_over(struct rk_standin *standin, int fd);
+/* Gives everything to a rank 0 that has connected, and stands back. `keeper`: for what it lends. Errors: those of
+ * rk_handover_send. */
+int rk_standin_hand_over(struct rk_standin *standin, int fd, int keeper);
 
 /* There will be no other: tells those who wait, and whoever comes. */
 void rk_standin_finish(struct rk_standin *standin, const struct rankcall_error *error);

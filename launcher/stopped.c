@@ -32,7 +32,10 @@ void rk_stopped_look(struct rk_life *life)
     if (life->stage != READY || now < life->look_us)
         return;
     life->look_us = now + LOOK_US;
-    if (!life->runner || !life->standin.journal || grace == 0)
+    if (!life->runner || !life->standin.journal)
+        return;
+    rk_life_note(life);
+    if (grace == 0)
         return;
     if (rk_process_state(life->rank0_pid) != 'T' || !another_runs(life)) {
         life->stopped_since_us = 0;

@@ -27,7 +27,7 @@
 #define HINT_US     10000000 /* when to say what a start waits for */
 #define FAREWELL_US 100000   /* for clients to hear that there is no more rank 0 */
 
-enum slot { SIGNALS, LISTENER, JOB, SUPERVISOR, PARENT, STANDIN, RELAY, SLOTS = RELAY + RK_RELAY_FDS };
+enum slot { SIGNALS, LISTENER, JOB, SUPERVISOR, PARENT, STANDIN, KEEPER, RELAY, SLOTS = RELAY + RK_RELAY_FDS };
 
 void rk_life_enter(struct rk_life *life, enum rk_stage stage, int64_t patience_us)
 {
@@ -145,8 +145,13 @@ static int patience_ms(const struct rk_life *life)
 
 static void fill(const struct rk_life *life, struct pollfd fds[SLOTS])
 {
-    const int watched[] = {life->signals,    life->listener, life->runner ? rankcall_runner_fd(life->runner) : -1,
-                           life->supervisor, life->parent,   rk_standin_fd(&life->standin)};
+    const int watched[] = {life->signals,
+                           life->listener,
+                           life->runner ? rankcall_runner_fd(life->runner) : -1,
+                           life->supervisor,
+                           life->parent,
+                           rk_standin_fd(&life->standin),
+                           rk_keeper_fd(&life->keeper)};
     for (int i = 0; i < RELAY; i++)
         fds[i] = (struct pollfd){.fd = watched[i], .events = POLLIN};
     if (life->runner)
@@ -163,6 +168,8 @@ static void dispatch(struct rk_life *life, const struct pollfd fds[SLOTS])
         rk_rank0_connected(life);
     if (fds[JOB].revents && life->runner)
         rk_rank0_moved(life);
+    if (fds[KEEPER].revents && rk_keeper_fd(&life->keeper) >= 0)
+        rk_rank0_kept(life);
     if (fds[SUPERVISOR].revents && life->supervisor >= 0)
         on_supervisor(life);
     if (fds[PARENT].revents && life->parent >= 0)
@@ -312,6 +319,7 @@ int rk_supervise(const struct rk_run_values *values, const struct rk_plan *plan)
     struct rk_life life = {.values = values, .plan = plan, .signals = -1, .listener = -1, .rank0_fd = -1};
     rk_relay_open(&life.relay);
     rk_standin_init(&life.standin);
+    rk_keeper_init(&life.keeper);
     if (begin(&life)) {
         rk_life_blame(&life);
         if (life.processes.running)
@@ -326,6 +334,7 @@ int rk_supervise(const struct rk_run_values *values, const struct rk_plan *plan)
     }
     rk_rank0_forget(&life);
     stop_listening(&life);
+    unlink(plan->leftovers);
     rk_leftovers_remove(&life.leftovers, life.processes.mpirun, plan->socket);
     rk_watcher_dismiss(&life.watcher);
     int status = report_end(&life);

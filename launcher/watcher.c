@@ -59,6 +59,17 @@ static bool gone(pid_t mpirun, int64_t patience_us)
     return true;
 }
 
+static bool unused(const struct rk_leftovers *leftovers, int64_t patience_us)
+{
+    int64_t deadline = rk_now_us() + patience_us;
+    while (rk_leftovers_used(leftovers, false)) {
+        if (rk_now_us() >= deadline)
+            return false;
+        nanosleep(&(struct timespec){.tv_nsec = 20000000}, NULL);
+    }
+    return true;
+}
+
 static void kill_below(pid_t mpirun)
 {
     pid_t *pids;
@@ -81,6 +92,12 @@ _Noreturn static void watch(pid_t mpirun, const struct rk_plan *plan, int pipe)
             kill_below(mpirun);
         gone(mpirun, TERMINATE_US);
     }
+    rk_leftovers_recall(&leftovers, plan->leftovers);
+    if (!unused(&leftovers, ORDERLY_US)) { /* orphans, which nobody finds but by that */
+        rk_leftovers_used(&leftovers, true);
+        unused(&leftovers, TERMINATE_US);
+    }
+    unlink(plan->leftovers);
     rk_leftovers_remove(&leftovers, mpirun, plan->socket);
     unlink(plan->launcher);
     if (plan->setup[0])

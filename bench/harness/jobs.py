@@ -44,6 +44,7 @@ def launched_job(bench, ranks):
                           bench.program("bench/worker")])
     client = Driver(bench, "bench/client", path)
     client.ask("invoke", "empty", 0, 0, 1)  # READY
+    job.path = path
     yield job, client
     client.tell("stop")
     client.finish()

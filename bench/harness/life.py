@@ -133,6 +133,34 @@ def start(bench, effort):
     return rows
 
 
+def run_of_command(bench, *words):
+    """The milliseconds that the command takes, as a whole."""
+    begin = time.monotonic()
+    done = subprocess.run([bench.program("rankcall"), *words], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+                          env=bench.env, check=False)
+    return 1e3 * (time.monotonic() - begin), done.returncode
+
+
+def deadlines(bench, effort):
+    """Calls end by their timeouts while every rank computes: how late at the client, by the runner and by the command."""
+    rows, limit_ms, count = [], 50, 40 * effort
+    for ranks in RANKS:
+        with launched_job(bench, ranks) as (job, client):
+            for key, text, streaming in (("timeout", "timeout", 0), ("silence", "streaming timeout", 1)):
+                row = Row("late-%s-%d" % (key, ranks), "%s, %d ranks compute: late" % (text, ranks), "ms", target=10)
+                row.ours.add([ns / 1e6 for ns in client.ask("late", "compute", limit_ms, streaming, count)["ns"]])
+                rows.append(row)
+                words = ["stream" if streaming else "invoke", "-j", job.path, "-H", "compute",
+                         "--streaming-timeout" if streaming else "--timeout", str(limit_ms / 1e3)]
+                row = Row("late-command-%s-%d" % (key, ranks), "the same, to the end of the command", "ms", target=10)
+                for _ in range(count // 4):
+                    took, status = run_of_command(bench, *words)
+                    if status == 7:
+                        row.ours.add([took - limit_ms])
+                rows.append(row)
+    return rows
+
+
 def deaths(bench, effort):
     """A rank is killed while a call runs and another one waits: until the error, and until the other's result."""
     rows = []
@@ -160,7 +188,11 @@ def deaths(bench, effort):
                     floor=row.floor_text)
         in_turns(row_0, lambda: killed(0, first), None, 5, effort, limit_s=12)
         row_0.floor = row.floor
-        rows += [error, row, first, row_0]
+        large = Row("death-large-%d" % ranks, "rank 0 with 1 GB %s, to the error" % text, "ms", target=10)
+        for _ in range(5):
+            ours.ask("grow", "-")
+            large.ours.add([ours.ask("kill", "-", 0)["ns"][0] / 1e6])
+        rows += [error, row, first, row_0, large]
         lost = Row("restart-error-%d" % ranks, "all %s, to the error" % text, "ms", target=10)
         whole = Row("restart-%d" % ranks, "all %s, to the next result" % text, "ms", target=1.2,
                     floor="mpirun of MPI_Init, until rank 0 has left it")

@@ -18,6 +18,7 @@
 
 #define MAGIC    UINT32_C(0x4f484b52) /* "RKHO" */
 #define PARCEL   128                  /* descriptors; Linux takes 253 */
+#define OWN      3                    /* those that are no clients */
 #define LIMIT_US 5000000
 
 struct label {
@@ -53,14 +54,15 @@ static int send_parcel(int fd, const int *fds, size_t count, size_t behind, int6
 int rk_handover_send(int fd, const struct rk_handover *handover)
 {
     int64_t deadline = rk_now_us() + LIMIT_US;
-    size_t total = 2 + handover->client_count;
+    size_t total = OWN + handover->client_count;
     int *fds = calloc(total, sizeof *fds), code = RANKCALL_OK;
     if (!fds)
         return rk_error(RANKCALL_EINTERNAL, "out of memory");
     fds[0] = handover->listener;
     fds[1] = handover->journal;
+    fds[2] = handover->keeper;
     for (size_t i = 0; i < handover->client_count; i++)
-        fds[2 + i] = handover->clients[i];
+        fds[OWN + i] = handover->clients[i];
     for (size_t sent = 0; !code && sent < total;) {
         size_t count = total - sent < PARCEL ? total - sent : PARCEL;
         code = send_parcel(fd, fds + sent, count, total - sent - count, deadline);
@@ -119,7 +121,7 @@ int rk_handover_receive(int fd, struct rk_handover *handover)
     int *fds = NULL, code;
     size_t count = 0;
     struct label label;
-    *handover = (struct rk_handover){.listener = -1, .journal = -1};
+    *handover = (struct rk_handover){.listener = -1, .journal = -1, .keeper = -1};
     do {
         int *more = reallocarray(fds, count + PARCEL, sizeof *fds);
         if (more)
@@ -128,7 +130,7 @@ int rk_handover_receive(int fd, struct rk_handover *handover)
         if (!code)
             count += label.count;
     } while (!code && label.behind);
-    if (!code && count < 2)
+    if (!code && count < OWN)
         code = rk_error(RANKCALL_EPROTOCOL, "the launcher hands over too little");
     if (code) {
         drop(fds, count);
@@ -137,8 +139,44 @@ int rk_handover_receive(int fd, struct rk_handover *handover)
     }
     handover->listener = fds[0];
     handover->journal = fds[1];
-    handover->client_count = count - 2;
-    memmove(fds, fds + 2, (count - 2) * sizeof *fds);
+    handover->keeper = fds[2];
+    handover->client_count = count - OWN;
+    memmove(fds, fds + OWN, (count - OWN) * sizeof *fds);
     handover->clients = fds;
     return RANKCALL_OK;
+}
+
+bool rk_handover_lend(int fd, int lent)
+{
+    char byte = 0;
+    union {
+        struct cmsghdr header;
+        char bytes[CMSG_SPACE(sizeof(int))];
+    } control = {0};
+    struct iovec data = {&byte, 1};
+    struct msghdr message = {.msg_iov = &data, .msg_iovlen = 1, .msg_control = &control};
+    message.msg_controllen = sizeof control;
+    struct cmsghdr *header = CMSG_FIRSTHDR(&message);
+    header->cmsg_level = SOL_SOCKET;
+    header->cmsg_type = SCM_RIGHTS;
+    header->cmsg_len = CMSG_LEN(sizeof(int));
+    memcpy(CMSG_DATA(header), &lent, sizeof(int));
+    return sendmsg(fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT) == 1;
+}
+
+int rk_handover_borrow(int fd, bool *over)
+{
+    char byte;
+    int fds[PARCEL];
+    union control control;
+    struct iovec data = {&byte, 1};
+    struct msghdr message = {.msg_iov = &data, .msg_iovlen = 1, .msg_control = &control};
+    message.msg_controllen = sizeof control;
+    ssize_t size = recvmsg(fd, &message, MSG_CMSG_CLOEXEC | MSG_DONTWAIT);
+    *over = size == 0 || (size < 0 && errno != EAGAIN && errno != EINTR);
+    size_t count = size > 0 ? unpack(&message, fds) : 0;
+    if (count == 1)
+        return fds[0];
+    drop(fds, count);
+    return -1;
 }

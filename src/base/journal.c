@@ -5,6 +5,8 @@
 
 #include "base/journal.h"
 
+#include <errno.h>
+#include <pthread.h>
 #include <stdatomic.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -42,6 +44,8 @@ struct rk_journal {
     _Atomic uint32_t mended; /* in this hour */
     _Atomic uint32_t row;    /* deaths since a call has succeeded */
     _Atomic int32_t left;    /* how rank 0 has exited, if it tells */
+    pthread_mutex_t alive;   /* rank 0 holds it; robust */
+    _Atomic bool held;
     struct entry entries[RK_JOURNAL_CLIENTS];
     int32_t ranks;
     int32_t launcher; /* its pid; 0: there is none */
@@ -62,6 +66,17 @@ static int map(int fd, size_t size, int flags, struct rk_journal **out)
     return rk_error_system("cannot map the journal of calls");
 }
 
+static int make_alive(pthread_mutex_t *alive)
+{
+    pthread_mutexattr_t attributes;
+    pthread_mutexattr_init(&attributes);
+    pthread_mutexattr_setpshared(&attributes, PTHREAD_PROCESS_SHARED);
+    pthread_mutexattr_setrobust(&attributes, PTHREAD_MUTEX_ROBUST);
+    errno = pthread_mutex_init(alive, &attributes);
+    pthread_mutexattr_destroy(&attributes);
+    return errno ? rk_error_system("cannot make a robust mutex") : RANKCALL_OK;
+}
+
 int rk_journal_make(int ranks, int *fd, struct rk_journal **out)
 {
     int made = -1, code;
@@ -71,6 +86,10 @@ int rk_journal_make(int ranks, int *fd, struct rk_journal **out)
         code = rk_error_system("cannot make the journal of calls");
     else
         code = map(made, size_for(ranks), fd ? MAP_SHARED : MAP_PRIVATE | MAP_ANONYMOUS, out);
+    if (!code && (code = make_alive(&(*out)->alive))) {
+        munmap(*out, size_for(ranks));
+        *out = NULL;
+    }
     if (code) {
         rk_fd_close(&made);
         return code;
@@ -201,6 +220,36 @@ int64_t rk_journal_pause_us(const struct rk_journal *journal)
     for (uint32_t i = FREE_DEATHS + 1; i < row && pause < PAUSE_US_MAX; i++)
         pause *= 2;
     return pause < PAUSE_US_MAX ? pause : PAUSE_US_MAX;
+}
+
+void rk_journal_live(struct rk_journal *journal)
+{
+    if (pthread_mutex_lock(&journal->alive) == EOWNERDEAD) /* nobody waited for the one before */
+        pthread_mutex_consistent(&journal->alive);
+    atomic_store(&journal->held, true);
+}
+
+void rk_journal_leave(struct rk_journal *journal)
+{
+    atomic_store(&journal->held, false);
+    pthread_mutex_unlock(&journal->alive);
+}
+
+bool rk_journal_lives(const struct rk_journal *journal)
+{
+    return atomic_load(&journal->held);
+}
+
+bool rk_journal_await_death(struct rk_journal *journal)
+{
+    int code = pthread_mutex_lock(&journal->alive);
+    if (code == EOWNERDEAD) {
+        atomic_store(&journal->held, false);
+        pthread_mutex_consistent(&journal->alive); /* for the next rank 0 */
+    }
+    if (code == 0 || code == EOWNERDEAD)
+        pthread_mutex_unlock(&journal->alive);
+    return code == EOWNERDEAD;
 }
 
 _Atomic int32_t *rk_journal_left(struct rk_journal *journal)

@@ -58,6 +58,18 @@ unsigned rk_journal_mended(const struct rk_journal *journal);                 /*
 int64_t rk_journal_pause_us(const struct rk_journal *journal);
 void rk_journal_succeeded(struct rk_journal *journal);
 
+/* ---- Rank 0's life, as far as the kernel tells it at once: before it takes the memory of a dying process down ---- */
+
+/* This process is rank 0, until it dies or leaves in order; the same thread, which lives as long as the process. */
+void rk_journal_live(struct rk_journal *journal);
+void rk_journal_leave(struct rk_journal *journal);
+
+/* There is a rank 0 whose end can be waited for. */
+bool rk_journal_lives(const struct rk_journal *journal);
+
+/* Waits for that end. Blocking, for as long as rank 0 lives. Returns whether it has died. */
+bool rk_journal_await_death(struct rk_journal *journal);
+
 /* How rank 0 has ended where it hides that from mpirun, as waitpid(2) says; -1: it doesn't. Rank 0 writes. */
 _Atomic int32_t *rk_journal_left(struct rk_journal *journal);
 

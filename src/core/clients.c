@@ -198,6 +198,8 @@ static void client_free(struct rk_client *client)
         event_free(client->limit);
     if (client->stall)
         event_free(client->stall);
+    if (client->lent)
+        shutdown(rk_conn_fd(client->conn), SHUT_RDWR); /* or the launcher would keep it open */
     rk_conn_free(client->conn);
     free(client);
 }

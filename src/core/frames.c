@@ -66,6 +66,7 @@ static void greet(struct rk_client *client, const struct rk_header *header, cons
     take_name(client, payload);
     client->state = RK_OPEN;
     event_del(client->limit);
+    rk_resume_lend(client);
     reply_with(client, RK_WELCOME, header->id, bytes, rk_welcome_encode(&welcome, bytes), rk_welcome_payload(frontend));
     if (welcome.token && hello.token)
         rk_resume_await(client);

@@ -455,7 +455,7 @@ static int prepare(struct rk_frontend *frontend, struct rankcall_context *contex
     const struct rk_options *options = context->options;
     frontend->context = context;
     frontend->memory = rk_mesh_payload_memory(context->mesh);
-    frontend->listen_fd = frontend->spare_fd = -1;
+    frontend->listen_fd = frontend->spare_fd = frontend->keeper = -1;
     frontend->born_us = rk_now_us();
     frontend->notes_end = &frontend->notes;
     frontend->desk.notes_end = &frontend->desk.notes;

@@ -83,6 +83,7 @@ struct rk_client {
     pid_t pid;
     char name[64]; /* as it calls itself */
     bool launcher, reading, doomed, watched, stalling, stall_told;
+    bool lent;                    /* the launcher has its connection, too */
     bool returning;               /* it has come back, and has not yet sent again all that it had */
     struct rk_job_call *arriving; /* its payload is being read */
     struct rk_job_call *calls;    /* outstanding */
@@ -163,6 +164,8 @@ struct rk_frontend {
     /* resume.c */
     struct rk_journal *journal;
     bool lent;   /* the listening socket is the launcher's */
+    bool lives;  /* as rank 0, in that journal */
+    int keeper;  /* the launcher's end of clients' connections; -1: none */
     bool paused; /* no call begins for a while */
     struct event *pause;
     unsigned returning; /* clients; no call begins before theirs are there, or the limit has passed */
@@ -270,6 +273,7 @@ bool rk_resume_expected(const struct rk_frontend *frontend); /* the launcher wil
 void rk_resume_refuse(const struct rk_frontend *frontend);   /* the launcher will see an orderly end */
 void rk_resume_tell_launcher(struct rk_frontend *frontend, const struct rankcall_error *reason);
 _Noreturn void rk_resume_leave(struct rk_frontend *frontend, const struct rankcall_error *reason); /* to be restarted */
+void rk_resume_lend(struct rk_client *client); /* to the launcher, its connection */
 void rk_resume_await(struct rk_client *client);
 void rk_resume_returned(struct rk_client *client);
 void rk_resume_pause(struct rk_frontend *frontend); /* before the next call, when ranks die again and again */

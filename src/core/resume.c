@@ -23,13 +23,15 @@ static int take_over(struct rk_frontend *frontend, int fd)
     int code = rk_journal_open(handover.journal, &frontend->journal);
     rk_fd_close(&handover.journal);
     frontend->listen_fd = handover.listener;
+    frontend->keeper = handover.keeper;
     frontend->lent = true;
-    if (!code)
+    if (!code) {
         rk_mesh_leave_status_at(rk_journal_left(frontend->journal));
-    if (!code)
         rk_resume_seat(frontend);
-    if (!code)
+        rk_journal_live(frontend->journal);
+        frontend->lives = true;
         code = rk_listener_begin(frontend);
+    }
     if (code) {
         rk_fd_close(&fd);
     } else {
@@ -69,6 +71,9 @@ void rk_resume_close(struct rk_frontend *frontend)
     if (frontend->return_limit)
         event_free(frontend->return_limit);
     rk_mesh_leave_status_at(NULL);
+    if (frontend->lives)
+        rk_journal_leave(frontend->journal);
+    rk_fd_close(&frontend->keeper);
     rk_journal_close(frontend->journal);
 }
 
@@ -105,6 +110,13 @@ static void return_limit_over(evutil_socket_t fd, short events, void *context)
     frontend->activity++;
     for (struct rk_client *client = frontend->clients; client; client = client->next)
         rk_resume_returned(client);
+}
+
+void rk_resume_lend(struct rk_client *client)
+{
+    struct rk_frontend *frontend = client->frontend;
+    if (frontend->keeper >= 0 && !client->launcher)
+        client->lent = rk_handover_lend(frontend->keeper, rk_conn_fd(client->conn));
 }
 
 void rk_resume_await(struct rk_client *client)

@@ -247,12 +247,7 @@ static struct rk_mesh *make_draft(const struct rk_mesh *mesh)
     }
     memcpy(ranks, mesh->ranks, (size_t)mesh->size * sizeof *ranks); /* a replacement inherits from those */
     draft->ranks = ranks;
-    draft->agree = mesh->agree;
-    draft->agree_context = mesh->agree_context;
-    draft->rank = mesh->rank;
-    draft->size = mesh->size;
-    draft->info = mesh->info;
-    draft->mpi_yields = mesh->mpi_yields;
+    draft->given = mesh->given;
     draft->io_fifo = draft->segment_fd = -1;
     draft->world = draft->control = draft->events = draft->user = draft->local = MPI_COMM_NULL;
     return draft;
@@ -337,23 +332,9 @@ void rk_attempt_take(struct rk_attempt *attempt, struct rk_mesh *mesh)
 {
     struct rk_mesh *draft = attempt->draft;
     pthread_join(attempt->thread, NULL);
-    mesh->world = draft->world;
-    mesh->control = draft->control;
-    mesh->events = draft->events;
-    mesh->user = draft->user;
-    mesh->local = draft->local;
-    mesh->local_rank = draft->local_rank;
-    mesh->local_size = draft->local_size;
-    mesh->nodes = draft->nodes;
-    mesh->rooms_work = draft->rooms_work;
-    mesh->info = draft->info;
+    mesh->made = draft->made;
+    mesh->info = draft->info; /* attaching may have changed it */
     memcpy(mesh->ranks, draft->ranks, (size_t)mesh->size * sizeof *mesh->ranks);
-    mesh->segment_size = draft->segment_size;
-    mesh->segment = draft->segment;
-    mesh->io_fifo = draft->io_fifo;
-    mesh->segment_fd = draft->segment_fd;
-    mesh->span = draft->span;
-    mesh->collect = draft->collect;
     free_draft(draft);
     attempt_free(attempt);
 }

@@ -151,29 +151,57 @@ struct rk_span {
 
 struct rk_collect;
 
-struct rk_mesh {
-    int rank, size, local_rank, local_size, nodes;
-    bool initialised_mpi, mpi_yields, replacement, rooms_work;
+/* What a mesh is from its beginning: the draft of the next one is the same. */
+#define RK_MESH_GIVEN                                              \
+    int rank, size;                                                \
+    bool mpi_yields;                                               \
+    rk_agree_fn *agree; /* on where the ranks of a node compute */ \
+    void *agree_context;                                           \
     struct rk_rank_info info; /* what this rank tells of itself */
-    rk_agree_fn *agree;       /* on where the ranks of a node compute */
-    void *agree_context;
-    MPI_Comm world; /* the ranks by number; the others are copies and a part of it */
-    MPI_Comm control, events, user, local;
-    MPI_Comm left[RK_LEFT]; /* those of before the last regroup, see regroup.c */
+
+/* What rk_mesh_attach makes: after a regroup that of the draft. */
+#define RK_MESH_MADE                                                                               \
+    MPI_Comm world; /* the ranks by number; the others are copies and a part of it */              \
+    MPI_Comm control, events, user, local;                                                         \
+    int local_rank, local_size, nodes;                                                             \
+    bool rooms_work;                                                                               \
+    struct rk_segment *segment;                                                                    \
+    size_t segment_size;                                                                           \
+    struct rk_span span;                                                                           \
+    int segment_fd;             /* rank 0: for clients that ring; else -1 */                       \
+    int io_fifo;                /* rank 0: both ends; ranks of its node: the write end; else -1 */ \
+    struct rk_collect *collect; /* collect_internal.h */
+
+struct rk_mesh_given {
+    RK_MESH_GIVEN
+};
+struct rk_mesh_made {
+    RK_MESH_MADE
+};
+
+struct rk_mesh {
+    union { /* the fields, and all of them to be copied */
+        struct rk_mesh_given given;
+        struct {
+            RK_MESH_GIVEN
+        };
+    };
+    union {
+        struct rk_mesh_made made;
+        struct {
+            RK_MESH_MADE
+        };
+    };
+    bool initialised_mpi, replacement;
     struct rk_rank_info *ranks;
-    struct rk_segment *segment;
-    size_t segment_size;
-    int segment_fd; /* rank 0: for clients that ring; else -1 */
+    MPI_Comm left[RK_LEFT]; /* communicators of before the last regroup, see regroup.c */
     uint32_t rings_seen, looks;
     struct rk_watch *watch;           /* liveness.c */
     struct rk_regroup *regroup;       /* while it regroups */
     _Atomic(struct rk_vigil *) vigil; /* the same */
-    struct rk_span span;
-    int io_fifo;                /* rank 0: both ends; ranks of its node: the write end; else -1 */
-    struct rk_checkpoint early; /* heard before the handler asked; number 0: none */
+    struct rk_checkpoint early;       /* heard before the handler asked; number 0: none */
     struct rk_sender sender;
     struct rk_receiver receiver;
-    struct rk_collect *collect; /* collect_internal.h */
 };
 
 /* mesh.c: connecting the ranks of mesh->world: by any thread, then, alone, by the main thread; and undoing that but for

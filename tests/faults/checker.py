@@ -258,6 +258,8 @@ def check_life(round, job):
     if job["connections"] > round.head.get("connections", job["connections"]):
         yield "connections-left", "the job counts %d connections, %d at the beginning" % (
             job["connections"], round.head["connections"])
+    if job.get("strays"):
+        yield "strays", "the job at rest has left over: %s" % "; ".join(job["strays"])
     same = job["pids"][:1] == round.head.get("pids", job["pids"])[:1]  # a new rank 0 has its own measure
     if same and job["descriptors"] > round.head.get("descriptors", job["descriptors"]) + FEW:
         yield "descriptors-left", "rank 0 has %d descriptors, %d at the beginning" % (

@@ -32,6 +32,7 @@ from sandbox import Sandbox, listing, wait_until
 DISK = {"ends": "24m", "restarts": "1g"}  # on which the job's socket, temporary files and log lie: a replacement takes some
 BOUND = 15.0  # seconds in which a call must have ended, whatever happens
 QUEUE = 64
+ROOMS = 16  # that rank 0 may keep: RK_ROOMS
 # What the log says when regrouping got stuck in Open MPI: for too long, or in a replacement's MPI_Init (src/mesh/stuck.c).
 STUCK = ("cannot regroup: no replacement has come up in time", "An error occurred in MPI_Init_thread")
 LIFE = 25  # rounds after which a job that still lives is stopped in order
@@ -42,7 +43,13 @@ class Sick(Exception):
 
 
 def descriptors(pid):
-    return len(listing("/proc/%d/fd" % pid))
+    """But for those of the memory that rank 0 receives large payloads into, of which it keeps a few."""
+    found, rooms = 0, 0
+    for name in listing("/proc/%d/fd" % pid):
+        with contextlib.suppress(OSError):
+            room = os.readlink("/proc/%d/fd/%s" % (pid, name)).startswith("/memfd:rankcall-payload")
+            found, rooms = found + (not room), rooms + room
+    return found + max(0, rooms - ROOMS)
 
 
 class Ward:
@@ -135,6 +142,26 @@ class Ward:
                 return seen
             time.sleep(0.01)
 
+    def strays(self, known):
+        """What a job at rest must not have: processes beside launcher, watcher, mpirun and ranks; files in its folder; named
+        memory and pipes of those ranks, which lose their names when all have opened them. `known`: ranks, dead ones too."""
+        launcher, known = self.job.process.pid, known | set(self.job.pids)
+        own = {"%s.sock" % self.job.name, *(".%d.%s" % (launcher, what) for what in ("launcher", "leftovers", "setup"))}
+        expected = {launcher, *self.job.pids, *faults.children_of(launcher)}
+
+        def look():
+            found = ["process %d (%s)" % (pid, faults.process_name(pid))
+                     for pid in self.sandbox.processes() if pid not in expected]
+            found += ["file " + name for name in listing(self.sandbox.runtime) if name not in own]
+            for folder, start in (("/dev/shm", "rankcall-"), ("/tmp", "rankcall-pipe-")):
+                found += ["file %s/%s" % (folder, name) for name in listing(folder)
+                          if any(name.startswith("%s%d-" % (start, pid)) for pid in known)]
+            return found
+
+        with contextlib.suppress(AssertionError):
+            wait_until(lambda: not look(), "strays to go", 5 * harness.SLOW)
+        return look()
+
     def gone(self):
         return not self.job.running() and not self.sandbox.processes()
 
@@ -174,6 +201,7 @@ class Driver:
     def __init__(self, arguments, ward, scratch, disk):
         self.seed, self.after_death, self.verbose = arguments.seed, arguments.after_death, arguments.verbose
         self.keep_all = arguments.keep_all
+        self.ways = {}  # how handlers die that write into that file
         self.kept_top, self.ward, self.scratch, self.disk = arguments.keep, ward, scratch, disk
         self.outcomes, self.kinds = collections.Counter(), collections.Counter()
         self.violations, self.detections, self.kept = [], [], []
@@ -199,8 +227,10 @@ class Driver:
 
     def round(self, number):
         rng = random.Random("%d/%d" % (self.seed, number))
-        stamp = os.path.join(self.scratch, "stamp")
+        stamp = os.path.join(self.scratch, "stamp-%d" % number)
         plan = plans.Plan(rng, self.ward.ranks, self.after_death, stamp, self.disk is not None)
+        self.ways.update({stamp: call.asks["way"] for client in plan.clients for batch in client["batches"]
+                          for call in batch if call.handler == "die"})
         if not self.ward.job:
             self.ward.start()
         history, ward, job = History(), self.ward, self.ward.job
@@ -210,7 +240,7 @@ class Driver:
         before = ward.restarts()
         watchers = self.act(rng, plan, history, number)
         history.records += ward.new_runs({record["call"] for record in history.records if record["what"] == "submit"})
-        self.note_deaths(history, stamp, plan)
+        self.note_deaths(history)
         self.examine(history, number, watchers, before)
         found = checker.check(history.records)
         self.count(history)
@@ -275,21 +305,24 @@ class Driver:
             caller.cut_now()
             caller.join(5)
 
-    def note_deaths(self, history, stamp, plan):
-        """The moments of deaths by handler, from the file that they wrote: a line each, when and who."""
-        if not os.path.exists(stamp):
-            return
-        asks = [call.asks for client in plan.clients for batch in client["batches"] for call in batch
-                if call.handler == "die"][0]
-        number = {"kill": signal.SIGKILL, "segv": signal.SIGSEGV, "abort": signal.SIGABRT}.get(asks["way"])
-        ranks = {run["pid"]: run["rank"] for run in history.records if run["what"] == "run"}
-        with open(stamp) as file:
-            deaths = [line.split() for line in file]
-        os.unlink(stamp)
-        for when, pid in deaths:
-            record = history.write("fault", kind="die", deadly=True, rank=ranks.get(int(pid)), pid=int(pid),
-                                   signal=number and int(number), together=False)
-            record["t"] = float(when)
+    def note_deaths(self, history):
+        """The moments of deaths by handler, from the files that they wrote: a line each, when and who. One of a call whose
+        client has left may be of the round before."""
+        ranks = {pid: rank for rank, pid in enumerate(self.ward.pids)}
+        ranks.update({run["pid"]: run["rank"] for run in history.records if run["what"] == "run"})
+        for stamp, way in list(self.ways.items()):
+            if not os.path.exists(stamp):
+                continue
+            number = {"kill": signal.SIGKILL, "segv": signal.SIGSEGV, "abort": signal.SIGABRT}.get(way)
+            with open(stamp) as file:
+                deaths = [line.split() for line in file]
+            os.unlink(stamp)
+            for when, pid in deaths:
+                record = history.write("fault", kind="die", deadly=True, rank=ranks.get(int(pid)), pid=int(pid),
+                                       signal=number and int(number), together=False)
+                record["t"] = float(when)
+        for stamp in list(self.ways)[:-8]:
+            del self.ways[stamp]
 
     def examine(self, history, number, watchers, before):
         """After the round: the job is as it should be, or gone without a trace; the next call goes well."""
@@ -325,10 +358,12 @@ class Driver:
     def examine_living(self, history, ends, before):
         ward = self.ward
         job = {"alive": True, "status": None, "text": "", "launcher": ward.job.process.pid, "pids": ward.pids,
-               "connections": 0, "descriptors": 0, "launcher_descriptors": 0}
+               "connections": 0, "descriptors": 0, "launcher_descriptors": 0, "strays": []}
         if not ends:
             ward.next_call()
             job["pids"], job["connections"], job["descriptors"], job["launcher_descriptors"] = ward.look_again()
+            job["strays"] = ward.strays({*ward.pids, *(one["pid"] for one in history.records
+                                                       if one["what"] == "fault" and one["deadly"] and one["pid"])})
         job["restarted"], job["stuck"] = (now - then for now, then in zip(ward.restarts(), before))
         history.write("job", **job)
         self.restarts += job["restarted"]

@@ -8,7 +8,7 @@ BEGINNINGS = 3  # of an idempotent call
 RETURN = 14.0  # seconds in which a client that comes back must be served again
 PATIENCE = 0.1  # seconds that rank 0 waits for calls to be sent again before the first begins
 MUCH = 50  # events of a call, which may wait in rank 0's memory
-BULK = 200000  # bytes of them
+BULK = 200000  # bytes of them, or of a result
 ASIDE = 0.05  # seconds by which a client may err when it says how long a call has waited
 
 
@@ -46,7 +46,7 @@ def over(round, call):
     """Whether the call had ended on the ranks, but its end was still in rank 0's memory: its client reads late, or has much
     to read."""
     prompt = all(one.get("manner", "reads") == "reads" for one in round.of("connect") if one["client"] == call.client)
-    much = any(len(one.events) > MUCH or one.asks.get("attach", 0) * one.expected_events() > BULK
+    much = any(len(one.events) > MUCH or one.asks.get("attach", 0) * one.expected_events() + one.asks.get("size", 0) > BULK
                for one in round.calls.values() if one.client == call.client)
     later = [run for one in round.calls.values() for run in one.runs
              for own in call.runs if run["pid"] == own["pid"] and run["number"] > own["number"]]
@@ -95,18 +95,18 @@ def outages(round):
 
 def rule_age(round):
     """Of calls that waited for the same rank 0, the older begin first, whoever their clients are."""
-    waiting = {}  # (client, token): when it was back
+    waiting, greeted = {}, {}  # by token: when its client was back, and when rank 0 had greeted that
     for client, _, back in outages(round):
         for token in back["again"]:
-            waiting[token] = back["t"]
+            waiting[token], greeted[token] = back["t"], back.get("welcomed", back["t"])
     calls = [round.calls[token] for token in waiting if token in round.calls and round.calls[token].runs]
     for first in calls:
         for second in calls:
             same = abs(waiting[first.token] - waiting[second.token]) < ASIDE
             began = [min((run["run"] for run in call.runs if run["t"] > waiting[call.token] - ASIDE), default=None)
                      for call in (first, second)]
-            if None in began or began[1] / 1e6 - waiting[second.token] > 0.9 * PATIENCE:
-                continue
+            if None in began or began[1] / 1e6 - min(greeted[first.token], waiting[second.token]) > 0.9 * PATIENCE:
+                continue  # a client that hears late of the greeting is not waited for any longer
             if same and first.began + ASIDE * round.slow < second.began and began[0] > began[1]:
                 yield "younger-first", "%s is younger than %s and began before it" % (second, first)
 

@@ -23,7 +23,7 @@ Every record has `what` and `t`, seconds of the monotonic clock. The others by `
 | driver | message | the driver itself is wrong |
 | hung | calls, folder | calls that had not ended at their bound |
 | settled | ok, why | a fresh client's call after the round (on a new job if that one has ended) |
-| job | alive, status, text, launcher, pids, connections, descriptors | the job after the round |
+| job | alive, status, text, launcher, pids, connections, descriptors, strays | the job after the round; `strays`: processes and files that a job at rest has not |
 | left | what is left behind, a list: `things` |
 """
 

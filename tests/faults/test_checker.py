@@ -71,9 +71,10 @@ class Forged:
         return self
 
     def job(self, alive=True, status=None, text="", pids=(10, 11, 12), connections=1, descriptors=20,
-            launcher_descriptors=9, restarted=0, stuck=0):
+            launcher_descriptors=9, restarted=0, stuck=0, strays=()):
         return self.add("job", alive=alive, status=status, text=text, launcher=1, pids=list(pids), connections=connections,
-                        descriptors=descriptors, launcher_descriptors=launcher_descriptors, restarted=restarted, stuck=stuck)
+                        descriptors=descriptors, launcher_descriptors=launcher_descriptors, restarted=restarted, stuck=stuck,
+                        strays=list(strays))
 
     # ---- Clients that come back ----
 
@@ -83,8 +84,10 @@ class Forged:
     def lost_and_away(self, client="c", t=None):
         return self.add("lost", t, client=client).add("away", client=client, begun=0)
 
-    def back(self, client="c", again=(), t=None):
-        return self.add("back", t, client=client, begun=0, again=list(again))
+    def back(self, client="c", again=(), t=None, welcomed=None):
+        self.add("back", t, client=client, begun=0, again=list(again))
+        self.records[-1]["welcomed"] = self.records[-1]["t"] if welcomed is None else welcomed
+        return self
 
     def run(self, call="a", rank=0, t=None):
         self.add("run", t, call=call, rank=rank, number=1, pid=10 + rank)
@@ -93,6 +96,14 @@ class Forged:
 
 
 # ---- Sound histories ----
+
+
+@case("an older call whose client heard late of the new rank 0 need not begin first")
+def heard_late():
+    round = Forged("restarts").connect().connect("d").submit("a", client="d").submit("b", t=1.3)
+    round.fault(rank=0, pid=10).lost_and_away("c").lost_and_away("d").back("c", ["b"]).back("d", ["a"])
+    round.records[-1]["welcomed"] -= 1.0
+    yield round.run("b").run("a").result("b").result("a").job(pids=(13, 11, 12))
 
 
 @case("a round without faults is sound")
@@ -466,6 +477,11 @@ def restarted():
 @case("a next call that fails is found", "next-call")
 def next_call():
     yield Forged().add("settled", ok=False, why="it hangs")
+
+
+@case("what a job that goes on leaves behind is found", "strays")
+def strays():
+    yield Forged("restarts").fault().job(pids=(10, 13, 12), strays=["process 11 (fault_worker)"])
 
 
 @case("what is left behind is found", "left-behind")

@@ -47,6 +47,7 @@ class ResumingClient(Client):
         self.path, self.tell = path, tell
         self.calls, self.ends = {}, []  # calls without an outcome, by id; ends that the job has not told
         self.token, self.reason, self.returning, self.gone = 0, None, False, ""
+        self.welcomed = 0.0  # when the job last greeted, by its clock
         self.last_word = None  # the ERROR with which the job has ended
         self.lock = threading.RLock()  # held while it comes back: whoever else sends waits for that
         for attempt in range(10):  # rank 0 may die just now
@@ -82,6 +83,7 @@ class ResumingClient(Client):
         if features & RESUME:
             self.token, begun, clock, times = struct.unpack_from("<QQQI", first.head, 24)
             ahead = clock / 1e6 - time.monotonic()
+            self.welcomed = clock / 1e6
             self.ahead = 0 if -1 < ahead <= 0 else ahead  # the same clock, and the WELCOME took its time
         return begun, times
 
@@ -182,7 +184,7 @@ class ResumingClient(Client):
             begun, times = self.take_new_welcome(got)
             self.settle(begun, times)
             self.returning = False
-            self.tell("back", begun=begun, again=self.send_again())
+            self.tell("back", begun=begun, again=self.send_again(), welcomed=self.welcomed)
 
     def settle(self, begun, times):
         """Calls that had begun have failed, unless they may run again."""

@@ -190,6 +190,7 @@ def admitted(t):
 def survive_crowd(t, served_at_most, others=0):
     before = memory(t.job.pids[0])
     began = time.monotonic()
+    held = descriptors(t.job.process.pid)
     crowd = crowd_of(t.job.path, CROWD)
     answers = first_answers(crowd, began + 30 * SLOW)
     seconds = time.monotonic() - began
@@ -204,6 +205,7 @@ def survive_crowd(t, served_at_most, others=0):
     with admitted(t) as client:
         alone = t.job.status["connections"] + others
         wait_until(lambda: client.status()["connections"] == alone, "the crowd to be gone", 10)
+        wait_until(lambda: descriptors(t.job.process.pid) <= held + 1, "the launcher to let go of it", 10)
         equal(client.invoke("sum", {"value": 1}).json, {"sum": 3}, "a call afterwards")
     return welcome
 

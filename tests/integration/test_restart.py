@@ -3,15 +3,18 @@
 
 """Rank 0 dies, or all ranks, or mpirun: clients come back by themselves, and calls that never began are run."""
 
+import contextlib
 import json
 import os
+import select
 import signal
 import subprocess
 import threading
 import time
 
-from harness import COMMAND, SLOW, case, check, equal, main, program, raises, wait_until
+from harness import COMMAND, SLOW, Skip, case, check, equal, main, program, raises, wait_until
 from resuming_client import ResumingClient
+from sandbox import shared_memory_of
 from strangers_client import EVENT, STREAM, Client, JobError
 
 def mpirun_of(job):
@@ -46,6 +49,39 @@ def rank_0(t):
     check(len({call["pid"] for call in found["turns"]}) == 1, "one new rank 0")
     with job.connect() as client:
         equal([rank["pid"] for rank in client.status(wait=True)["ranks"]][1:], job.pids[1:], "the others live on")
+
+MUCH = 1 << 30  # bytes that rank 0 takes
+
+def die_large(t, job, client):
+    """Rank 0 takes much memory and is killed: the milliseconds until its client's error, and until the process is gone."""
+    pid = client.status(wait=True)["ranks"][0]["pid"]
+    client.invoke("grow", {"rank": 0, "bytes": MUCH})
+    gone, process = [], os.pidfd_open(pid)
+    watch = threading.Thread(target=lambda: (select.select([process], [], []), gone.append(1e3 * time.monotonic())))
+    watch.start()
+    found = resume(t, job, [pid], count=2)
+    watch.join()
+    os.close(process)
+    equal((found["code"], found["rank"]), ("rank_died", 0), found["message"])
+    check(found["host"] and "pid %d" % pid in found["message"] and "signal 9" in found["message"], found["message"])
+    return found["ms"], found["ms"] + gone[0] - found["failed_at"]
+
+@case("rank 0 with much memory dies: its clients hear of it before the kernel has taken that down", ranks=(1, 2), own=True,
+      timeout=120)
+def large(t):
+    with open("/proc/meminfo") as file:
+        free = next(int(line.split()[1]) << 10 for line in file if line.startswith("MemAvailable"))
+    if free < 3 * MUCH:
+        raise Skip("%d MB of memory are free, %d are needed" % (free >> 20, 3 * MUCH >> 20))
+    job = t.start(run_options=("--restarts", "100"))
+    times = []
+    for _ in range(10):  # a busy machine may be late, not always
+        with job.connect() as client:
+            times.append(die_large(t, job, client))
+        print("error after %.1f ms, rank 0 is gone after %.1f ms" % times[-1])
+        if len(times) >= 3 and any(error < gone for error, gone in times):
+            return
+    raise AssertionError("no error came before rank 0 was gone: %s" % times)
 
 @case("all ranks die: the job is started again, and calls that wait run", ranks=(1, 2, 4), own=True)
 def all_ranks(t):
@@ -349,6 +385,70 @@ def launcher_killed(t):
         print("%s: gone after %.0f ms" % (when, 1e3 * took))
         check(took < 1 * SLOW, "%s: the ranks were gone after %.1f s" % (when, took))
         expect_next(t, job)
+
+def tree(root):
+    """A process and all below it."""
+    parents, found = {}, [root]
+    for pid in (int(name) for name in os.listdir("/proc") if name.isdigit()):
+        with contextlib.suppress(OSError), open("/proc/%d/stat" % pid) as file:
+            parents[pid] = int(file.read().rpartition(")")[2].split()[1])
+    for parent in found:
+        found += [pid for pid, other in parents.items() if other == parent]
+    return found
+
+def noted(t, job):
+    """Waits until the launcher has written down what its processes would leave."""
+    def written():
+        t.sandbox.note_shared_memory()
+        with job.connect() as client:
+            pids = [rank["pid"] for rank in client.status(wait=True)["ranks"]]
+        with contextlib.suppress(FileNotFoundError), open("%s/.%d.leftovers" % (t.sandbox.runtime, job.process.pid)) as file:
+            text = file.read()
+            return all(name in text for pid in pids for name in shared_memory_of(pid))
+
+    wait_until(written, "the launcher to write it down", 10)
+
+@case("launcher and mpirun are killed together: the ranks go, and nothing is left", ranks=(3,), own=True, timeout=60)
+def both_killed(t):
+    for when in ("at rest", "in a call", "in a call after a death"):
+        job = t.start()
+        with job.connect() as client:
+            if when == "in a call after a death":
+                with raises("rank_died"):
+                    client.invoke("die", {"rank": 1, "signal": int(signal.SIGKILL)})
+            pids = [rank["pid"] for rank in client.status(wait=True)["ranks"]]
+            noted(t, job)
+            if when != "at rest":
+                client.submit("slow", {"seconds": 20})
+                wait_until(lambda: client.status()["running"], "the call to run")
+            began, mpirun = time.monotonic(), mpirun_of(job)
+            os.kill(job.process.pid, signal.SIGKILL)
+            os.kill(mpirun, signal.SIGKILL)
+            job.process.wait()
+            wait_until(lambda: not any(is_alive(pid) for pid in pids), "the ranks to go", 5)
+            print("%s: gone after %.0f ms" % (when, 1e3 * (time.monotonic() - began)))
+        wait_until(lambda: not t.sandbox.leftovers(), "leftovers to go", 5)
+
+@case("all processes of a job are killed at once: the next one removes what is left, and nothing of a living one", ranks=(2,),
+      own=True, timeout=60)
+def no_survivor(t):
+    job, other = t.start(), t.start()
+    theirs, ours = (set().union(*map(shared_memory_of, one.pids)) for one in (other, job))
+    for one in (other, job):
+        noted(t, one)
+    victims = tree(job.process.pid)
+    for number in (signal.SIGSTOP, signal.SIGKILL):  # so that none sees another one die, the children first
+        for pid in reversed(victims):
+            os.kill(pid, number)
+    wait_until(lambda: not any(is_alive(pid) for pid in victims), "them to go", 5)
+    job.process.wait()
+    check(ours & set(os.listdir("/dev/shm")), "nothing was left that could be removed")
+    following = t.start(name=job.name)
+    equal(ours & set(os.listdir("/dev/shm")), set(), "left behind")
+    equal(theirs - set(os.listdir("/dev/shm")), set(), "taken from the living job")
+    for one in (following, other):
+        with one.connect() as client:
+            equal(client.invoke("sum", {"value": 1.0}).json, {"sum": 3.0})
 
 @case("SIGTERM and SIGINT let the running call finish, queued ones end, and nobody comes back", ranks=(2,), own=True,
       timeout=60)

@@ -5,8 +5,10 @@
 
 #include "unit.h"
 
+#include <signal.h>
 #include <stdlib.h>
 #include <sys/socket.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/fd.h"
@@ -108,7 +110,7 @@ static void descriptors_arrive_in_their_order(void **state)
     (void)state;
     assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, ends), 0);
     assert_int_equal(pipe(marker), 0);
-    given.listener = given.journal = marker[0];
+    given.listener = given.journal = given.keeper = marker[0];
     for (int i = 0; i < CLIENTS; i++)
         clients[i] = i == CLIENTS - 1 ? marker[1] : marker[0];
     assert_ok(rk_handover_send(ends[0], &given));
@@ -121,10 +123,87 @@ static void descriptors_arrive_in_their_order(void **state)
     free(taken.clients);
     close(taken.listener);
     close(taken.journal);
+    close(taken.keeper);
     for (int i = 0; i < 2; i++) {
         close(ends[i]);
         close(marker[i]);
     }
+}
+
+static void what_is_lent_arrives_one_by_one(void **state)
+{
+    int ends[2], pipes[2][2], fd;
+    bool over;
+
+    (void)state;
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, ends), 0);
+    for (int i = 0; i < 2; i++) {
+        assert_int_equal(pipe(pipes[i]), 0);
+        assert_true(rk_handover_lend(ends[0], pipes[i][1]));
+        close(pipes[i][1]);
+    }
+    for (int i = 0; i < 2; i++) {
+        fd = rk_handover_borrow(ends[1], &over);
+        assert_true(fd >= 0 && !over);
+        assert_int_equal(write(fd, "x", 1), 1);
+        assert_int_equal(read(pipes[i][0], (char[2]){0}, 2), 1);
+        close(fd);
+        close(pipes[i][0]);
+    }
+    assert_int_equal(rk_handover_borrow(ends[1], &over), -1);
+    assert_false(over);
+    close(ends[0]);
+    assert_int_equal(rk_handover_borrow(ends[1], &over), -1);
+    assert_true(over);
+    assert_false(rk_handover_lend(ends[1], ends[1]));
+    close(ends[1]);
+}
+
+/* A process that is rank 0, and ends in that way. */
+static bool lives_and_dies(struct rk_journal *journal, bool in_order)
+{
+    int ready[2], go[2];
+
+    assert_int_equal(pipe(ready), 0);
+    assert_int_equal(pipe(go), 0);
+    pid_t pid = fork();
+    if (pid == 0) {
+        rk_journal_live(journal);
+        if (write(ready[1], "x", 1) != 1 || read(go[0], (char[1]){0}, 1) != 1)
+            _exit(1);
+        if (in_order)
+            rk_journal_leave(journal);
+        kill(getpid(), SIGKILL);
+    }
+    assert_int_equal(read(ready[0], (char[1]){0}, 1), 1);
+    assert_true(rk_journal_lives(journal));
+    assert_int_equal(write(go[1], "x", 1), 1);
+    bool died = rk_journal_await_death(journal);
+    assert_int_equal(waitpid(pid, NULL, 0), pid);
+    assert_false(rk_journal_lives(journal));
+    for (int i = 0; i < 2; i++) {
+        close(ready[i]);
+        close(go[i]);
+    }
+    return died;
+}
+
+static void the_death_of_each_rank_0_is_seen_and_no_orderly_end(void **state)
+{
+    struct rk_journal *journal, *here;
+    int fd;
+
+    (void)state;
+    assert_ok(rk_journal_make(1, &fd, &journal));
+    assert_ok(rk_journal_open(fd, &here));
+    assert_false(rk_journal_lives(journal));
+    assert_true(lives_and_dies(journal, false));
+    assert_true(lives_and_dies(here, false));
+    assert_false(lives_and_dies(journal, true));
+    assert_true(lives_and_dies(journal, false));
+    rk_journal_close(here);
+    rk_journal_close(journal);
+    close(fd);
 }
 
 static void other_bytes_are_no_handover(void **state)
@@ -145,4 +224,6 @@ static void other_bytes_are_no_handover(void **state)
 UNIT_MAIN(cmocka_unit_test(what_has_begun_is_seen_by_the_next_process), cmocka_unit_test(tokens_of_two_jobs_differ),
           cmocka_unit_test(the_oldest_connections_are_forgotten),
           cmocka_unit_test(deaths_are_counted_and_cost_more_and_more), cmocka_unit_test(something_else_is_no_journal),
-          cmocka_unit_test(descriptors_arrive_in_their_order), cmocka_unit_test(other_bytes_are_no_handover))
+          cmocka_unit_test(descriptors_arrive_in_their_order), cmocka_unit_test(other_bytes_are_no_handover),
+          cmocka_unit_test(what_is_lent_arrives_one_by_one),
+          cmocka_unit_test(the_death_of_each_rank_0_is_seen_and_no_orderly_end))

@@ -5,7 +5,8 @@
  *
  * The first call of the first runner runs; then they take turns in submitting COUNT calls of "turn"; then the processes
  * get the signal. Prints one JSON line: how the running call ended, after how many milliseconds, and the turns and
- * processes of the others in the order of their submission, with the milliseconds until the first of them. */
+ * processes of the others in the order of their submission, with the milliseconds until the first of them; `failed_at`:
+ * when the running call ended, by CLOCK_MONOTONIC. */
 
 #include <poll.h>
 #include <signal.h>
@@ -76,8 +77,10 @@ int main(int argc, char **argv)
             rankcall_payload_free(item.payload);
         wait_for_both(runners); /* who does not look does not come back */
     }
-    printf("{\"code\": \"%s\", \"rank\": %d, \"message\": \"%s\", \"ms\": %.3f, \"turns\": [", rankcall_code_name(code),
-           rankcall_last_error()->rank, rankcall_last_error()->message, now_ms() - begun);
+    double failed = now_ms();
+    printf("{\"code\": \"%s\", \"rank\": %d, \"message\": \"%s\", \"host\": \"%s\", ", rankcall_code_name(code),
+           rankcall_last_error()->rank, rankcall_last_error()->message, rankcall_last_error()->host);
+    printf("\"ms\": %.3f, \"failed_at\": %.3f, \"turns\": [", failed - begun, failed);
     double served = 0;
     for (int i = 0; i < count; i++) {
         while ((code = rankcall_next(calls[i], 0, &item)) == RANKCALL_EAGAIN)

@@ -56,6 +56,7 @@ int handle_linger(struct rankcall_call *call);
 int handle_last_words(struct rankcall_call *call);
 int handle_die_early(struct rankcall_call *call);
 int handle_turn(struct rankcall_call *call);
+int handle_grow(struct rankcall_call *call);
 
 /* collective_handlers.c */
 int handle_collectives(struct rankcall_call *call);

@@ -7,6 +7,8 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -19,6 +21,22 @@ int handle_turn(struct rankcall_call *call)
 {
     static int turns;
     return rankcall_result_json(call, "{\"turn\": %d, \"pid\": %d}", turns++, (int)getpid());
+}
+
+/* {"rank", "bytes"}: that rank takes so much memory, in small pages: the kernel takes long to give it back. */
+int handle_grow(struct rankcall_call *call)
+{
+    int64_t rank, bytes;
+    if (rankcall_get_int(rankcall_args(call), "rank", &rank) || rankcall_get_int(rankcall_args(call), "bytes", &bytes))
+        return -1;
+    if (rank != rankcall_call_rank(call))
+        return 0;
+    void *memory = mmap(NULL, (size_t)bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (memory == MAP_FAILED)
+        return rankcall_fail(call, "no memory for %lld bytes", (long long)bytes);
+    madvise(memory, (size_t)bytes, MADV_NOHUGEPAGE);
+    memset(memory, 1, (size_t)bytes);
+    return 0;
 }
 
 /* {"rank"}: that rank dies; rank 0 then reads what was attached, long after the call has ended for its client. */
