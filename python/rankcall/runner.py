@@ -13,6 +13,7 @@ import socket as sockets
 import sys
 import threading
 import time
+import warnings
 from pathlib import Path
 from typing import Any, AsyncIterator, Dict, List, Optional, Sequence, Tuple, Type, Union
 
@@ -44,6 +45,7 @@ class DistributedRunner(KeepAlive):
         keepalive_payload, keepalive_interval: when no call was made for `keepalive_interval` seconds, the ranks are
             called with `keepalive_payload`.
         cwd: the ranks' working directory; default: this process's.
+        set_device: does nothing, and warns.
         job: the name or path of a job that runs already: it is called, and not started or stopped.
         name: of the job that is started, for ``rankcall ps``.
         hosts: where the ranks run.
@@ -91,6 +93,8 @@ class DistributedRunner(KeepAlive):
             from rankcall._worker import DistributedWorker
 
             worker_cls = DistributedWorker
+        if set_device is not None:
+            warnings.warn("set_device does nothing: each rank has its own device", DeprecationWarning, stacklevel=2)
         self.worker_cls = worker_cls
         self.world_size = world_size
         self.master_addr = master_addr
@@ -121,6 +125,7 @@ class DistributedRunner(KeepAlive):
         self._lock = threading.RLock()
         self._errors: List[Exception] = []
         self._under_way = 0
+        self._stopped = False
         self._keepalive_thread = LoopThread("rankcall-keepalive")
 
     # ---- Life ----
@@ -147,7 +152,7 @@ class DistributedRunner(KeepAlive):
                 self._errors.append(error)
             await self._in_thread(self.terminate, 5)
             raise
-        self._ready = True
+        self._ready, self._stopped = True, False
         self.maybe_start_keepalive()
 
     def _launch(self, timeout: Seconds, kwargs: Dict[str, Any]) -> None:
@@ -232,10 +237,11 @@ class DistributedRunner(KeepAlive):
         """
         if not self.is_alive():
             raise make_error("no_job", "Distributed processes are not running.")
-        self._stop_keepalive()
+        self._end_keepalive()
         if self.attached:
             self._clean_up(timeout)
             return
+        self._stopped = True
         if self._job is not None:
             self._job.stopping = True
         with contextlib.suppress(RankcallError, OSError):
@@ -250,7 +256,8 @@ class DistributedRunner(KeepAlive):
 
     def terminate(self, timeout: Seconds = 10) -> None:
         """Ends the ranks, those that do not within `timeout` seconds by force. A plain function."""
-        self._stop_keepalive()
+        self._end_keepalive()
+        self._stopped = self._attached is None
         self._clean_up(timeout)
 
     def _clean_up(self, timeout: Seconds) -> None:
