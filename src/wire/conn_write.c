@@ -20,6 +20,8 @@
 #define TURN        ((size_t)8 << 20)  /* bytes written in one turn, lest a fast reader holds the thread */
 #define BATCH       ((size_t)1 << 20)  /* bytes offered to one system call, and pieces: more than a socket takes */
 #define PIECES      256
+#define WIDE_FROM   ((uint64_t)64 << 10) /* a payload from here on has the socket hold more ... */
+#define WIDE        (1 << 20)            /* ... bytes, so that its reader is woken less often */
 
 struct rk_block {
     struct rk_block *next;
@@ -178,6 +180,17 @@ static struct rk_block *payload_block(struct rankcall_payload *payload)
     return block;
 }
 
+/* Lets the socket hold more from the first payload on that it would take in many turns otherwise. */
+static void widen(struct rk_conn *conn, uint64_t size)
+{
+    const int wide = WIDE;
+
+    if (conn->writing.wide || size < WIDE_FROM)
+        return;
+    conn->writing.wide = true;
+    (void)setsockopt(conn->fd, SOL_SOCKET, SO_SNDBUF, &wide, sizeof wide); /* the system may allow less */
+}
+
 int rk_conn_send(struct rk_conn *conn, uint8_t type, uint64_t id, const uint8_t *head, size_t head_size,
                  struct rankcall_payload *payload)
 {
@@ -204,8 +217,10 @@ int rk_conn_send(struct rk_conn *conn, uint8_t type, uint64_t id, const uint8_t 
     if (copied > 0)
         rk_payload_copy(payload, to);
     rk_conn_commit(conn, front + copied);
-    if (block)
+    if (block) {
+        widen(conn, size);
         append(&conn->writing, block, size);
+    }
     return RANKCALL_OK;
 }
 
