@@ -115,7 +115,6 @@ class Job:
         self.folder = folder  # of our own, removed with the job
         self.tail: Deque[str] = deque(maxlen=TAIL)
         self.verbose = verbose
-        self.stopping = False  # we have asked it to, perhaps before the launcher knew that it was READY
         self.lock = threading.Lock()
         try:
             self.process = subprocess.Popen(
@@ -150,7 +149,7 @@ class Job:
             line = raw.decode("utf-8", "replace")
             if is_error:
                 table = line.startswith("READY ") or (table and line.startswith("  "))
-                if not self.verbose and (table or _is_noise(line) or (self.stopping and "before it was READY" in line)):
+                if not self.verbose and (table or _is_noise(line)):
                     continue
                 self.tail.append(line.rstrip("\n"))
             stream = sys.stderr if is_error else sys.stdout
@@ -176,7 +175,6 @@ class Job:
 
     def terminate(self, timeout: float) -> None:
         """Stops it in order, or kills it when the time is over."""
-        self.stopping = True
         with self.lock:
             if self.process.poll() is None:
                 self.signal(signal.SIGTERM)

@@ -242,8 +242,6 @@ class DistributedRunner(KeepAlive):
             self._clean_up(timeout)
             return
         self._stopped = True
-        if self._job is not None:
-            self._job.stopping = True
         with contextlib.suppress(RankcallError, OSError):
             connection = await self._connection()
             connection.stopping = True
