@@ -16,6 +16,7 @@ from typing import Any, Callable, Dict, List, Optional, Tuple, Type
 
 from rankcall import _native, _torch
 from rankcall._attachment import Attachment
+from rankcall._files import fetch_files
 from rankcall._loading import load_class
 from rankcall._options import Options
 from rankcall._values import flatten, unflatten
@@ -151,6 +152,7 @@ class Rank:
         kind: Optional[Type[DistributedWorker]] = None
         failure: Optional[BaseException] = None
         try:
+            fetch_files(self)
             kind = load_class(self.options)
         except BaseException as error:
             failure = error
@@ -182,6 +184,7 @@ class Rank:
 
     def _on_regroup(self, context: int) -> int:
         try:
+            fetch_files(self)
             if not self.group.agree(True, self.worker is not None and self.worker.torch_distributed):
                 return 0
             self.group.open()

@@ -29,6 +29,8 @@ from rankcall.errors import RankcallError, make_error
 
 Seconds = Union[int, float]
 POLL = 0.005  # seconds between looks whether the job listens already
+# what ranks on other hosts need of this program's environment, besides `env`
+_FORWARDED = ("PATH", "LD_LIBRARY_PATH", "PYTHONPATH", "PYTHONUNBUFFERED", "RANKCALL_WORKER_LIBRARY", "RANKCALL_TORCH")
 MARGIN = 5.0  # seconds on top of a drain before processes are ended
 
 
@@ -48,7 +50,9 @@ class DistributedRunner(KeepAlive):
         set_device: does nothing, and warns.
         job: the name or path of a job that runs already: it is called, and not started or stopped.
         name: of the job that is started, for ``rankcall ps``.
-        hosts: where the ranks run.
+        hosts: where the ranks run, such as ``["node1", "node2"]``, each with an equal share of the ranks, or
+            ``["node1:4", "node2:2"]``. Rank 0's has to be this one. The interpreter and the worker's module have to be there
+            under the same paths.
         restarts: how often in an hour ranks that died are replaced (default: 10); 0: a rank's death ends the job.
         grace: seconds that ranks may stay in a call that has ended before they are killed (default: 30).
         payload_cap: bytes of the largest payload, result or event, such as ``"16G"``.
@@ -177,6 +181,7 @@ class DistributedRunner(KeepAlive):
                 payload_cap=str(self.payload_cap),
                 launcher_args=self.launcher_args,
                 run_args=self.run_args,
+                variables=[name for name in ready.environment if name in _FORWARDED or name in self.env],
             )
         except BaseException:
             _launch.remove(folder)
