@@ -264,9 +264,13 @@ class Rank:
     def _begin(self) -> None:
         _call_number.set(self.number)
 
+    def in_its_call(self) -> bool:
+        """Whether a call runs, and not one after the call that has started this task."""
+        return self.call != 0 and _call_number.get(self.number) == self.number
+
     def emit(self, value: Any, image_format: str) -> None:
         """Sends an event of the running call."""
-        if not self.call or not self.streaming or _call_number.get(self.number) != self.number:
+        if not self.streaming or not self.in_its_call():
             return
         text, attachments = flatten(value, image_format=image_format, quality=EVENT_QUALITY, what="event")
         payload, _kept = _native.make_payload(self.library, text, attachments)
@@ -285,7 +289,7 @@ class Rank:
 
     def cancelled(self) -> bool:
         """The running call's checkpoint."""
-        return bool(self.call and self.library.cancelled(self.call))
+        return self.in_its_call() and bool(self.library.cancelled(self.call))
 
     def in_call(self, function: Callable[..., int], *arguments: Any) -> None:
         """Runs one of C's collectives in the running call.
@@ -293,6 +297,6 @@ class Rank:
         Raises:
             RuntimeError: there is no call, or the collective failed.
         """
-        if not self.call:
+        if not self.in_its_call():
             raise RuntimeError("collectives can be used while a call runs; there is none")
         self.library.check(function(self.call, *arguments))
