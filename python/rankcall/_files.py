@@ -5,12 +5,12 @@
 
 from __future__ import annotations
 
-import atexit
 import ctypes
+import linecache
 import os
 import shutil
 import tempfile
-from typing import TYPE_CHECKING, Dict
+from typing import TYPE_CHECKING, Dict, Optional
 
 if TYPE_CHECKING:
     from rankcall._rank import Rank
@@ -19,8 +19,11 @@ NEEDED = ("file", "setup_file")  # options that are paths
 PART = 1 << 28  # bytes of one broadcast
 
 
-def fetch_files(rank: Rank) -> None:
-    """Makes options that name files which this host lacks name copies of rank 0's. Collective.
+def fetch_files(rank: Rank) -> Optional[str]:
+    """Makes options that name files which this host lacks name copies of rank 0's. A rank that has its worker needs none.
+    Collective.
+
+    Returns: the folder of the copies, for `drop_files`; None: there are none.
 
     Raises:
         OSError: a copy can't be written.
@@ -30,20 +33,32 @@ def fetch_files(rank: Rank) -> None:
         path = getattr(rank.options, option)
         if path is None:
             continue
-        here = os.path.isfile(path)
+        here = rank.worker is not None or os.path.isfile(path)
         if rank.group.smallest(int(here)):
             continue
         data = _spread(rank, _read(path) if rank.rank == 0 else b"")
         if not here and data:
             found[option] = data
-    if found:
-        folder = tempfile.mkdtemp(prefix="rankcall-python-")
-        atexit.register(shutil.rmtree, folder, ignore_errors=True)
-        for option, data in found.items():
-            copy = os.path.join(folder, os.path.basename(getattr(rank.options, option)))
-            with open(copy, "wb") as file:
-                file.write(data)
-            setattr(rank.options, option, copy)
+    if not found:
+        return None
+    folder = tempfile.mkdtemp(prefix="rankcall-python-")
+    for option, data in found.items():
+        copy = os.path.join(folder, os.path.basename(getattr(rank.options, option)))
+        with open(copy, "wb") as file:
+            file.write(data)
+        setattr(rank.options, option, copy)
+    return folder
+
+
+def drop_files(rank: Rank, folder: Optional[str]) -> None:
+    """Removes the copies: a rank that is killed later leaves none. Tracebacks still show the script's lines."""
+    if folder is None:
+        return
+    script = rank.options.file
+    if script is not None and os.path.dirname(script) == folder:
+        lines = linecache.getlines(script)
+        linecache.cache[script] = (sum(map(len, lines)), None, lines, script)
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def _read(path: str) -> bytes:

@@ -16,7 +16,7 @@ from typing import Any, Callable, Dict, List, Optional, Tuple, Type
 
 from rankcall import _native, _torch
 from rankcall._attachment import Attachment
-from rankcall._files import fetch_files
+from rankcall._files import drop_files, fetch_files
 from rankcall._loading import load_class
 from rankcall._options import Options
 from rankcall._values import flatten, unflatten
@@ -151,18 +151,21 @@ class Rank:
     def _set_up(self, args: int) -> int:
         kind: Optional[Type[DistributedWorker]] = None
         failure: Optional[BaseException] = None
+        copies: Optional[str] = None
+        kwargs: Dict[str, Any] = {}
         try:
-            fetch_files(self)
+            copies = fetch_files(self)
             kind = load_class(self.options)
+            kwargs = self._setup_arguments(args)
         except BaseException as error:
             failure = error
-        agreed = self.group.agree(kind is not None, kind is not None and kind.torch_distributed)
+        drop_files(self, copies)
+        agreed = self.group.agree(failure is None, kind is not None and kind.torch_distributed)
         if failure is not None:
             raise failure
         if not agreed:
             return 0  # another rank fails, and with it the job
         assert kind is not None
-        kwargs = self._setup_arguments(args)
         self.group.open()
         # What a job's worker is must be known to its __init__, too.
         DistributedWorker._rankcall_rank = self

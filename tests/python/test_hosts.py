@@ -85,15 +85,17 @@ async def test_a_host_that_lacks_the_clients_files_gets_them(tmp_path, monkeypat
         def files(self, streaming):
             import os
 
-            return self.gather([os.path.exists(str(hidden_path)), self.base])
+            here = [name for name in os.listdir(own_path) if name.startswith("rankcall-")]
+            return self.gather([os.path.exists(hidden_path), here, self.base])
 
-    hidden_path = str(hidden / "marker")
+    hidden_path, own_path = str(hidden / "marker"), str(tmp_path / "own")
     (hidden / "marker").write_text("")
-    runner = DistributedRunner(Local, 2, python=str(python))
+    (tmp_path / "own").mkdir()
+    runner = DistributedRunner(Local, 2, python=str(python), env={"TMPDIR": own_path})
     await runner.start(base=b"x" * 100000)
-    assert await runner.invoke({"do": "files"}) == [[True, b"x" * 100000], [False, b"x" * 100000]]
+    assert await runner.invoke({"do": "files"}) == [[True, [], b"x" * 100000], [False, [], b"x" * 100000]]
     with pytest.raises(RankDiedError):
         await runner.invoke({"do": "die", "rank": 1})
-    assert [base for _, base in await runner.invoke({"do": "files"})] == [b"x" * 100000] * 2
+    assert [base for _, _, base in await runner.invoke({"do": "files"})] == [b"x" * 100000] * 2
     await runner.stop()
     assert sorted(os.listdir(hidden)) == ["marker"]
