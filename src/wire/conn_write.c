@@ -20,8 +20,8 @@
 #define TURN        ((size_t)8 << 20)  /* bytes written in one turn, lest a fast reader holds the thread */
 #define BATCH       ((size_t)1 << 20)  /* bytes offered to one system call, and pieces: more than a socket takes */
 #define PIECES      256
-#define WIDE_FROM   ((uint64_t)64 << 10) /* a payload from here on has the socket hold more ... */
-#define WIDE        (1 << 20)            /* ... bytes, so that its reader is woken less often */
+#define WIDE_FROM   (64 << 10) /* a payload from here on has the socket hold more ... */
+#define WIDE        (1 << 20)  /* ... bytes, so that its reader is woken less often */
 
 struct rk_block {
     struct rk_block *next;
@@ -185,7 +185,7 @@ static void widen(struct rk_conn *conn, uint64_t size)
 {
     const int wide = WIDE;
 
-    if (conn->writing.wide || size < WIDE_FROM)
+    if (conn->writing.wide || size < (uint64_t)WIDE_FROM)
         return;
     conn->writing.wide = true;
     (void)setsockopt(conn->fd, SOL_SOCKET, SO_SNDBUF, &wide, sizeof wide); /* the system may allow less */
