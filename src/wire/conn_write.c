@@ -116,6 +116,17 @@ static int give_up(struct rk_conn *conn)
     return RANKCALL_EINTERNAL;
 }
 
+/* Lets the socket hold more from the first payload on that it would take in many turns otherwise. */
+static void widen(struct rk_conn *conn, uint64_t size)
+{
+    const int wide = WIDE;
+
+    if (conn->writing.wide || size < (uint64_t)WIDE_FROM)
+        return;
+    conn->writing.wide = true;
+    (void)setsockopt(conn->fd, SOL_SOCKET, SO_SNDBUF, &wide, sizeof wide); /* the system may allow less */
+}
+
 int rk_conn_send_bytes(struct rk_conn *conn, const void *bytes, size_t size)
 {
     const uint8_t *from = bytes;
@@ -141,6 +152,7 @@ int rk_conn_send_take(struct rk_conn *conn, void *bytes, size_t size)
     struct rk_block *block;
     int code = RANKCALL_OK;
 
+    widen(conn, size);
     if (size <= SMALL_BLOCK) {
         code = rk_conn_send_bytes(conn, bytes, size);
     } else if (conn->writing.failed) {
@@ -178,17 +190,6 @@ static struct rk_block *payload_block(struct rankcall_payload *payload)
         block->piece_count = rk_payload_pieces(payload, &block->pieces);
     }
     return block;
-}
-
-/* Lets the socket hold more from the first payload on that it would take in many turns otherwise. */
-static void widen(struct rk_conn *conn, uint64_t size)
-{
-    const int wide = WIDE;
-
-    if (conn->writing.wide || size < (uint64_t)WIDE_FROM)
-        return;
-    conn->writing.wide = true;
-    (void)setsockopt(conn->fd, SOL_SOCKET, SO_SNDBUF, &wide, sizeof wide); /* the system may allow less */
 }
 
 int rk_conn_send(struct rk_conn *conn, uint8_t type, uint64_t id, const uint8_t *head, size_t head_size,
