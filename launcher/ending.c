@@ -89,6 +89,12 @@ void rk_life_deadline(struct rk_life *life)
     rk_life_terminate(life);
 }
 
+/* A client has stopped the job before this process knew that it was READY, or before it was. */
+static bool stopped_early(const struct rk_life *life)
+{
+    return !life->was_ready && life->standin.journal && rk_journal_stopping(life->standin.journal);
+}
+
 int rk_life_judge(struct rk_life *life)
 {
     char *last = rk_relay_last(&life->relay);
@@ -96,7 +102,13 @@ int rk_life_judge(struct rk_life *life)
     int status = life->processes.wait_status;
     if (recovers && !lost && life->was_ready && life->plan->line >= 5)
         status = 0; /* else that of a rank that was replaced: mpirun 5 remembers those */
-    int code = rk_verdict(status, last ? last : "", life->was_ready, lost);
+    int code;
+    if (status || lost || !stopped_early(life))
+        code = rk_verdict(status, last ? last : "", life->was_ready, lost);
+    else if (life->values->supervisor_fd)
+        code = rk_error(RANKCALL_ESHUTTINGDOWN, "the job was stopped before it was READY");
+    else
+        code = RANKCALL_OK;
     free(last);
     return code;
 }

@@ -117,12 +117,20 @@ def invoke(options):
         loop.close()
 
 
-def bare_bulk():
-    """Seconds for 64 MB through a Unix socket into memory that is there, and an answer."""
-    mine, other = socket.socketpair()
-    child = os.fork()
-    if child == 0:
-        mine.close()
+class BareBulk:
+    """64 MB through a Unix socket into memory that is there, and an answer."""
+
+    def __init__(self):
+        self.socket, other = socket.socketpair()
+        self.child = os.fork()
+        if self.child == 0:
+            self.socket.close()
+            self.read(other)
+        other.close()
+        self.data = bytearray(BULK)
+
+    @staticmethod
+    def read(other):
         buffer = memoryview(bytearray(BULK))
         while True:
             have = 0
@@ -132,32 +140,39 @@ def bare_bulk():
                     os._exit(0)
                 have += got
             other.send(b"x")
-    other.close()
-    data = bytearray(BULK)
-    times = []
-    for _ in range(15):
-        start = time.perf_counter()
-        mine.sendall(data)
-        mine.recv(1)
-        times.append(time.perf_counter() - start)
-    mine.close()
-    os.waitpid(child, 0)
-    return times[3:]
+
+    def __call__(self):
+        self.socket.sendall(self.data)
+        self.socket.recv(1)
+
+    def end(self):
+        self.socket.close()
+        os.waitpid(self.child, 0)
 
 
 def bulk(options):
-    """64 MB to the ranks and back."""
+    """64 MB to the ranks and back. What the result is made of is there before the call."""
     import numpy
 
     array = numpy.ones(BULK, numpy.uint8)
-    floor = bare_bulk()
-    row("64 MB over a bare socket", floor)
+    floor = BareBulk()
     for ranks in (1, options.ranks):
+        found = {}
         with SyncRunner("workers:Echo", ranks, cwd=HERE, torch_distributed=False) as runner:
-            there = timed(lambda: runner.invoke({"data": array}), 12)[2:]  # noqa: B023
-            back = timed(lambda: runner.invoke({"size": BULK}), 12)[2:]  # noqa: B023
-        row("64 MB to %d ranks" % ranks, there, ("the socket", floor))
-        row("64 MB from rank 0 of %d" % ranks, back, ("the socket", floor))
+            ways = {
+                "64 MB over a bare socket": floor,
+                "64 MB to %d ranks" % ranks: lambda: runner.invoke({"data": array}),  # noqa: B023
+                "64 MB from rank 0 of %d" % ranks: lambda: runner.invoke({"give": "made"}),  # noqa: B023
+                "64 MB that rank 0 of %d keeps" % ranks: lambda: runner.invoke({"give": "kept"}),  # noqa: B023
+            }
+            for turn in range(14):
+                for name, way in ways.items():
+                    runner.invoke({"make": BULK})
+                    times = timed(way, 1)
+                    found[name] = found.get(name, []) + (times if turn >= 2 else [])
+        for name, times in found.items():
+            row(name, times, None if ways[name] is floor else ("the socket", found["64 MB over a bare socket"]))
+    floor.end()
 
 
 def mpi4py(options):

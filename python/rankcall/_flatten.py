@@ -297,9 +297,14 @@ class _Flattener:
             if isinstance(plain, (bool, int, float, complex, str, bytes)) and value.dtype.kind in "biufcSU":
                 return self.node(plain, path)
             return self.array(numpy, numpy.asarray(value), path, "scalar")
+        if _is(value, numpy, "dtype"):
+            return {MARKER: "dtype", "value": _listed(numpy.lib.format.dtype_to_descr(value))}
         torch: Any = sys.modules.get("torch")
         if _is(value, torch, "Tensor"):
             return self.tensor(torch, value, path)
+        for name in ("dtype", "device"):
+            if _is(value, torch, name):
+                return {MARKER: "torch." + name, "value": str(value).replace("torch.", "")}
         pil: Any = sys.modules.get("PIL.Image")
         if _is(value, pil, "Image"):
             return self.image(value, path)

@@ -25,6 +25,7 @@ class KeepAlive:
     keepalive_timer: Optional[threading.Timer]
     _keepalive_thread: LoopThread
     _lock: threading.RLock
+    _stopped: bool
 
     if TYPE_CHECKING:
 
@@ -33,10 +34,12 @@ class KeepAlive:
         def invoke(self, payload: Dict[str, Any]) -> Coroutine[Any, Any, Any]: ...
 
     def keepalive(self, timeout: Optional[Seconds] = 60.0) -> None:
-        """Calls the ranks with the keepalive payload. A plain function.
+        """Calls the ranks with the keepalive payload. A plain function. Does nothing after the runner was stopped.
 
         Raises: RuntimeError: it failed.
         """
+        if self._stopped:
+            return
         self.maybe_cancel_keepalive()
         try:
             self._keepalive_thread.run(self.invoke(self.keepalive_payload), timeout)
@@ -75,6 +78,6 @@ class KeepAlive:
                 if timer is not None:
                     timer.cancel()
 
-    def _stop_keepalive(self) -> None:
+    def _end_keepalive(self) -> None:
         self.maybe_cancel_keepalive()
         self._keepalive_thread.stop()

@@ -69,10 +69,12 @@ def launch_line(
     payload_cap: str,
     launcher_args: Sequence[str],
     run_args: Sequence[str],
+    variables: Sequence[str] = (),
 ) -> List[str]:
-    """The command line that starts a job. `setup`: JSON for programs that are not Python's."""
+    """The command line that starts a job. `setup`: JSON for programs that are not Python's; `variables`: of the environment,
+    for other hosts."""
     ours = ["--payload-cap", payload_cap]
-    further = [*launcher_args, *(["--host", ",".join(hosts)] if hosts else [])]
+    further = [*launcher_args, *(_host_arguments(hosts, ranks, variables) if hosts else [])]
     if command is None:
         return _mpirun_line(ranks, socket or socket_path(name), program, setup, ours, further)
     line = [command, "run", "-n", str(ranks), "-t", str(int(timeout) + 60), *ours]
@@ -86,6 +88,15 @@ def launch_line(
     for argument in further:
         line += ["--launcher-arg", argument]
     return [*line, *run_args, "--", *program]
+
+
+def _host_arguments(hosts: Sequence[str], ranks: int, variables: Sequence[str]) -> List[str]:
+    """mpirun's, which starts as many ranks on a host as it has slots: ``"name:slots"``. Where none are said, an equal share."""
+    share = -(-ranks // len(hosts))
+    line = ["--host", ",".join(host if ":" in host else "%s:%d" % (host, share) for host in hosts)]
+    for name in variables:
+        line += ["-x", name]
+    return line
 
 
 def _mpirun_line(
@@ -115,7 +126,6 @@ class Job:
         self.folder = folder  # of our own, removed with the job
         self.tail: Deque[str] = deque(maxlen=TAIL)
         self.verbose = verbose
-        self.stopping = False  # we have asked it to, perhaps before the launcher knew that it was READY
         self.lock = threading.Lock()
         try:
             self.process = subprocess.Popen(
@@ -150,7 +160,7 @@ class Job:
             line = raw.decode("utf-8", "replace")
             if is_error:
                 table = line.startswith("READY ") or (table and line.startswith("  "))
-                if not self.verbose and (table or _is_noise(line) or (self.stopping and "before it was READY" in line)):
+                if not self.verbose and (table or _is_noise(line)):
                     continue
                 self.tail.append(line.rstrip("\n"))
             stream = sys.stderr if is_error else sys.stdout
@@ -176,7 +186,6 @@ class Job:
 
     def terminate(self, timeout: float) -> None:
         """Stops it in order, or kills it when the time is over."""
-        self.stopping = True
         with self.lock:
             if self.process.poll() is None:
                 self.signal(signal.SIGTERM)

@@ -16,6 +16,7 @@ from typing import Any, Callable, Dict, List, Optional, Tuple, Type
 
 from rankcall import _native, _torch
 from rankcall._attachment import Attachment
+from rankcall._files import drop_files, fetch_files
 from rankcall._loading import load_class
 from rankcall._options import Options
 from rankcall._values import flatten, unflatten
@@ -150,17 +151,21 @@ class Rank:
     def _set_up(self, args: int) -> int:
         kind: Optional[Type[DistributedWorker]] = None
         failure: Optional[BaseException] = None
+        copies: Optional[str] = None
+        kwargs: Dict[str, Any] = {}
         try:
+            copies = fetch_files(self)
             kind = load_class(self.options)
+            kwargs = self._setup_arguments(args)
         except BaseException as error:
             failure = error
-        agreed = self.group.agree(kind is not None, kind is not None and kind.torch_distributed)
+        drop_files(self, copies)
+        agreed = self.group.agree(failure is None, kind is not None and kind.torch_distributed)
         if failure is not None:
             raise failure
         if not agreed:
             return 0  # another rank fails, and with it the job
         assert kind is not None
-        kwargs = self._setup_arguments(args)
         self.group.open()
         # What a job's worker is must be known to its __init__, too.
         DistributedWorker._rankcall_rank = self
@@ -182,6 +187,7 @@ class Rank:
 
     def _on_regroup(self, context: int) -> int:
         try:
+            fetch_files(self)
             if not self.group.agree(True, self.worker is not None and self.worker.torch_distributed):
                 return 0
             self.group.open()
@@ -261,9 +267,13 @@ class Rank:
     def _begin(self) -> None:
         _call_number.set(self.number)
 
+    def in_its_call(self) -> bool:
+        """Whether a call runs, and not one after the call that has started this task."""
+        return self.call != 0 and _call_number.get(self.number) == self.number
+
     def emit(self, value: Any, image_format: str) -> None:
         """Sends an event of the running call."""
-        if not self.call or not self.streaming or _call_number.get(self.number) != self.number:
+        if not self.streaming or not self.in_its_call():
             return
         text, attachments = flatten(value, image_format=image_format, quality=EVENT_QUALITY, what="event")
         payload, _kept = _native.make_payload(self.library, text, attachments)
@@ -282,7 +292,7 @@ class Rank:
 
     def cancelled(self) -> bool:
         """The running call's checkpoint."""
-        return bool(self.call and self.library.cancelled(self.call))
+        return self.in_its_call() and bool(self.library.cancelled(self.call))
 
     def in_call(self, function: Callable[..., int], *arguments: Any) -> None:
         """Runs one of C's collectives in the running call.
@@ -290,6 +300,6 @@ class Rank:
         Raises:
             RuntimeError: there is no call, or the collective failed.
         """
-        if not self.call:
+        if not self.in_its_call():
             raise RuntimeError("collectives can be used while a call runs; there is none")
         self.library.check(function(self.call, *arguments))

@@ -6,34 +6,21 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import mmap
 import socket
 from collections import deque
 from typing import Callable, Deque, List, Optional, Sequence, cast
 
 from rankcall._attachment import Buffer
+from rankcall._memory import Memory
 from rankcall._protocol import HEADER_SIZE, Header, ProtocolError, parse_header
 
 READ_SIZE = 1 << 18
 LARGE = 1 << 16  # payloads from here on are read to where they stay
-HUGE = 1 << 20  # ... and have pages of their own
 TURN = 8 << 20  # bytes that one turn of the loop reads
 PIECES = 512  # of one system call
 SOCKET_BUFFER = 1 << 20
 
 Take = Callable[[Header, bytes, Buffer], None]
-
-
-def _memory(size: int) -> Buffer:
-    """Writable memory; large ones are not cleared first, and are made of large pages where there are some."""
-    if size < HUGE:
-        return bytearray(size)
-    pages = mmap.mmap(-1, size)
-    if hasattr(mmap, "MADV_HUGEPAGE"):
-        with contextlib.suppress(OSError):
-            pages.madvise(mmap.MADV_HUGEPAGE)
-    return pages
 
 
 class FrameStream:
@@ -47,6 +34,7 @@ class FrameStream:
         self.outgoing: Deque[memoryview] = deque()
         self.writing = False  # the loop tells when the socket takes more
         self.paused = False
+        self.memory = Memory()
         self.buffer = bytearray(READ_SIZE)
         self.view = memoryview(self.buffer)
         self.start = self.end = 0  # what of the buffer has been read and not been taken
@@ -221,7 +209,7 @@ class FrameStream:
 
     def begin_large(self, header: Header, head_end: int) -> None:
         self.head = bytes(self.view[self.start + HEADER_SIZE : head_end])
-        payload = _memory(header.payload_size)
+        payload = self.memory.take(header.payload_size)
         view = memoryview(payload)
         have = min(self.end - head_end, header.payload_size)
         view[:have] = self.view[head_end : head_end + have]

@@ -44,14 +44,15 @@ class Group:
     def agree(self, ready: bool, wanted: bool) -> bool:
         """Whether all ranks are ready; decides whether a process group is made. Collective."""
         mine = FAILED if not ready else WITH if wanted and self._possible() else WITHOUT
-        worst = self._smallest(mine)
+        worst = self.smallest(mine)
         self.wanted = worst == WITH
         return worst != FAILED
 
     def _possible(self) -> bool:
         return self.rank.options.torch and importlib.util.find_spec("torch") is not None
 
-    def _smallest(self, value: int) -> int:
+    def smallest(self, value: int) -> int:
+        """The least of the ranks' values. Collective."""
         library = self.rank.library
         mine, least = ctypes.c_int(value), ctypes.c_int()
         kind, operation = library.mpi_object("ompi_mpi_int"), library.mpi_object("ompi_mpi_op_min")
@@ -60,8 +61,8 @@ class Group:
             raise RuntimeError("MPI_Allreduce failed")
         return least.value
 
-    def _tell(self, message: Dict[str, Any]) -> Dict[str, Any]:
-        """Rank 0's message on all ranks."""
+    def tell(self, message: Dict[str, Any]) -> Dict[str, Any]:
+        """Rank 0's message on all ranks. Collective."""
         library = self.rank.library
         text = ctypes.create_string_buffer(json.dumps(message).encode(), MESSAGE_SIZE)
         kind, comm = library.mpi_object("ompi_mpi_byte"), library.comm(self.rank.context)
@@ -85,7 +86,7 @@ class Group:
         self.close()
         rank, size = self.rank.rank, self.rank.world_size
         host = self.rank.library.host(self.rank.context).decode()
-        one_node = self._smallest(int(self._tell({"host": host})["host"] == host)) == 1
+        one_node = self.smallest(int(self.tell({"host": host})["host"] == host)) == 1
         timeout = datetime.timedelta(seconds=self.rank.options.init_timeout)
         address = "127.0.0.1" if one_node else host
         store: Any = None
@@ -96,7 +97,7 @@ class Group:
                 message = {"address": address, "port": store.port}
             except Exception as error:
                 message = {"error": str(error)[: MESSAGE_SIZE // 4]}
-        told = self._tell(message)
+        told = self.tell(message)
         if "error" in told:
             raise RuntimeError("rank 0 could not open torch's store: %s" % told["error"])
         if rank != 0:
@@ -132,7 +133,7 @@ class Group:
 
         local = self.rank.local_rank
         own = torch.cuda.is_available() and local < torch.cuda.device_count() and dist.is_nccl_available()
-        if self._smallest(int(own)) == 0:
+        if self.smallest(int(own)) == 0:
             return "gloo"
         torch.cuda.set_device(local)
         return "nccl"

@@ -181,6 +181,33 @@ def _items(make: Callable[[List[Any]], Any]) -> Callable[[Unflattener, Dict[str,
     return lambda self, node: make([self.node(item) for item in node["items"]])
 
 
+def _dtype(node: Dict[str, Any]) -> Any:
+    try:
+        import numpy.lib.format as description
+    except ImportError:
+        return str(node["value"])
+    return description.descr_to_dtype(_tupled(node["value"]))
+
+
+def _torch_dtype(node: Dict[str, Any]) -> Any:
+    try:
+        import torch
+    except ImportError:
+        return str(node["value"])
+    found = getattr(torch, node["value"], None)
+    if not isinstance(found, torch.dtype):
+        raise ValueError('torch has no dtype "%s" here' % (node["value"],))
+    return found
+
+
+def _torch_device(node: Dict[str, Any]) -> Any:
+    try:
+        import torch
+    except ImportError:
+        return str(node["value"])
+    return torch.device(node["value"])
+
+
 KINDS: Dict[str, Callable[[Unflattener, Dict[str, Any]], Any]] = {
     "value": lambda self, node: self.node(node["value"]),
     "tuple": _items(tuple),
@@ -197,6 +224,9 @@ KINDS: Dict[str, Callable[[Unflattener, Dict[str, Any]], Any]] = {
     "timedelta": lambda self, node: datetime.timedelta(*node["value"]),
     "decimal": lambda self, node: decimal.Decimal(node["value"]),
     "uuid": lambda self, node: uuid.UUID(node["value"]),
+    "dtype": lambda self, node: _dtype(node),
+    "torch.dtype": lambda self, node: _torch_dtype(node),
+    "torch.device": lambda self, node: _torch_device(node),
     "path": lambda self, node: pathlib.Path(self.node(node["value"])),
 }
 

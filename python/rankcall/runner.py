@@ -13,6 +13,7 @@ import socket as sockets
 import sys
 import threading
 import time
+import warnings
 from pathlib import Path
 from typing import Any, AsyncIterator, Dict, List, Optional, Sequence, Tuple, Type, Union
 
@@ -28,6 +29,8 @@ from rankcall.errors import RankcallError, make_error
 
 Seconds = Union[int, float]
 POLL = 0.005  # seconds between looks whether the job listens already
+# what ranks on other hosts need of this program's environment, besides `env`
+_FORWARDED = ("PATH", "LD_LIBRARY_PATH", "PYTHONPATH", "PYTHONUNBUFFERED", "RANKCALL_WORKER_LIBRARY", "RANKCALL_TORCH")
 MARGIN = 5.0  # seconds on top of a drain before processes are ended
 
 
@@ -44,9 +47,12 @@ class DistributedRunner(KeepAlive):
         keepalive_payload, keepalive_interval: when no call was made for `keepalive_interval` seconds, the ranks are
             called with `keepalive_payload`.
         cwd: the ranks' working directory; default: this process's.
+        set_device: does nothing, and warns.
         job: the name or path of a job that runs already: it is called, and not started or stopped.
         name: of the job that is started, for ``rankcall ps``.
-        hosts: where the ranks run.
+        hosts: where the ranks run, such as ``["node1", "node2"]``, each with an equal share of the ranks, or
+            ``["node1:4", "node2:2"]``. Rank 0's has to be this one. The interpreter and the worker's module have to be there
+            under the same paths.
         restarts: how often in an hour ranks that died are replaced (default: 10); 0: a rank's death ends the job.
         grace: seconds that ranks may stay in a call that has ended before they are killed (default: 30).
         payload_cap: bytes of the largest payload, result or event, such as ``"16G"``.
@@ -91,6 +97,8 @@ class DistributedRunner(KeepAlive):
             from rankcall._worker import DistributedWorker
 
             worker_cls = DistributedWorker
+        if set_device is not None:
+            warnings.warn("set_device does nothing: each rank has its own device", DeprecationWarning, stacklevel=2)
         self.worker_cls = worker_cls
         self.world_size = world_size
         self.master_addr = master_addr
@@ -121,6 +129,7 @@ class DistributedRunner(KeepAlive):
         self._lock = threading.RLock()
         self._errors: List[Exception] = []
         self._under_way = 0
+        self._stopped = False
         self._keepalive_thread = LoopThread("rankcall-keepalive")
 
     # ---- Life ----
@@ -147,7 +156,7 @@ class DistributedRunner(KeepAlive):
                 self._errors.append(error)
             await self._in_thread(self.terminate, 5)
             raise
-        self._ready = True
+        self._ready, self._stopped = True, False
         self.maybe_start_keepalive()
 
     def _launch(self, timeout: Seconds, kwargs: Dict[str, Any]) -> None:
@@ -172,6 +181,7 @@ class DistributedRunner(KeepAlive):
                 payload_cap=str(self.payload_cap),
                 launcher_args=self.launcher_args,
                 run_args=self.run_args,
+                variables=[name for name in ready.environment if name in _FORWARDED or name in self.env],
             )
         except BaseException:
             _launch.remove(folder)
@@ -232,12 +242,11 @@ class DistributedRunner(KeepAlive):
         """
         if not self.is_alive():
             raise make_error("no_job", "Distributed processes are not running.")
-        self._stop_keepalive()
+        self._end_keepalive()
         if self.attached:
             self._clean_up(timeout)
             return
-        if self._job is not None:
-            self._job.stopping = True
+        self._stopped = True
         with contextlib.suppress(RankcallError, OSError):
             connection = await self._connection()
             connection.stopping = True
@@ -250,7 +259,8 @@ class DistributedRunner(KeepAlive):
 
     def terminate(self, timeout: Seconds = 10) -> None:
         """Ends the ranks, those that do not within `timeout` seconds by force. A plain function."""
-        self._stop_keepalive()
+        self._end_keepalive()
+        self._stopped = self._attached is None
         self._clean_up(timeout)
 
     def _clean_up(self, timeout: Seconds) -> None:

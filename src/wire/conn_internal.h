@@ -42,6 +42,7 @@ struct rk_writing {
     struct rk_block *first, *last;
     uint64_t queued;
     bool failed; /* the peer takes no more */
+    bool wide;   /* the socket's buffer was enlarged */
 };
 
 struct rk_conn {

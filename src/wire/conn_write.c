@@ -20,6 +20,8 @@
 #define TURN        ((size_t)8 << 20)  /* bytes written in one turn, lest a fast reader holds the thread */
 #define BATCH       ((size_t)1 << 20)  /* bytes offered to one system call, and pieces: more than a socket takes */
 #define PIECES      256
+#define WIDE_FROM   (64 << 10) /* a payload from here on has the socket hold more ... */
+#define WIDE        (1 << 20)  /* ... bytes, so that its reader is woken less often */
 
 struct rk_block {
     struct rk_block *next;
@@ -123,6 +125,17 @@ static int give_up(struct rk_conn *conn)
     return RANKCALL_EINTERNAL;
 }
 
+/* Lets the socket hold more from the first payload on that it would take in many turns otherwise. */
+static void widen(struct rk_conn *conn, uint64_t size)
+{
+    const int wide = WIDE;
+
+    if (conn->writing.wide || size < (uint64_t)WIDE_FROM)
+        return;
+    conn->writing.wide = true;
+    (void)setsockopt(conn->fd, SOL_SOCKET, SO_SNDBUF, &wide, sizeof wide); /* the system may allow less */
+}
+
 int rk_conn_send_bytes(struct rk_conn *conn, const void *bytes, size_t size)
 {
     const uint8_t *from = bytes;
@@ -148,6 +161,7 @@ int rk_conn_send_take(struct rk_conn *conn, void *bytes, size_t size, const stru
     struct rk_block *block;
     int code = RANKCALL_OK;
 
+    widen(conn, size);
     if (size <= SMALL_BLOCK) {
         code = rk_conn_send_bytes(conn, bytes, size);
     } else if (conn->writing.failed) {
@@ -214,8 +228,10 @@ int rk_conn_send(struct rk_conn *conn, uint8_t type, uint64_t id, const uint8_t 
     if (copied > 0)
         rk_payload_copy(payload, to);
     rk_conn_commit(conn, front + copied);
-    if (block)
+    if (block) {
+        widen(conn, size);
         append(&conn->writing, block, size);
+    }
     return RANKCALL_OK;
 }
 

@@ -39,8 +39,8 @@ static void *change_spare(uint64_t min, uint64_t max, void *memory, uint64_t siz
     return before;
 }
 
-/* Frees what rk_payload_alloc gave for so many bytes, or keeps it for the next one. A sanitizer wants to see it go. */
-static void free_wire(void *memory, uint64_t size)
+/* A sanitizer wants to see it go. */
+void rk_payload_give(void *memory, uint64_t size)
 {
 #ifndef __SANITIZE_ADDRESS__
     if (size >= SPARE_MIN && (uintptr_t)memory % RK_PAYLOAD_ALIGN == 0) {
@@ -202,7 +202,7 @@ void rankcall_payload_free(struct rankcall_payload *payload)
     if (payload->lender)
         payload->lender->give(payload->lender->context, payload->wire);
     else
-        free_wire(payload->wire, payload->wire_size);
+        rk_payload_give(payload->wire, payload->wire_size);
     free(payload);
     errno = kept;
 }

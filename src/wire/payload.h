@@ -21,6 +21,9 @@
 /* Memory for a payload's wire bytes, aligned to RK_PAYLOAD_ALIGN; free() frees it. NULL when memory is out. */
 void *rk_payload_alloc(uint64_t size);
 
+/* Frees what that gave for so many bytes, or keeps it for the next one. */
+void rk_payload_give(void *memory, uint64_t size);
+
 /* Memory for wire bytes that is not this process's alone. */
 struct rk_payload_memory {
     uint8_t *(*take)(void *context, uint64_t size); /* aligned to RK_PAYLOAD_ALIGN; NULL: rk_payload_alloc's will do */

@@ -214,6 +214,12 @@ int rankcall_attach_take(struct rankcall_payload *payload, const struct rankcall
     return rankcall_attach(payload, attachment, release_malloced, NULL);
 }
 
+/* `size`: how many bytes, in place of a pointer. */
+static void release_copy(void *data, void *size)
+{
+    rk_payload_give(data, (uintptr_t)size);
+}
+
 int rankcall_attach_copy(struct rankcall_payload *payload, const struct rankcall_attachment *attachment)
 {
     struct rankcall_attachment copy;
@@ -229,7 +235,7 @@ int rankcall_attach_copy(struct rankcall_payload *payload, const struct rankcall
         memcpy(data, attachment->data, attachment->size);
     copy = *attachment;
     copy.data = data;
-    return rankcall_attach_take(payload, &copy);
+    return rankcall_attach(payload, &copy, release_copy, (void *)(uintptr_t)copy.size);
 }
 
 static int own(struct rk_attached *attached)
@@ -242,7 +248,8 @@ static int own(struct rk_attached *attached)
                         borrowed->size, borrowed->name);
     memcpy(data, borrowed->data, borrowed->size);
     borrowed->data = data;
-    attached->release = release_malloced;
+    attached->release = release_copy;
+    attached->context = (void *)(uintptr_t)borrowed->size;
     return RANKCALL_OK;
 }
 

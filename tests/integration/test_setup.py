@@ -134,7 +134,8 @@ def stop_in_setup(t):
             other.outcome(id)
         open(go, "w").close()
         client.expect_close()
-    job.wait()
+    equal(job.wait(), 0, job.output())
+    check(t.by == "mpirun" or "has stopped" in job.stderr(), job.stderr())
 
 
 @case("an endless drain time ends an idle job at once", own=True)

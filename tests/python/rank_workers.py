@@ -35,6 +35,7 @@ class Coroutines(DistributedWorker):
     async def setup(self, folder, **kwargs):
         self.folder = folder
         self.ticks = 0
+        self.late = None
         self.ticker = asyncio.get_running_loop().create_task(self.tick())
 
     async def tick(self):
@@ -45,11 +46,15 @@ class Coroutines(DistributedWorker):
     async def __call__(self, late=False, streaming=False):
         if late:
             self.later = asyncio.get_running_loop().create_task(self.emit_later())
-        return {"ticks": self.ticks, "loop": asyncio.get_running_loop() is self.loop}
+        return {"ticks": self.ticks, "loop": asyncio.get_running_loop() is self.loop, "late": self.late}
 
     async def emit_later(self):
         await asyncio.sleep(0.2)
         self.add_streaming_result("of an earlier call")
+        try:
+            self.gather(1)
+        except RuntimeError as error:
+            self.late = [self.cancelled, str(error)]
 
     async def teardown(self):
         self.ticker.cancel()

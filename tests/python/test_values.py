@@ -240,6 +240,21 @@ def test_tensors_arrive():
             flatten({"a": refused})
 
 
+def test_dtypes_and_devices_arrive():
+    numpy, torch = pytest.importorskip("numpy"), pytest.importorskip("torch")
+    record = numpy.dtype([("a", "<i4", (2,)), ("b", "S3")])
+    for value in (torch.bfloat16, torch.int64, torch.device("cpu"), torch.device("cuda", 1), numpy.dtype("f4"), record):
+        arrived = wire({"a": [value]})[0]["a"][0]
+        assert arrived == value and type(arrived) is type(value)
+
+
+def test_a_dtype_that_is_none_is_refused():
+    torch = pytest.importorskip("torch")
+    with pytest.raises(ValueError, match="no dtype"):
+        unflatten(b'{"a": {"$rankcall": "torch.dtype", "value": "load"}}', [])
+    assert torch.load
+
+
 @pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "YCbCr", "I", "I;16", "F", "HSV"])
 def test_pictures_arrive(mode):
     Image = pytest.importorskip("PIL.Image")

@@ -54,13 +54,15 @@ async def test_coroutines_share_a_loop_that_runs_between_calls(tmp_path):
     assert sorted(os.listdir(tmp_path)) == ["down.0", "down.1"]
 
 
-async def test_an_event_of_an_earlier_calls_task_is_not_a_later_calls(tmp_path):
+async def test_an_earlier_calls_task_has_no_part_in_a_later_call(tmp_path):
     runner = DistributedRunner(workers.Coroutines, 1)
     await runner.start(folder=str(tmp_path))
     await runner.invoke({"late": True})
     end = time.monotonic() + 0.6
     while time.monotonic() < end:
-        assert len([one async for one in runner.stream({})]) == 1
+        got = [one async for one in runner.stream({})]
+        assert len(got) == 1
+    assert got[0]["late"][0] is False and "there is none" in got[0]["late"][1]
     await runner.stop()
 
 
