@@ -254,9 +254,11 @@ class Faults:
     def stop(self, pid=None, seconds=None):
         pid = pid or self.rng.choice([*self.job.pids, *self.job.pids, self.mpirun, self.job.process.pid])
         self.strike("stop", pid, signal.SIGSTOP)
-        self.agenda.after(seconds or self.rng.uniform(0.02, 0.3), self.go_on, pid)
+        self.start_thread(self.go_on, pid, seconds or self.rng.uniform(0.02, 0.3))
 
-    def go_on(self, pid):
+    def go_on(self, pid, seconds):
+        """In a thread of its own: the agenda may wait for a client whose job is stopped."""
+        time.sleep(seconds)
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGCONT)
         self.history.write("heal", kind="stop")

