@@ -148,7 +148,7 @@ static int set_environment(const struct rk_run_values *values, struct rk_plan *p
         return code;
     if ((code = name_command(plan)))
         return code;
-    if (has_allocation() || values->ranks <= usable_cores())
+    if (has_allocation() ? !values->crowded : values->ranks <= usable_cores())
         return RANKCALL_OK;
     /* By variables, which both lines of Open MPI take without a warning and an option of the user's overrides. */
     code = set_variable(plan, "OMPI_MCA_rmaps_base_oversubscribe", "1");
@@ -312,7 +312,7 @@ static bool has_argument(const struct rk_list *arguments, const char *text)
 
 bool rk_plan_recovers(const struct rk_run_values *values)
 {
-    return values->restarts > 0 && values->ranks > 1 && !has_allocation() &&
+    return values->restarts > 0 && values->ranks > 1 && values->method == RK_MPIRUN && !has_allocation() &&
            !has_argument(&values->launcher_arguments, "host");
 }
 
@@ -320,6 +320,8 @@ static int add_mpirun(const struct rk_run_values *values, const char *mpirun, st
 {
     const char *ranks = own(plan, "%d", values->ranks);
     int code = ranks ? add(plan, mpirun, "-n", ranks, "--tag-output", NULL) : RANKCALL_EINTERNAL;
+    if (!code && values->ranks_per_node)
+        code = add_option(plan, "--map-by", own(plan, "ppr:%d:node:oversubscribe", values->ranks_per_node));
     if (!code && !has_argument(&values->launcher_arguments, "bind-to")) /* Open MPI 5 takes it once */
         code = add(plan, "--bind-to", "none", NULL);
     if (!code && rk_plan_recovers(values)) /* then a rank's death is not the others' */
@@ -329,10 +331,39 @@ static int add_mpirun(const struct rk_run_values *values, const char *mpirun, st
     return code;
 }
 
+/* srun leaves the CPUs to rankcall, names each line's rank, ends all ranks with the first that fails, and the step at
+ * SIGINT. */
+static int add_srun(const struct rk_run_values *values, struct rk_plan *plan)
+{
+    int code = add(plan, "srun", "--mpi=pmix", "--label", "--cpu-bind=none", "--kill-on-bad-exit=1",
+                   "--quit-on-interrupt", "--quiet", NULL);
+    if (!code)
+        code = add_option(plan, "-n", own(plan, "%d", values->ranks));
+    if (!code && values->ranks_per_node)
+        code = add_option(plan, "--ntasks-per-node", own(plan, "%d", values->ranks_per_node));
+    if (!code && values->crowded)
+        code = add(plan, "--overcommit", NULL);
+    if (!code && getenv("SLURM_STEP_ID")) /* the step that this process is in holds the CPUs */
+        code = add(plan, "--overlap", NULL);
+    for (size_t i = 0; !code && i < values->launcher_arguments.count; i++)
+        code = add(plan, values->launcher_arguments.items[i], NULL);
+    return code;
+}
+
+static int add_method(const struct rk_run_values *values, struct rk_plan *plan)
+{
+    char path[PATH_MAX];
+    if (values->method == RK_SRUN)
+        return add_srun(values, plan);
+    int code = rk_program_mpirun(path, &plan->line);
+    const char *mpirun = code ? NULL : own(plan, "%s", path);
+    return mpirun ? add_mpirun(values, mpirun, plan) : rankcall_last_error()->code;
+}
+
 int rk_plan_make(const struct rk_run_values *values, struct rk_plan *plan)
 {
     char path[PATH_MAX];
-    const char *mpirun, *program;
+    const char *program;
     int code;
     *plan = (struct rk_plan){0};
     rk_leftovers_of_others();
@@ -347,10 +378,8 @@ int rk_plan_make(const struct rk_run_values *values, struct rk_plan *plan)
         return code;
     program = own(plan, "%s", path);
     if (!program || (code = choose_socket(values, plan)) || (code = refuse_live(plan)) ||
-        (code = rk_program_mpirun(path, &plan->line)) || (code = private_path("launcher", plan->launcher)))
-        return rankcall_last_error()->code;
-    mpirun = own(plan, "%s", path);
-    if (!mpirun || (code = set_environment(values, plan)) || (code = add_mpirun(values, mpirun, plan)))
+        (code = private_path("launcher", plan->launcher)) || (code = set_environment(values, plan)) ||
+        (code = add_method(values, plan)))
         return rankcall_last_error()->code;
     return add_worker(values, program, plan);
 }

@@ -14,8 +14,16 @@
 #include "base/path.h"
 #include "launcher/options.h"
 
+/* What starts the ranks. */
+enum rk_method { RK_MPIRUN, RK_SRUN };
+
 struct rk_run_values {
-    int ranks;
+    int ranks;               /* 0: not said */
+    const char *launch;      /* or NULL */
+    enum rk_method method;   /* what that comes to, see launch.h */
+    int ranks_per_node;      /* 0: as the scheduler has it */
+    bool crowded;            /* there are more ranks than places for them */
+    int het_group;           /* of a heterogeneous job; negative: it is none, or this one */
     const char *name, *socket, *setup;
     int queue;               /* 0: the worker's default */
     int restarts;            /* how often in an hour dead ranks are replaced */

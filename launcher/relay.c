@@ -65,14 +65,14 @@ static int rank_of(void *context, int group, int member)
     return relay->journal ? rk_journal_seated(relay->journal, group, member) : member;
 }
 
-int rk_relay_attach(struct rk_relay *relay, int out, int err, int ranks, bool spaced, bool on_stderr)
+int rk_relay_attach(struct rk_relay *relay, int out, int err, int ranks, enum rk_tags tags, bool on_stderr)
 {
     for (int i = 0; i < 2; i++) {
         struct rk_relay_stream *stream = &relay->streams[i];
         stream->relay = relay;
         stream->fd = i ? err : out;
         stream->sink = i || on_stderr ? &relay->err : &relay->out;
-        stream->output = rk_output_new(ranks, spaced, pass_on, stream);
+        stream->output = rk_output_new(ranks, tags, pass_on, stream);
         if (!stream->output)
             return rk_error(RANKCALL_EINTERNAL, "no memory for the ranks' output");
         rk_output_ask(stream->output, rank_of, relay);

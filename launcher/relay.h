@@ -38,7 +38,7 @@ struct rk_relay {
 void rk_relay_open(struct rk_relay *relay);
 
 /* Takes mpirun's two descriptors. `on_stderr`: ranks' standard output goes to standard error as well. */
-int rk_relay_attach(struct rk_relay *relay, int out, int err, int ranks, bool spaced, bool on_stderr);
+int rk_relay_attach(struct rk_relay *relay, int out, int err, int ranks, enum rk_tags tags, bool on_stderr);
 
 void rk_relay_poll(const struct rk_relay *relay, struct pollfd fds[RK_RELAY_FDS]);
 

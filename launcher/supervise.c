@@ -238,6 +238,13 @@ static void watch_supervisor(struct rk_life *life)
     life->parent = (int)syscall(SYS_pidfd_open, getppid(), 0);
 }
 
+static enum rk_tags tags_of(const struct rk_life *life)
+{
+    if (life->values->method == RK_SRUN)
+        return RK_TAGS_LABELS;
+    return life->plan->line >= 5 ? RK_TAGS_SPACED : RK_TAGS_PLAIN;
+}
+
 int rk_life_launch(struct rk_life *life)
 {
     const struct rk_plan *plan = life->plan;
@@ -246,9 +253,10 @@ int rk_life_launch(struct rk_life *life)
     if (!code)
         code = rk_watcher_start(&life->watcher, life->processes.mpirun, plan);
     life->processes.spared = life->watcher.pid;
+    life->processes.by_srun = life->values->method == RK_SRUN;
     if (!code)
         code = rk_relay_attach(&life->relay, life->processes.out, life->processes.err, life->values->ranks,
-                               plan->line >= 5, life->values->json);
+                               tags_of(life), life->values->json);
     life->begun_us = rk_now_us();
     rk_life_enter(life, STARTING, (int64_t)(life->values->timeout * 1e6));
     return code;

@@ -24,7 +24,7 @@ static void on_line(void *context, int rank, const char *text, size_t size)
 /* Feeds `text` in parts of `part` bytes. */
 static void feed(bool spaced, size_t part, const char *text)
 {
-    struct rk_output *output = rk_output_new(4, spaced, on_line, NULL);
+    struct rk_output *output = rk_output_new(4, spaced ? RK_TAGS_SPACED : RK_TAGS_PLAIN, on_line, NULL);
     size_t size = strlen(text);
     seen[0] = '\0';
     lines = longest = 0;
@@ -85,7 +85,7 @@ static void a_last_line_without_newline_comes_at_the_end(void **state)
 
 static void any_bytes_pass(void **state)
 {
-    struct rk_output *output = rk_output_new(4, false, on_line, NULL);
+    struct rk_output *output = rk_output_new(4, RK_TAGS_PLAIN, on_line, NULL);
     (void)state;
     lines = longest = 0;
     rk_output_feed(output, "[1,0]<stdout>:\0\xff\x01\0\n", 19);
@@ -96,7 +96,7 @@ static void any_bytes_pass(void **state)
 
 static void a_line_without_end_is_given_in_parts(void **state)
 {
-    struct rk_output *output = rk_output_new(4, false, on_line, NULL);
+    struct rk_output *output = rk_output_new(4, RK_TAGS_PLAIN, on_line, NULL);
     static char block[65536];
     (void)state;
     memset(block, 'x', sizeof block);
