@@ -80,6 +80,7 @@ static int begin(struct call *call, const char *json)
                                             .streaming = call->view->streaming,
                                             .timeout = values->timeout,
                                             .streaming_timeout = values->streaming_timeout,
+                                            .duration = values->duration,
                                             .idempotent = values->idempotent};
     struct rankcall_payload *args;
     int code = make_arguments(values, json, &args);

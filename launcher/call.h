@@ -16,7 +16,7 @@
 struct rk_call_values {
     const char *job, *handler, *folder;
     struct rk_list attachments;
-    double timeout, streaming_timeout;
+    double timeout, streaming_timeout, duration;
     bool json, timing, idempotent;
 };
 
@@ -55,6 +55,8 @@ struct rk_call_values {
          "for the whole call, queueing included"},                                                                  \
         {"streaming-timeout", 0, "SECONDS", RK_OPTION_SECONDS, offsetof(struct rk_call_values, streaming_timeout),  \
          "between two events"},                                                                                     \
+        {"duration", 0, "SECONDS", RK_OPTION_SECONDS, offsetof(struct rk_call_values, duration),                    \
+         "that the call takes at most: refused at once where a batch\njob ends before"},                            \
         {"timing",                                                                                                  \
          0,                                                                                                         \
          NULL,                                                                                                      \

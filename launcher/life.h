@@ -17,6 +17,7 @@
 #include "launcher/processes.h"
 #include "launcher/relay.h"
 #include "launcher/standin.h"
+#include "launcher/walltime.h"
 #include "launcher/watcher.h"
 
 enum rk_stage {
@@ -55,6 +56,7 @@ struct rk_life {
     struct rk_leftovers leftovers;
     struct rk_watcher watcher;
     struct rk_standin standin;
+    struct rk_limit limit; /* of the allocation */
 };
 
 /* supervise.c */

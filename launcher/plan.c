@@ -264,6 +264,8 @@ static int add_options(const struct rk_run_values *values, struct rk_plan *plan)
         code = add_option(plan, "--payload-cap", own(plan, "%llu", (unsigned long long)values->payload_cap));
     if (!code && values->client_stall >= 0)
         code = add_option(plan, "--client-stall", own(plan, "%.6f", values->client_stall));
+    if (!code && values->walltime_drain >= 0)
+        code = add_option(plan, "--walltime-drain", own(plan, "%.6f", values->walltime_drain));
     if (!code && values->call_log)
         code = add(plan, "--call-log", values->call_log, NULL);
     if (!code && values->bind)

@@ -31,6 +31,8 @@ struct rk_run_values {
     uint64_t payload_cap;    /* 0: the worker's default */
     const char *call_log;    /* or NULL */
     const char *bind, *gpus; /* or NULL */
+    double walltime_drain;   /* seconds; negative: the default */
+    bool requeue;
     double client_stall;     /* seconds; negative: the worker's default */
     struct rk_list launcher_arguments;
     double timeout;

@@ -79,7 +79,8 @@ static int launch(struct rk_run_values *values, char **argv)
 static int run(int argc, char **argv)
 {
     struct rk_run_values values = {
-        .timeout = START_TIMEOUT, .restarts = RK_RESTARTS_DEFAULT, .grace = -1, .client_stall = -1, .het_group = -1};
+        .timeout = START_TIMEOUT, .restarts = RK_RESTARTS_DEFAULT, .grace = -1, .client_stall = -1, .het_group = -1,
+        .walltime_drain = -1};
     int status, at = rk_options_parse(&rk_command_run, argc, argv, &values, &status);
     if (at >= 0) {
         values.program = argv + at;
@@ -115,6 +116,10 @@ static const struct rk_option options[] = {
     {"grace", 0, "SECONDS", RK_OPTION_SECONDS, offsetof(struct rk_run_values, grace),
      "for ranks to come back from a call that has ended, or that others\nhave returned from, before they are killed "
      "(default: 30;\n0: no limit)"},
+    {"walltime-drain", 0, "SECONDS", RK_OPTION_SECONDS, offsetof(struct rk_run_values, walltime_drain),
+     "before the end of a batch job, in which no further call begins\n(default: 60, or a quarter of what there is)"},
+    {"requeue", 0, NULL, RK_OPTION_FLAG, offsetof(struct rk_run_values, requeue),
+     "at the end of its time the Slurm job goes back into the queue"},
     {"bind", 0, "POLICY", RK_OPTION_TEXT, offsetof(struct rk_run_values, bind),
      "where ranks run: auto, on cores of their own next to their GPUs\n(default); numa, on those of a NUMA node; none, "
      "wherever "

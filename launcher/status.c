@@ -34,6 +34,19 @@ static void print_handlers(const struct rankcall_payload *status)
     }
 }
 
+/* Of a batch job whose end is known. */
+static void print_walltime(const struct rankcall_payload *status)
+{
+    char left[32], drain[32];
+    double left_s, drain_s;
+    if (rankcall_get_double(status, "/walltime/left", &left_s) ||
+        rankcall_get_double(status, "/walltime/drain", &drain_s))
+        return;
+    rk_describe_time(left_s, left, sizeof(left));
+    rk_describe_time(drain_s, drain, sizeof(drain));
+    printf("time left    %s of the allocation; in the last %s no call begins\n", left, drain);
+}
+
 static void print_status(const struct rankcall_payload *status)
 {
     char text[320];
@@ -46,6 +59,7 @@ static void print_status(const struct rankcall_payload *status)
     printf("host, pid    %s, %lld\n", rk_describe_text(status, "host"), (long long)rk_describe_int(status, "pid"));
     rk_describe_time(uptime, text, sizeof(text));
     printf("up           %s\n", text);
+    print_walltime(status);
     printf("connections  %lld\n", (long long)rk_describe_int(status, "connections"));
     printf("queue        %lld of %lld\n", (long long)rk_describe_int(status, "/queue/length"),
            (long long)rk_describe_int(status, "/queue/capacity"));

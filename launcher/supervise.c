@@ -60,6 +60,9 @@ static void on_signal(struct rk_life *life)
         case SIGTERM:
         case SIGHUP: interrupt(life, (int)info.ssi_signo); break;
         case SIGUSR1:
+            if (rk_limit_warn(&life->limit, life->rank0_pid))
+                break;
+            __attribute__((fallthrough));
         case SIGUSR2: rk_processes_signal(&life->processes, (int)info.ssi_signo); break;
         default: break; /* SIGCHLD: the loop reaps */
         }
@@ -265,6 +268,7 @@ int rk_life_launch(struct rk_life *life)
 static int begin(struct rk_life *life)
 {
     watch_signals(life);
+    rk_limit_learn(&life->limit, life->values);
     watch_supervisor(life);
     rk_processes_adopt();
     if (life->signals < 0)
@@ -337,6 +341,7 @@ int rk_supervise(const struct rk_run_values *values, const struct rk_plan *plan)
     rk_leftovers_remove(&life.leftovers, life.processes.mpirun, plan->socket);
     rk_watcher_dismiss(&life.watcher);
     int status = report_end(&life);
+    rk_limit_requeue(&life.limit, life.interrupted || life.killed);
     rk_relay_close(&life.relay);
     rk_fd_close(&life.signals);
     rk_fd_close(&life.supervisor);

@@ -436,6 +436,7 @@ static void frontend_free(struct rk_frontend *frontend)
     free_event(frontend->rest);
     free_event(frontend->regroup_timer);
     rk_resume_close(frontend);
+    rk_walltime_close(frontend);
     free_event(frontend->signals[0]);
     free_event(frontend->signals[1]);
     if (frontend->base)
@@ -465,8 +466,8 @@ static int prepare(struct rk_frontend *frontend, struct rankcall_context *contex
     int code = frontend->ledger ? make_events(frontend) : rk_error(RANKCALL_EINTERNAL, "out of memory");
     if (!code && options->call_log)
         code = rk_call_log_open(options->call_log, &frontend->log);
-    if (!code)
-        code = rk_wedge_open(frontend);
+    if (!code && !(code = rk_wedge_open(frontend)))
+        code = rk_walltime_open(frontend);
     return code ? code : rk_resume_open(frontend);
 }
 
