@@ -12,9 +12,11 @@
 
 #include "launcher/options.h"
 #include "launcher/save.h"
+#include "launcher/via.h"
 
 struct rk_call_values {
-    const char *job, *handler, *folder;
+    struct rk_reach reach;
+    const char *handler, *folder;
     struct rk_list attachments;
     double timeout, streaming_timeout, duration;
     bool json, timing, idempotent;
@@ -22,12 +24,7 @@ struct rk_call_values {
 
 /* The options of both, for their tables; the values are a struct rk_call_values. */
 #define RK_CALL_OPTIONS                                                                                             \
-    {"job",                                                                                                         \
-     'j',                                                                                                           \
-     "JOB",                                                                                                         \
-     RK_OPTION_TEXT,                                                                                                \
-     offsetof(struct rk_call_values, job),                                                                          \
-     "the job: its name, or its socket's path\n(default: $RANKCALL_JOB, or the only job that runs)"},               \
+    RK_REACH_OPTIONS(struct rk_call_values), RK_WAIT_OPTION(struct rk_call_values),                               \
         {"handler",                                                                                                 \
          'H',                                                                                                       \
          "NAME",                                                                                                    \

@@ -102,7 +102,7 @@ static const char *settle_method(const struct rk_allocation *allocation, struct 
     if (!*code && values->method == RK_SRUN)
         return "as --launch says; srun can't replace a rank that dies: then the whole job is started again";
     if (!*code)
-        return strcmp(wanted, "auto") ? "as --launch says" : "which --launch changes";
+        return strcmp(wanted, "auto") ? "as --launch says" : "srun: --launch srun";
     if (strcmp(wanted, "auto") || allocation->scheduler != RK_SLURM)
         return "";
     char missing[512];
