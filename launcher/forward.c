@@ -13,11 +13,12 @@
 #include "client/runner.h"
 #include "launcher/commands.h"
 #include "launcher/say.h"
+#include "launcher/via.h"
 
 #define PIECE (64 << 10)
 
 struct values {
-    const char *job;
+    struct rk_reach reach;
 };
 
 /* One direction: what was read and is not yet written. */
@@ -71,7 +72,13 @@ static int forward(const struct values *values)
     static struct way ways[2];
     char path[RK_PATH_MAX];
     int fd;
-    if (rk_jobs_resolve(values->job, path) || rk_jobs_dial(path, &fd))
+    const int64_t until_us = rk_now_us() + (int64_t)(values->reach.wait * 1e6);
+    int code;
+    do
+        if (!(code = rk_jobs_resolve(values->reach.job, path)))
+            code = rk_jobs_dial(path, &fd);
+    while (code && rk_reach_again(code, until_us));
+    if (code)
         return rk_say_error();
     signal(SIGPIPE, SIG_IGN);
     ways[0].from = STDIN_FILENO;
@@ -86,14 +93,15 @@ static int run(int argc, char **argv)
 {
     struct values values = {0};
     int status, at = rk_options_parse(&rk_command_forward, argc, argv, &values, &status);
-    if (at >= 0 && argv[at] && !values.job)
-        values.job = argv[at];
+    if (at >= 0 && argv[at] && !values.reach.job)
+        values.reach.job = argv[at];
     return at < 0 ? status : forward(&values);
 }
 
 static const struct rk_option options[] = {
-    {"job", 'j', "JOB", RK_OPTION_TEXT, offsetof(struct values, job),
+    {"job", 'j', "JOB", RK_OPTION_TEXT, offsetof(struct values, reach.job),
      "the job: its name, or its socket's path\n(default: $RANKCALL_JOB, or the only job that runs)"},
+    RK_WAIT_OPTION(struct values),
     {0},
 };
 

@@ -20,10 +20,11 @@ bool rk_launch_elsewhere(const struct rk_allocation *allocation);
  * Returns its exit status. */
 int rk_launch_there(const struct rk_allocation *allocation, const struct rk_run_values *values, char **argv);
 
-/* Where rk_launch_there has started this process: makes its environment what it was at the command's beginning. */
-void rk_launch_arrive(void);
+/* Where rk_launch_there has started this process: makes its environment what it was there. False where it has not. */
+bool rk_launch_arrive(void);
 
-/* Of a heterogeneous job: the environment becomes that of one of its components. Errors: RANKCALL_EINVAL. */
+/* Of a heterogeneous job: the environment becomes that of one of its components, but for the job's number: srun wants
+ * that of the whole. Errors: RANKCALL_EINVAL. */
 int rk_launch_component(int component);
 
 #endif

@@ -54,11 +54,11 @@ static int save_environment(void)
     return RANKCALL_OK;
 }
 
-void rk_launch_arrive(void)
+bool rk_launch_arrive(void)
 {
     char *saved = getenv(SAVED) ? strdup(getenv(SAVED)) : NULL;
     if (!saved)
-        return;
+        return false;
     unsetenv(SAVED);
     forget_slurms();
     for (char *line, *rest = saved; (line = strsep(&rest, "\n"));) {
@@ -69,13 +69,19 @@ void rk_launch_arrive(void)
         }
     }
     free(saved);
+    return true;
 }
+
+/* Slurm's older names, which mpirun wants. */
+static const char *const aliases[][2] = {
+    {"SLURM_JOB_NODELIST", "SLURM_NODELIST"}, {"SLURM_JOB_NUM_NODES", "SLURM_NNODES"}, {"SLURM_NTASKS", "SLURM_NPROCS"}};
 
 /* SLURM_NTASKS_HET_GROUP_1 becomes SLURM_NTASKS, and so on; what the first component alone has said goes. */
 int rk_launch_component(int component)
 {
-    char suffix[32], **kept = NULL;
+    char suffix[32], **kept = NULL, *whole = getenv("SLURM_JOB_ID_HET_GROUP_0");
     size_t count = 0;
+    whole = whole ? strdup(whole) : NULL;
     snprintf(suffix, sizeof(suffix), "_HET_GROUP_%d=", component);
     for (char **at = environ; *at; at++)
         if (is_slurms(*at) && strstr(*at, suffix)) {
@@ -86,7 +92,7 @@ int rk_launch_component(int component)
             kept[count] = strdup(*at);
             count += kept[count] != NULL;
         }
-    if (!count)
+    if (!count || !whole)
         return rk_error(RANKCALL_EINVAL, "--het-group is %d, but this job has no component of that number", component);
     forget_slurms();
     for (size_t i = 0; i < count; i++) {
@@ -96,6 +102,12 @@ int rk_launch_component(int component)
         free(kept[i]);
     }
     free(kept);
+    for (size_t i = 0; i < sizeof(aliases) / sizeof(aliases[0]); i++)
+        if (getenv(aliases[i][0]))
+            setenv(aliases[i][1], getenv(aliases[i][0]), 1);
+    setenv("SLURM_JOB_ID", whole, 1);
+    setenv("SLURM_JOBID", whole, 1);
+    free(whole);
     return RANKCALL_OK;
 }
 
@@ -117,8 +129,11 @@ static void explain(const struct rk_allocation *allocation, const struct rk_run_
     else
         rk_say("this host (%s) is not one of Slurm job %s's (%s):", host, allocation->job, allocation->hosts);
     rk_say("the job is started from %s, where its socket will be; to reach it from here:", allocation->first);
-    rk_say("    rankcall invoke -j %s --via srun:%s …    or, where ssh gets there, --via ssh:%s", job, allocation->job,
-           allocation->first);
+    char component[16] = "";
+    if (values->het_group >= 0)
+        snprintf(component, sizeof(component), "+%d", values->het_group);
+    rk_say("    rankcall invoke -j %s --via srun:%s%s …    or, where ssh gets there, --via ssh:%s", job,
+           allocation->job, component, allocation->first);
 }
 
 static volatile sig_atomic_t child, interrupts;
@@ -134,9 +149,10 @@ static void pass_on(int number)
     errno = saved;
 }
 
-_Noreturn static void become_srun(const struct rk_allocation *allocation, bool quiet_input, char **argv)
+_Noreturn static void become_srun(const struct rk_allocation *allocation, const struct rk_run_values *values,
+                                  char **argv)
 {
-    char job[64], node[RK_HOST_MAX + 16], self[PATH_MAX];
+    char job[64], node[RK_HOST_MAX + 16], group[32], self[PATH_MAX];
     const char *words[ARGUMENTS] = {"srun", job, node, "--nodes=1", "--ntasks=1", "--overlap", "--mpi=none",
                                     "--cpu-bind=none", "--quit-on-interrupt", "--kill-on-bad-exit=0", "--export=ALL"};
     size_t count = 11, more = 0;
@@ -144,7 +160,10 @@ _Noreturn static void become_srun(const struct rk_allocation *allocation, bool q
     snprintf(job, sizeof(job), "--jobid=%s", allocation->job);
     snprintf(node, sizeof(node), "--nodelist=%s", allocation->first);
     self[size > 0 ? size : 0] = '\0';
-    if (quiet_input)
+    snprintf(group, sizeof(group), "--het-group=%d", values->het_group);
+    if (values->het_group >= 0)
+        words[count++] = group;
+    if (!values->setup || strcmp(values->setup, "-") != 0)
         words[count++] = "--input=none";
     while (argv[more])
         more++;
@@ -164,14 +183,13 @@ int rk_launch_there(const struct rk_allocation *allocation, const struct rk_run_
 {
     static const int passed[] = {SIGINT, SIGTERM, SIGHUP, SIGUSR1, SIGUSR2};
     struct sigaction action = {.sa_handler = pass_on, .sa_flags = SA_RESTART};
-    bool reads = values->setup && !strcmp(values->setup, "-");
     int status = 0;
     if (save_environment())
         return rk_say_error();
     explain(allocation, values);
     pid_t pid = fork();
     if (pid == 0)
-        become_srun(allocation, !reads, argv);
+        become_srun(allocation, values, argv);
     child = pid;
     for (size_t i = 0; i < sizeof(passed) / sizeof(passed[0]); i++)
         sigaction(passed[i], &action, NULL);

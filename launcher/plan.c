@@ -129,6 +129,16 @@ static int name_command(struct rk_plan *plan)
     return set_variable(plan, "RANKCALL_COMMAND", path);
 }
 
+/* mpirun reaches the other nodes through an srun, which is to know the component. */
+static int set_component(const struct rk_run_values *values, struct rk_plan *plan)
+{
+    const char *option = own(plan, "--het-group=%d", values->het_group);
+    if (values->het_group < 0 || !option)
+        return option ? RANKCALL_OK : RANKCALL_EINTERNAL;
+    int code = set_variable(plan, "OMPI_MCA_plm_slurm_args", option);
+    return code ? code : set_variable(plan, "PRTE_MCA_plm_slurm_args", option);
+}
+
 static int set_environment(const struct rk_run_values *values, struct rk_plan *plan)
 {
     int code = RANKCALL_OK;
@@ -146,7 +156,7 @@ static int set_environment(const struct rk_run_values *values, struct rk_plan *p
     if ((code = set_variable(plan, "PRTE_MCA_rmaps_default_inherit", "1")) ||
         (rk_plan_recovers(values) && (code = set_variable(plan, "PRTE_MCA_state_base_recoverable", "1"))))
         return code;
-    if ((code = name_command(plan)))
+    if ((code = name_command(plan)) || (code = set_component(values, plan)))
         return code;
     if (has_allocation() ? !values->crowded : values->ranks <= usable_cores())
         return RANKCALL_OK;
@@ -345,6 +355,8 @@ static int add_srun(const struct rk_run_values *values, struct rk_plan *plan)
         code = add_option(plan, "--ntasks-per-node", own(plan, "%d", values->ranks_per_node));
     if (!code && values->crowded)
         code = add(plan, "--overcommit", NULL);
+    if (!code && values->het_group >= 0)
+        code = add_option(plan, "--het-group", own(plan, "%d", values->het_group));
     if (!code && getenv("SLURM_STEP_ID")) /* the step that this process is in holds the CPUs */
         code = add(plan, "--overlap", NULL);
     for (size_t i = 0; !code && i < values->launcher_arguments.count; i++)

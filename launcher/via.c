@@ -27,7 +27,7 @@
 
 struct line {
     const char *words[16];
-    char first[64], script[2 * PATH_MAX + 300];
+    char first[64], group[64], script[2 * PATH_MAX + 300];
 };
 
 /* A word for a shell. */
@@ -48,19 +48,19 @@ static bool quote(const char *text, char *out, size_t room)
 }
 
 /* This very command where it is there, too, as on file systems that nodes share; else PATH's. */
-static int make_script(const char *job, struct line *line)
+static int make_script(const char *job, double wait, struct line *line)
 {
     char self[PATH_MAX] = "", command[PATH_MAX + 16], name[RK_PATH_MAX + 16] = "";
     ssize_t size = readlink("/proc/self/exe", self, sizeof(self) - 1);
     self[size > 0 ? size : 0] = '\0';
     if (!quote(self, command, sizeof(command)) || (job && !quote(job, name, sizeof(name))))
         return rk_error(RANKCALL_EINVAL, "the job's name is too long");
-    snprintf(line->script, sizeof(line->script), "r=%s; [ -x \"$r\" ] || r=rankcall; exec \"$r\" forward %s%s", command,
-             job ? "-j " : "", name);
+    snprintf(line->script, sizeof(line->script), "r=%s; [ -x \"$r\" ] || r=rankcall; exec \"$r\" forward --wait %.3f %s%s",
+             command, wait, job ? "-j " : "", name);
     return RANKCALL_OK;
 }
 
-static int make_line(const char *via, const char *job, struct line *line)
+static int make_line(const char *via, const char *job, double wait, struct line *line)
 {
     const char *ssh = getenv("RANKCALL_SSH"), *target = strchr(via, ':');
     target = target ? target + 1 : "";
@@ -70,13 +70,17 @@ static int make_line(const char *via, const char *job, struct line *line)
     } else if (!strncmp(via, "srun:", 5) && isdigit((unsigned char)*target)) {
         const struct line made = {.words = {"srun", line->first, "--nodes=1", "--ntasks=1", "--relative=0", "--overlap",
                                             "--mpi=none", "--quiet", "--unbuffered", "sh", "-c", line->script}};
-        snprintf(line->first, sizeof(line->first), "--jobid=%.40s", target);
+        const char *component = strchr(target, '+');
+        snprintf(line->first, sizeof(line->first), "--jobid=%.*s", (int)strcspn(target, "+") & 31, target);
+        snprintf(line->group, sizeof(line->group), "--het-group=%.20s", component ? component + 1 : "");
         memcpy(line->words, made.words, sizeof(made.words));
+        if (component)
+            line->words[6] = line->group;
     } else {
-        return rk_error(RANKCALL_EINVAL, "--via is \"%s\", but takes ssh:HOST, or srun:N with the number of a Slurm job",
+        return rk_error(RANKCALL_EINVAL, "--via is \"%s\", but takes ssh:HOST, or srun:N with the number of a Slurm job, N+1 for its second component",
                         via);
     }
-    return make_script(job, line);
+    return make_script(job, wait, line);
 }
 
 static int start(const struct line *line, int *fd, pid_t *pid)
@@ -118,15 +122,15 @@ static int explain(const char *via, pid_t pid)
     return rk_error(RANKCALL_ENOJOB, "%s closed the connection before the job greeted", via);
 }
 
-static int connect_via(const char *via, const char *job, struct rankcall_runner **out)
+static int connect_via(const char *via, const char *job, double wait, struct rankcall_runner **out)
 {
     struct line line = {0};
     pid_t pid = 0;
-    int fd = -1, code = make_line(via, job, &line);
+    int fd = -1, code = make_line(via, job, wait, &line);
     *out = NULL;
     if (code || (code = start(&line, &fd, &pid)) || (code = rk_runner_attach(fd, out)))
         return code;
-    code = rk_runner_greet(*out, rk_now_us() + GREETING_US);
+    code = rk_runner_greet(*out, rk_now_us() + GREETING_US + (int64_t)(wait * 1e6));
     if (!code)
         return code;
     rankcall_runner_free(*out);
@@ -139,8 +143,9 @@ int rk_reach_connect(const struct rk_reach *reach, int64_t away_until_us, struct
     const char *via = reach->via ? reach->via : getenv("RANKCALL_VIA");
     int64_t until_us = rk_now_us() + (int64_t)(reach->wait * 1e6);
     int code;
-    do
-        code = via && *via ? connect_via(via, reach->job, out) : rk_runner_connect(reach->job, away_until_us, out);
+    do /* the far end waits, too: that saves steps, and their complaints */
+        code = via && *via ? connect_via(via, reach->job, reach->wait, out)
+                           : rk_runner_connect(reach->job, away_until_us, out);
     while (code && rk_reach_again(code, until_us));
     return code;
 }

@@ -12,7 +12,7 @@
 
 struct rk_reach {
     const char *job; /* its name or path; or NULL */
-    const char *via; /* "ssh:HOST" or "srun:JOB" with a number of Slurm's; NULL: it is on this host */
+    const char *via; /* "ssh:HOST" or "srun:JOB" with a number of Slurm's, "srun:JOB+1" for a component; NULL: it is on this host */
     double wait;     /* seconds for a job to be there; 0: it must be */
 };
 
