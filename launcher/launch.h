@@ -20,6 +20,9 @@ bool rk_launch_elsewhere(const struct rk_allocation *allocation);
  * Returns its exit status. */
 int rk_launch_there(const struct rk_allocation *allocation, const struct rk_run_values *values, char **argv);
 
+/* Whether the command reads its standard input; else rk_launch_there says by its end that the job is to end. */
+bool rk_launch_reads(const struct rk_run_values *values);
+
 /* Where rk_launch_there has started this process: makes its environment what it was there. False where it has not. */
 bool rk_launch_arrive(void);
 

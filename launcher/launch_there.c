@@ -5,6 +5,7 @@
  * socket, as everywhere else. srun carries it; what srun makes of the environment is undone. */
 
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -136,17 +137,26 @@ static void explain(const struct rk_allocation *allocation, const struct rk_run_
            allocation->job, component, allocation->first);
 }
 
-static volatile sig_atomic_t child, interrupts;
+static volatile sig_atomic_t child, orders = -1;
 
-/* srun takes SIGINT for itself; the command there takes SIGTERM for the same wish. The second ends srun, and that the
- * step. */
+/* srun ends its step at most signals, and what it passes on reaches every process there: so the command there is told to
+ * end the job by the end of its standard input. The second time srun ends the step. */
 static void pass_on(int number)
 {
     int saved = errno;
-    bool again = number != SIGUSR1 && number != SIGUSR2 && interrupts++;
-    if (child > 0)
-        kill((pid_t)child, again ? SIGINT : number == SIGINT || number == SIGHUP ? SIGTERM : number);
+    bool end = number != SIGUSR1 && number != SIGUSR2;
+    if (end && orders >= 0) {
+        close(orders);
+        orders = -1;
+    } else if (child > 0) {
+        kill((pid_t)child, end ? SIGINT : number);
+    }
     errno = saved;
+}
+
+bool rk_launch_reads(const struct rk_run_values *values)
+{
+    return values->setup && !strcmp(values->setup, "-");
 }
 
 _Noreturn static void become_srun(const struct rk_allocation *allocation, const struct rk_run_values *values,
@@ -163,8 +173,6 @@ _Noreturn static void become_srun(const struct rk_allocation *allocation, const 
     snprintf(group, sizeof(group), "--het-group=%d", values->het_group);
     if (values->het_group >= 0)
         words[count++] = group;
-    if (!values->setup || strcmp(values->setup, "-") != 0)
-        words[count++] = "--input=none";
     while (argv[more])
         more++;
     const char **line = calloc(count + more + 2, sizeof(*line));
@@ -183,14 +191,22 @@ int rk_launch_there(const struct rk_allocation *allocation, const struct rk_run_
 {
     static const int passed[] = {SIGINT, SIGTERM, SIGHUP, SIGUSR1, SIGUSR2};
     struct sigaction action = {.sa_handler = pass_on, .sa_flags = SA_RESTART};
-    int status = 0;
+    int status = 0, ends[2] = {-1, -1};
     if (save_environment())
         return rk_say_error();
     explain(allocation, values);
+    if (!rk_launch_reads(values) && pipe2(ends, O_CLOEXEC)) {
+        rk_error_system("cannot make a pipe");
+        return rk_say_error();
+    }
     pid_t pid = fork();
-    if (pid == 0)
+    if (pid == 0) {
+        if (ends[0] >= 0)
+            dup2(ends[0], STDIN_FILENO);
         become_srun(allocation, values, argv);
+    }
     child = pid;
+    orders = ends[1];
     for (size_t i = 0; i < sizeof(passed) / sizeof(passed[0]); i++)
         sigaction(passed[i], &action, NULL);
     while (pid > 0 && waitpid(pid, &status, 0) < 0 && errno == EINTR)

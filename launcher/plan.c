@@ -347,7 +347,7 @@ static int add_mpirun(const struct rk_run_values *values, const char *mpirun, st
  * SIGINT. */
 static int add_srun(const struct rk_run_values *values, struct rk_plan *plan)
 {
-    int code = add(plan, "srun", "--mpi=pmix", "--label", "--cpu-bind=none", "--kill-on-bad-exit=1",
+    int code = add(plan, "srun", "--mpi=pmix", "--label", "--cpu-bind=none", "--kill-on-bad-exit=0",
                    "--quit-on-interrupt", "--quiet", NULL);
     if (!code)
         code = add_option(plan, "-n", own(plan, "%d", values->ranks));

@@ -23,6 +23,7 @@ struct rk_run_values {
     enum rk_method method;   /* what that comes to, see launch.h */
     int ranks_per_node;      /* 0: as the scheduler has it */
     bool crowded;            /* there are more ranks than places for them */
+    bool arrived;            /* sent here by one that was started elsewhere */
     int het_group;           /* of a heterogeneous job; negative: it is none, or this one */
     const char *name, *socket, *setup;
     int queue;               /* 0: the worker's default */

@@ -15,6 +15,7 @@
 #include "base/error.h"
 #include "base/fd.h"
 #include "launcher/say.h"
+#include "launcher/verdict.h"
 
 #define READ_SIZE   65536
 #define LAST_SIZE   1000                            /* bytes of a line that are remembered */
@@ -50,6 +51,8 @@ static void pass_on(void *context, int rank, const char *text, size_t size)
     char prefix[32];
     if (rank < 0 && size == strlen(NOISE) && memcmp(text, NOISE, size) == 0)
         return;
+    if (rank < 0 && !stream->relay->end_of_rank && rk_verdict_is_end(text, size))
+        stream->relay->end_of_rank = strndup(text, size);
     rk_output_prefix(rank, text, size, prefix);
     remember(stream->relay, prefix, text, size);
     if (stream->relay->journal)
@@ -176,5 +179,6 @@ void rk_relay_close(struct rk_relay *relay)
     }
     for (size_t i = 0; i < RK_RELAY_LAST; i++)
         free(relay->last[i]);
+    free(relay->end_of_rank);
     *relay = (struct rk_relay){0};
 }

@@ -29,6 +29,7 @@ struct rk_relay_stream {
 struct rk_relay {
     struct rk_sink out, err; /* this process's */
     struct rk_relay_stream streams[2];
+    char *end_of_rank;          /* what srun said first of a rank's end; NULL */
     struct rk_journal *journal; /* where ranks' last words go; NULL: nowhere */
     char *last[RK_RELAY_LAST];
     size_t lines;

@@ -67,7 +67,8 @@ static int refuse_early(const struct rk_run_values *values)
 static int launch(struct rk_run_values *values, char **argv)
 {
     struct rk_allocation allocation;
-    if (!rk_launch_arrive() && values->het_group >= 0 && rk_launch_component(values->het_group))
+    values->arrived = rk_launch_arrive();
+    if (!values->arrived && values->het_group >= 0 && rk_launch_component(values->het_group))
         return refuse_early(values);
     rk_allocation_read(&allocation);
     if (rk_launch_elsewhere(&allocation))

@@ -6,6 +6,7 @@
 
 #include "launcher/supervise.h"
 
+#include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
@@ -17,6 +18,7 @@
 
 #include "base/fd.h"
 #include "launcher/describe.h"
+#include "launcher/launch.h"
 #include "launcher/life.h"
 #include "launcher/report.h"
 #include "launcher/say.h"
@@ -74,6 +76,17 @@ static void supervisor_gone(struct rk_life *life)
     rk_fd_close(&life->parent);
     if (life->stage < STOPPING)
         rk_life_stop(life, 0);
+}
+
+/* Whoever sent this process here from another host closes its standard input when the job is to end. */
+static void parent_gone(struct rk_life *life)
+{
+    if (!life->values->arrived) {
+        supervisor_gone(life);
+        return;
+    }
+    rk_fd_close(&life->parent);
+    interrupt(life, SIGTERM);
 }
 
 static void on_supervisor(struct rk_life *life)
@@ -160,6 +173,7 @@ static void fill(const struct rk_life *life, struct pollfd fds[SLOTS])
 static void dispatch(struct rk_life *life, const struct pollfd fds[SLOTS])
 {
     rk_relay_move(&life->relay, fds + RELAY);
+    rk_rank0_bereft(life);
     if (fds[SIGNALS].revents)
         on_signal(life);
     if (fds[LISTENER].revents && life->listener >= 0)
@@ -169,7 +183,7 @@ static void dispatch(struct rk_life *life, const struct pollfd fds[SLOTS])
     if (fds[SUPERVISOR].revents && life->supervisor >= 0)
         on_supervisor(life);
     if (fds[PARENT].revents && life->parent >= 0)
-        supervisor_gone(life);
+        parent_gone(life);
     if (fds[STANDIN].revents && rk_standin_fd(&life->standin) >= 0)
         rk_standin_work(&life->standin);
     if (life->standin.stop && life->stage < STOPPING)
@@ -234,6 +248,8 @@ static void watch_signals(struct rk_life *life)
 static void watch_supervisor(struct rk_life *life)
 {
     life->supervisor = life->parent = -1;
+    if (life->values->arrived && !rk_launch_reads(life->values))
+        life->parent = fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, 3);
     if (!life->values->supervisor_fd)
         return;
     life->supervisor = life->values->supervisor_fd;
@@ -260,6 +276,8 @@ int rk_life_launch(struct rk_life *life)
     if (!code)
         code = rk_relay_attach(&life->relay, life->processes.out, life->processes.err, life->values->ranks,
                                tags_of(life), life->values->json);
+    free(life->relay.end_of_rank);
+    life->relay.end_of_rank = NULL;
     life->begun_us = rk_now_us();
     rk_life_enter(life, STARTING, (int64_t)(life->values->timeout * 1e6));
     return code;
