@@ -24,7 +24,7 @@ struct rk_call_values {
 
 /* The options of both, for their tables; the values are a struct rk_call_values. */
 #define RK_CALL_OPTIONS                                                                                             \
-    RK_REACH_OPTIONS(struct rk_call_values), RK_WAIT_OPTION(struct rk_call_values),                               \
+    RK_REACH_OPTIONS(struct rk_call_values), RK_WAIT_OPTION(struct rk_call_values),                                 \
         {"handler",                                                                                                 \
          'H',                                                                                                       \
          "NAME",                                                                                                    \
@@ -52,7 +52,11 @@ struct rk_call_values {
          "for the whole call, queueing included"},                                                                  \
         {"streaming-timeout", 0, "SECONDS", RK_OPTION_SECONDS, offsetof(struct rk_call_values, streaming_timeout),  \
          "between two events"},                                                                                     \
-        {"duration", 0, "SECONDS", RK_OPTION_SECONDS, offsetof(struct rk_call_values, duration),                    \
+        {"duration",                                                                                                \
+         0,                                                                                                         \
+         "SECONDS",                                                                                                 \
+         RK_OPTION_SECONDS,                                                                                         \
+         offsetof(struct rk_call_values, duration),                                                                 \
          "that the call takes at most: refused at once where a batch\njob ends before"},                            \
         {"timing",                                                                                                  \
          0,                                                                                                         \

@@ -74,8 +74,9 @@ bool rk_launch_arrive(void)
 }
 
 /* Slurm's older names, which mpirun wants. */
-static const char *const aliases[][2] = {
-    {"SLURM_JOB_NODELIST", "SLURM_NODELIST"}, {"SLURM_JOB_NUM_NODES", "SLURM_NNODES"}, {"SLURM_NTASKS", "SLURM_NPROCS"}};
+static const char *const aliases[][2] = {{"SLURM_JOB_NODELIST", "SLURM_NODELIST"},
+                                         {"SLURM_JOB_NUM_NODES", "SLURM_NNODES"},
+                                         {"SLURM_NTASKS", "SLURM_NPROCS"}};
 
 /* SLURM_NTASKS_HET_GROUP_1 becomes SLURM_NTASKS, and so on; what the first component alone has said goes. */
 int rk_launch_component(int component)
@@ -120,9 +121,7 @@ bool rk_launch_elsewhere(const struct rk_allocation *allocation)
 static void explain(const struct rk_allocation *allocation, const struct rk_run_values *values)
 {
     char host[RK_HOST_MAX] = "";
-    const char *job = values->name     ? values->name
-                      : values->socket ? values->socket
-                                       : "JOB";
+    const char *job = values->name ? values->name : values->socket ? values->socket : "JOB";
     gethostname(host, sizeof(host) - 1);
     if (allocation->among)
         rk_say("rank 0 of Slurm job %s will run on %s, not on this node (%s):", allocation->job, allocation->first,
@@ -139,8 +138,8 @@ static void explain(const struct rk_allocation *allocation, const struct rk_run_
 
 static volatile sig_atomic_t child, orders = -1;
 
-/* srun ends its step at most signals, and what it passes on reaches every process there: so the command there is told to
- * end the job by the end of its standard input. The second time srun ends the step. */
+/* srun ends its step at most signals, and what it passes on reaches every process there: so the command there is told
+ * to end the job by the end of its standard input. The second time srun ends the step. */
 static void pass_on(int number)
 {
     int saved = errno;
@@ -163,8 +162,17 @@ _Noreturn static void become_srun(const struct rk_allocation *allocation, const 
                                   char **argv)
 {
     char job[64], node[RK_HOST_MAX + 16], group[32], self[PATH_MAX];
-    const char *words[ARGUMENTS] = {"srun", job, node, "--nodes=1", "--ntasks=1", "--overlap", "--mpi=none",
-                                    "--cpu-bind=none", "--quit-on-interrupt", "--kill-on-bad-exit=0", "--export=ALL"};
+    const char *words[ARGUMENTS] = {"srun",
+                                    job,
+                                    node,
+                                    "--nodes=1",
+                                    "--ntasks=1",
+                                    "--overlap",
+                                    "--mpi=none",
+                                    "--cpu-bind=none",
+                                    "--quit-on-interrupt",
+                                    "--kill-on-bad-exit=0",
+                                    "--export=ALL"};
     size_t count = 11, more = 0;
     ssize_t size = readlink("/proc/self/exe", self, sizeof(self) - 1);
     snprintf(job, sizeof(job), "--jobid=%s", allocation->job);

@@ -9,8 +9,8 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
-#include <stdio.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
@@ -242,7 +242,8 @@ void rk_processes_sweep(struct rk_processes *processes)
     int64_t deadline = rk_now_us() + SWEEP_US;
     pid_t *pids;
     size_t spared = processes->spared > 0;
-    for (size_t left = SIZE_MAX; processes->by_srun && left > spared && rk_now_us() < deadline; rk_processes_reap(processes)) {
+    for (size_t left = SIZE_MAX; processes->by_srun && left > spared && rk_now_us() < deadline;
+         rk_processes_reap(processes)) {
         left = rk_processes_list(getpid(), &pids);
         free(pids);
         nanosleep(&(struct timespec){.tv_nsec = 2000000}, NULL);

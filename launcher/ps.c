@@ -181,7 +181,8 @@ static const struct rk_option options[] = {
     {"json", 0, NULL, RK_OPTION_FLAG, offsetof(struct values, json),
      "one JSON line: an array of what `status --json` prints;\nof jobs that do not answer: state, job, socket"},
     {"slurm", 0, NULL, RK_OPTION_FLAG, offsetof(struct values, slurm),
-     "this user's jobs in Slurm instead, on any host: what squeue\nsays; `--via srun:N` of the other commands reaches them"},
+     "this user's jobs in Slurm instead, on any host: what squeue\nsays; `--via srun:N` of the other commands reaches "
+     "them"},
     {0},
 };
 

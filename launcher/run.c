@@ -78,9 +78,12 @@ static int launch(struct rk_run_values *values, char **argv)
 
 static int run(int argc, char **argv)
 {
-    struct rk_run_values values = {
-        .timeout = START_TIMEOUT, .restarts = RK_RESTARTS_DEFAULT, .grace = -1, .client_stall = -1, .het_group = -1,
-        .walltime_drain = -1};
+    struct rk_run_values values = {.timeout = START_TIMEOUT,
+                                   .restarts = RK_RESTARTS_DEFAULT,
+                                   .grace = -1,
+                                   .client_stall = -1,
+                                   .het_group = -1,
+                                   .walltime_drain = -1};
     int status, at = rk_options_parse(&rk_command_run, argc, argv, &values, &status);
     if (at >= 0) {
         values.program = argv + at;

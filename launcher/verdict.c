@@ -65,7 +65,8 @@ static bool read_end(const char *line, struct account *account, char how[96])
     char host[128];
     int at = 0;
     if (sscanf(line, "srun: error: %127[^:]: task %d: %95[^\n]", host, &account->rank, how) != 3 &&
-        (sscanf(line, "srun: error: %127[^:]: tasks %d%*[0-9,-]: %n%95[^\n]", host, &account->rank, &at, how) != 3 || !at))
+        (sscanf(line, "srun: error: %127[^:]: tasks %d%*[0-9,-]: %n%95[^\n]", host, &account->rank, &at, how) != 3 ||
+         !at))
         return false;
     snprintf(account->host, sizeof(account->host), "%s", host);
     return true;

@@ -14,7 +14,6 @@
  * ranks did not say goodbye, whatever mpirun thinks of that. */
 int rk_verdict(int wait_status, const char *last, bool was_ready, bool lost);
 
-
 /* Whether a line of srun's tells of a rank's end that was none in order: "srun: error: node2: task 3: Killed". */
 bool rk_verdict_is_end(const char *line, size_t size);
 

@@ -55,8 +55,9 @@ static int make_script(const char *job, double wait, struct line *line)
     self[size > 0 ? size : 0] = '\0';
     if (!quote(self, command, sizeof(command)) || (job && !quote(job, name, sizeof(name))))
         return rk_error(RANKCALL_EINVAL, "the job's name is too long");
-    snprintf(line->script, sizeof(line->script), "r=%s; [ -x \"$r\" ] || r=rankcall; exec \"$r\" forward --wait %.3f %s%s",
-             command, wait, job ? "-j " : "", name);
+    snprintf(line->script, sizeof(line->script),
+             "r=%s; [ -x \"$r\" ] || r=rankcall; exec \"$r\" forward --wait %.3f %s%s", command, wait, job ? "-j " : "",
+             name);
     return RANKCALL_OK;
 }
 
@@ -65,7 +66,8 @@ static int make_line(const char *via, const char *job, double wait, struct line 
     const char *ssh = getenv("RANKCALL_SSH"), *target = strchr(via, ':');
     target = target ? target + 1 : "";
     if (!strncmp(via, "ssh:", 4) && *target && *target != '-') {
-        const struct line made = {.words = {ssh && *ssh ? ssh : "ssh", "-T", "-o", "BatchMode=yes", target, line->script}};
+        const struct line made = {
+            .words = {ssh && *ssh ? ssh : "ssh", "-T", "-o", "BatchMode=yes", target, line->script}};
         memcpy(line->words, made.words, sizeof(made.words));
     } else if (!strncmp(via, "srun:", 5) && isdigit((unsigned char)*target)) {
         const struct line made = {.words = {"srun", line->first, "--nodes=1", "--ntasks=1", "--relative=0", "--overlap",
@@ -77,7 +79,9 @@ static int make_line(const char *via, const char *job, double wait, struct line 
         if (component)
             line->words[6] = line->group;
     } else {
-        return rk_error(RANKCALL_EINVAL, "--via is \"%s\", but takes ssh:HOST, or srun:N with the number of a Slurm job, N+1 for its second component",
+        return rk_error(RANKCALL_EINVAL,
+                        "--via is \"%s\", but takes ssh:HOST, or srun:N with the number of a Slurm job, N+1 for its "
+                        "second component",
                         via);
     }
     return make_script(job, wait, line);

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  * Copyright (c) 2026 The rankcall authors */
 
-/* The end of a batch job's time, as the launcher sees it: rank 0 ends the job before; here it goes back to the queue. */
+/* The end of a batch job's time, as the launcher sees it: rank 0 ends the job before; here it goes back to the queue.
+ */
 
 #ifndef RK_LAUNCHER_WALLTIME_H
 #define RK_LAUNCHER_WALLTIME_H
@@ -12,7 +13,7 @@
 #include "launcher/plan.h"
 
 struct rk_limit {
-    const char *job; /* Slurm's number; NULL: it is none of Slurm's */
+    const char *job;  /* Slurm's number; NULL: it is none of Slurm's */
     int64_t drain_us; /* when rank 0 begins to end the job; 0: not known */
     bool requeue, warned;
 };

@@ -61,9 +61,7 @@ int rk_walltime_check(const struct rk_frontend *frontend, uint64_t needed_us)
 int rk_walltime_admit(const struct rk_frontend *frontend, const struct rk_call_head *request)
 {
     bool patient = request->flags & RK_CALL_PATIENT;
-    return rk_walltime_check(frontend, request->duration_us ? request->duration_us
-                                       : patient            ? 0
-                                                            : request->timeout_us);
+    return rk_walltime_check(frontend, request->duration_us ? request->duration_us : patient ? 0 : request->timeout_us);
 }
 
 /* ---- The end ---- */

@@ -214,6 +214,17 @@ def over_ssh():
     job.cancel()
 
 
+@case("rankcall doctor tries the connections between the nodes")
+def doctor():
+    job = Batch("rankcall doctor --json; echo ended $?; rankcall doctor", "-N2", "-n2")
+    job.await_end()
+    found = {one["check"]: one for one in json.loads(job.text().splitlines()[0])}
+    for name, text in (("nodes", "to and from 1 of 1"), ("clock", "s apart"), ("slurm-pmix", "mpi/pmix"), ("threads", "MULTIPLE"),
+                       ("batch-job", "2 nodes, 2 tasks")):
+        check(found[name]["state"] == "ok" and text in found[name]["found"], str(found[name]))
+    check("ended 0" in job.text() and "FAILS" not in job.text(), job.text())
+
+
 # ---- Ends ----
 
 TRAIN = '{"epochs": 1000}'  # minutes
