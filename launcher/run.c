@@ -144,7 +144,7 @@ static const struct rk_option options[] = {
 const struct rk_command rk_command_run = {
     .name = "run",
     .usage = "[OPTION…] [--] PROGRAM [ARGUMENT…]",
-    .help = "Starts a job under mpirun and stays with it until it ends.\n\n"
+    .help = "Starts a job under mpirun or srun and stays with it until it ends.\n\n"
             "PROGRAM is a worker: a path, a program on PATH, or an installed example; an interpreter\n"
             "takes {} where the worker's options go (python3 -m rankcall.worker {} module:Class).\n"
             "Its ranks' output appears with their numbers. Ctrl-C or SIGTERM stops the job in order: the running\n"

@@ -93,7 +93,7 @@ void rk_walltime_ask(struct rk_walltime_question *question)
     const char *job = getenv("SLURM_JOB_ID");
     int ends[2];
     *question = (struct rk_walltime_question){.fd = -1};
-    question->end_us = from_real(getenv(RK_WALLTIME_VARIABLE));
+    question->end_us = from_real(getenv("RANKCALL_WALLTIME_END"));
     if (!question->end_us)
         question->end_us = from_real(getenv("SLURM_JOB_END_TIME"));
     if (question->end_us || !job || !*job || pipe2(ends, O_CLOEXEC | O_NONBLOCK))
