@@ -19,6 +19,8 @@ WORK = pathlib.Path(os.environ["RANKCALL_CLUSTER"]) / "work"  # every node sees 
 RANKCALL = str(PREFIX / "bin" / "rankcall")
 LONG_S = 60  # for anything that is awaited: a loaded machine is no failure
 CASES = []
+NUMBERS = threading.Lock()
+MINE = threading.local()  # the jobs of the case that this thread runs
 
 
 class Skip(Exception):
@@ -61,8 +63,10 @@ class Batch:
     count = 0
 
     def __init__(self, text, *options, file=None):
-        Batch.count += 1
-        self.folder = WORK / f"job-{Batch.count}"
+        with NUMBERS:
+            Batch.count += 1
+            number = Batch.count
+        self.folder = WORK / f"job-{number}"
         self.folder.mkdir(parents=True)
         self.out = self.folder / "out"
         if not file:
@@ -70,6 +74,7 @@ class Batch:
             file.write_text(f"#!/bin/bash\nexport PATH={PREFIX}/bin:$PATH\n{text}\n")
         self.id = sh("sbatch", "--parsable", f"--output={self.out}", f"--chdir={self.folder}", "--open-mode=append",
                      *options, file).stdout.strip()
+        MINE.jobs = [*getattr(MINE, "jobs", []), self.id]
 
     def text(self):
         files = [self.out] if self.out.exists() else []
@@ -108,9 +113,8 @@ def on_node(node, *words):
 
 def processes(text):
     """On all nodes, those with a text in their command lines; the ranks' parents are other daemons' children."""
-    nodes = len(sh("sinfo", "-h", "-N").stdout.splitlines())
     script = "grep -l -a -s -e '[%s]%s' /proc/[0-9]*/cmdline || true" % (text[0], text[1:])  # not itself
-    return sh("srun", "--quiet", "--mpi=none", "--overcommit", f"-N{nodes}", f"-n{nodes}", "sh", "-c", script).stdout.split()
+    return sh("srun", "--quiet", "--mpi=none", "--overcommit", f"-N{nodes()}", f"-n{nodes()}", "sh", "-c", script).stdout.split()
 
 
 def ranks_on(status):
@@ -225,6 +229,22 @@ def doctor():
     check("ended 0" in job.text() and "FAILS" not in job.text(), job.text())
 
 
+@case("bursts of 100,000 events from every rank of both nodes arrive whole and in order")
+def bursts():
+    programs = os.environ.get("RANKCALL_TEST_PROGRAMS")
+    if not programs:
+        raise Skip("RANKCALL_TEST_PROGRAMS is not set")
+    job = Batch(f"rankcall run --name burst -- {programs}/test_worker &\n"
+                "rankcall stream -j burst --wait 60 -H burst '{\"count\": 100000}' | python3 -c '"
+                "import json, sys\nnext_ones = [0] * 4\nfor line in sys.stdin:\n    item = json.loads(line)\n"
+                "    if \"event\" in item:\n        event = item[\"event\"]\n"
+                "        assert event[\"sequence\"] == next_ones[event[\"rank\"]], event\n"
+                "        next_ones[event[\"rank\"]] += 1\nprint(next_ones, item)'\nrankcall stop -j burst\nwait",
+                "-N2", "--ntasks-per-node=2")
+    job.await_end()
+    check("[100000, 100000, 100000, 100000] {'result'" in job.text(), job.text())
+
+
 # ---- Ends ----
 
 TRAIN = '{"epochs": 1000}'  # minutes
@@ -303,7 +323,13 @@ def requeue():
 # ---- The batch scripts, as they stand ----
 
 
+def nodes():
+    return len(sh("sinfo", "-h", "-N").stdout.splitlines())
+
+
 def example(name, pattern):
+    if name == "heterogeneous.sh" and nodes() < 3:
+        raise Skip("it needs three nodes")
     job = Batch("", file=ROOT / "examples" / "slurm" / name)
     job.await_end(seconds=2 * LONG_S)
     check(re.search(pattern, job.text()), job.text())
@@ -339,6 +365,9 @@ def run(number, name, function):
         line = f"ok {number} - {name} # SKIP {why}"
     except Exception as error:  # pylint: disable=broad-except
         line = f"not ok {number} - {name}\n" + "\n".join(f"# {one}" for one in str(error).splitlines()[-60:])
+    for job in getattr(MINE, "jobs", []):
+        sh("scancel", "--quiet", job, status=None)
+    MINE.jobs = []
     print(f"{line}\n# {time.monotonic() - begun:.1f} s", flush=True)
     return not line.startswith("not")
 
