@@ -89,8 +89,9 @@ class Batch:
 
     def await_text(self, pattern, seconds=LONG_S):
         def found():
+            lives = self.lives()  # asked before the last look at what it has printed
             match = re.search(pattern, self.text(), re.MULTILINE)
-            check(match or self.lives(), f"the job has ended ({self.state()}) without {pattern!r}:\n{self.text()}")
+            check(match or lives, f"the job has ended ({self.state()}) without {pattern!r}:\n{self.text()}")
             return match
         return await_(found, f"{pattern!r} in the output of job {self.id}:\n{self.text()}", seconds)
 
