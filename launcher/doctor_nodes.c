@@ -21,9 +21,9 @@
 #include "launcher/doctor.h"
 #include "launcher/program.h"
 
-#define CONNECT_US 3000000 /* for a connection, which a firewall may swallow */
-#define MEETING_US 6000000 /* for the other end to try */
-#define SKEW_S     2.0     /* of a clock: more is a nuisance in logs, and munge's end at 300 */
+#define CONNECT_US 3000000  /* for a connection, which a firewall may swallow */
+#define MEETING_US 20000000 /* for the other end to try */
+#define SKEW_S     2.0      /* of a clock: more is a nuisance in logs, and munge's end at 300 */
 
 static struct {
     bool known;
@@ -112,7 +112,10 @@ int rk_doctor_meet(const char *where)
     reach(host, port ? port + 1 : "0", why);
     printf("%s reached %s\n", node && *node ? node : name, why[0] ? why : "ok");
     fflush(stdout);
-    rk_fd_wait(fd, POLLIN, rk_now_us() + MEETING_US);
+    int peer = rk_fd_wait(fd, POLLIN, rk_now_us() + MEETING_US) ? accept4(fd, NULL, NULL, SOCK_CLOEXEC) : -1;
+    if (peer >= 0)
+        rk_fd_wait(peer, POLLIN, rk_now_us() + CONNECT_US); /* it closes first: else it may see a reset */
+    rk_fd_close(&peer);
     rk_fd_close(&fd);
     return 0;
 }

@@ -49,7 +49,7 @@ def await_(condition, what, seconds=LONG_S):
         time.sleep(0.1)
 
 
-def sh(*words, status=0, seconds=LONG_S, env=None, **more):
+def sh(*words, status=0, seconds=2 * LONG_S, env=None, **more):
     done = subprocess.run([str(word) for word in words], capture_output=True, text=True, timeout=seconds, check=False,
                           stdin=subprocess.DEVNULL, env={**os.environ, **(env or {})}, **more)
     check(status is None or done.returncode == status, f"{words} ended with {done.returncode}, not {status}:\n"
