@@ -8,6 +8,7 @@
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
+#include <string.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
 
@@ -28,7 +29,7 @@ struct call {
     struct rankcall_pending *pending;
     int interrupted; /* the signal that asked to cancel; 0 */
     int64_t begun_us, event_us;
-    bool done;
+    bool done, heard; /* heard: an event has come */
     int code;
 };
 
@@ -80,13 +81,14 @@ static int begin(struct call *call, const char *json)
                                             .streaming = call->view->streaming,
                                             .timeout = values->timeout,
                                             .streaming_timeout = values->streaming_timeout,
+                                            .duration = values->duration,
                                             .idempotent = values->idempotent};
     struct rankcall_payload *args;
     int code = make_arguments(values, json, &args);
     if (code)
         return code;
     int64_t begun = rk_now_us();
-    code = rk_runner_connect(values->job, rk_deadline(values->timeout > 0 ? values->timeout : -1), &call->runner);
+    code = rk_reach_connect(&values->reach, rk_deadline(values->timeout > 0 ? values->timeout : -1), &call->runner);
     if (values->timeout > 0) /* what a restart has taken of it is gone */
         options.timeout = fmax(values->timeout - (double)(rk_now_us() - begun) / 1e6, LEAST_S);
     if (!code)
@@ -115,6 +117,7 @@ static void take(struct call *call)
         call->event_us = rk_now_us();
         if (code)
             item.payload = NULL;
+        call->heard = call->heard || (!code && item.kind == RANKCALL_ITEM_EVENT);
         call->done = code || item.kind == RANKCALL_ITEM_RESULT;
         if (!code && item.kind == RANKCALL_ITEM_RESULT)
             code = take_result(call, item.payload);
@@ -183,21 +186,43 @@ static int finish(const struct call *call)
     return call->interrupted ? 128 + call->interrupted : status;
 }
 
+/* Whether all that the call was made of can be had once more: standard input can't. */
+static bool repeatable(const struct call *call, const char *json)
+{
+    const struct rk_list *attachments = &call->values->attachments;
+    for (size_t i = 0; i < attachments->count; i++)
+        if (strstr(attachments->items[i], "=-"))
+            return false;
+    return call->values->reach.wait > 0 && (!json || strcmp(json, "-") != 0);
+}
+
+/* The call from beginning to end. */
+static void once(struct call *call, const char *json)
+{
+    rankcall_runner_free(call->runner);
+    rk_fd_close(&signal_fd);
+    call->runner = NULL;
+    call->code = begin(call, json);
+    call->done = call->code != RANKCALL_OK;
+    while (!call->done) {
+        take(call);
+        if (call->done)
+            break;
+        if (call->view->idle)
+            call->view->idle(call->view->context);
+        wait_for_more(call);
+        if (!call->done)
+            rankcall_process(call->runner);
+    }
+}
+
 int rk_call(const struct rk_call_values *values, const char *json, const struct rk_call_view *view)
 {
+    const int64_t until_us = rk_now_us() + (int64_t)(values->reach.wait * 1e6);
     struct call call = {.values = values, .view = view};
-    call.code = begin(&call, json);
-    call.done = call.code != RANKCALL_OK;
-    while (!call.done) {
-        take(&call);
-        if (call.done)
-            break;
-        if (view->idle)
-            view->idle(view->context);
-        wait_for_more(&call);
-        if (!call.done)
-            rankcall_process(call.runner);
-    }
+    do
+        once(&call, json);
+    while (!call.interrupted && !call.heard && repeatable(&call, json) && rk_reach_again(call.code, until_us));
     int status = finish(&call);
     /* Closing the connection cancels what has not ended; nothing is waited for. */
     rankcall_runner_free(call.runner);

@@ -12,22 +12,19 @@
 
 #include "launcher/options.h"
 #include "launcher/save.h"
+#include "launcher/via.h"
 
 struct rk_call_values {
-    const char *job, *handler, *folder;
+    struct rk_reach reach;
+    const char *handler, *folder;
     struct rk_list attachments;
-    double timeout, streaming_timeout;
+    double timeout, streaming_timeout, duration;
     bool json, timing, idempotent;
 };
 
 /* The options of both, for their tables; the values are a struct rk_call_values. */
 #define RK_CALL_OPTIONS                                                                                             \
-    {"job",                                                                                                         \
-     'j',                                                                                                           \
-     "JOB",                                                                                                         \
-     RK_OPTION_TEXT,                                                                                                \
-     offsetof(struct rk_call_values, job),                                                                          \
-     "the job: its name, or its socket's path\n(default: $RANKCALL_JOB, or the only job that runs)"},               \
+    RK_REACH_OPTIONS(struct rk_call_values), RK_WAIT_OPTION(struct rk_call_values),                                 \
         {"handler",                                                                                                 \
          'H',                                                                                                       \
          "NAME",                                                                                                    \
@@ -55,6 +52,12 @@ struct rk_call_values {
          "for the whole call, queueing included"},                                                                  \
         {"streaming-timeout", 0, "SECONDS", RK_OPTION_SECONDS, offsetof(struct rk_call_values, streaming_timeout),  \
          "between two events"},                                                                                     \
+        {"duration",                                                                                                \
+         0,                                                                                                         \
+         "SECONDS",                                                                                                 \
+         RK_OPTION_SECONDS,                                                                                         \
+         offsetof(struct rk_call_values, duration),                                                                 \
+         "that the call takes at most: refused at once where a batch\njob ends before"},                            \
         {"timing",                                                                                                  \
          0,                                                                                                         \
          NULL,                                                                                                      \

@@ -12,11 +12,12 @@
 #include "client/runner.h"
 #include "launcher/commands.h"
 #include "launcher/say.h"
+#include "launcher/via.h"
 
 #define ANSWER_US 10000000
 
 struct values {
-    const char *job;
+    struct rk_reach reach;
     bool all;
     uint64_t call;
 };
@@ -25,7 +26,7 @@ static int cancel(const struct values *values)
 {
     struct rankcall_runner *runner;
     int64_t count = 0;
-    int code = rankcall_connect(values->job, &runner);
+    int code = rk_reach_connect(&values->reach, 0, &runner);
     if (!code)
         code = rk_runner_cancel_by(runner, values->call, rk_now_us() + ANSWER_US, &count);
     int status = code ? rk_say_error() : 0;
@@ -55,10 +56,10 @@ static int check(struct values *values, char **argv)
     if (count < calls)
         return rk_error(RANKCALL_EINVAL,
                         "cancel: which call? `rankcall status` shows their numbers; --all is all of them");
-    if (count > calls + 1 || (count > calls && values->job))
+    if (count > calls + 1 || (count > calls && values->reach.job))
         return rk_error(RANKCALL_EINVAL, "cancel: too many arguments: rankcall cancel %s", rk_command_cancel.usage);
     if (count > calls)
-        values->job = argv[0];
+        values->reach.job = argv[0];
     if (calls && !read_call(argv[count - 1], &values->call))
         return rk_error(RANKCALL_EINVAL, "cancel: \"%s\" is no call's number", argv[count - 1]);
     return RANKCALL_OK;
@@ -74,8 +75,7 @@ static int run(int argc, char **argv)
 }
 
 static const struct rk_option options[] = {
-    {"job", 'j', "JOB", RK_OPTION_TEXT, offsetof(struct values, job),
-     "the job: its name, or its socket's path\n(default: $RANKCALL_JOB, or the only job that runs)"},
+    RK_REACH_OPTIONS(struct values),
     {"all", 0, NULL, RK_OPTION_FLAG, offsetof(struct values, all), "the running call and all that wait"},
     {0},
 };

@@ -16,5 +16,7 @@ extern const struct rk_command rk_command_status;
 extern const struct rk_command rk_command_topo;
 extern const struct rk_command rk_command_cancel;
 extern const struct rk_command rk_command_stop;
+extern const struct rk_command rk_command_doctor;
+extern const struct rk_command rk_command_forward;
 
 #endif

@@ -18,6 +18,7 @@
 #include "launcher/processes.h"
 #include "launcher/relay.h"
 #include "launcher/standin.h"
+#include "launcher/walltime.h"
 #include "launcher/watcher.h"
 
 enum rk_stage {
@@ -59,6 +60,7 @@ struct rk_life {
     struct rk_watcher watcher;
     struct rk_standin standin;
     struct rk_keeper keeper;
+    struct rk_limit limit; /* of the allocation */
 };
 
 /* supervise.c */
@@ -79,6 +81,7 @@ int rk_life_judge(struct rk_life *life); /* mpirun has ended and nobody said why
 void rk_rank0_connected(struct rk_life *life);
 void rk_rank0_moved(struct rk_life *life);
 void rk_rank0_kept(struct rk_life *life); /* there is something for the keeper to do */
+void rk_rank0_bereft(struct rk_life *life); /* srun says that a rank has ended: rank 0 may not know */
 void rk_rank0_forget(struct rk_life *life);
 bool rk_rank0_said_goodbye(const struct rk_life *life);
 

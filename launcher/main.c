@@ -12,8 +12,8 @@
 #include "launcher/say.h"
 
 static const struct rk_command *const commands[] = {
-    &rk_command_run,    &rk_command_invoke, &rk_command_stream, &rk_command_ps,
-    &rk_command_status, &rk_command_topo,   &rk_command_cancel, &rk_command_stop,
+    &rk_command_run,  &rk_command_invoke, &rk_command_stream, &rk_command_ps,     &rk_command_status,
+    &rk_command_topo, &rk_command_cancel, &rk_command_stop,   &rk_command_doctor, &rk_command_forward,
 };
 
 #define COMMANDS (sizeof(commands) / sizeof(commands[0]))

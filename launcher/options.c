@@ -14,7 +14,7 @@
 
 #include "launcher/say.h"
 
-#define MAX_OPTIONS 24
+#define MAX_OPTIONS 32
 #define COLUMN      28 /* where the help of an option begins */
 
 static const struct rk_option help_option = {"help", 'h', NULL, RK_OPTION_FLAG, 0, "shows this and exits"};

@@ -19,7 +19,8 @@ struct partial {
 
 struct rk_output {
     int ranks;
-    bool spaced;
+    enum rk_tags tags;
+    bool within; /* a line has begun */
     rk_output_line_fn line;
     void *context;
     rk_output_rank_fn rank;
@@ -30,13 +31,13 @@ struct rk_output {
     struct partial partials[]; /* mpirun's own, then rank by rank */
 };
 
-struct rk_output *rk_output_new(int ranks, bool spaced, rk_output_line_fn line, void *context)
+struct rk_output *rk_output_new(int ranks, enum rk_tags tags, rk_output_line_fn line, void *context)
 {
     struct rk_output *output = calloc(1, sizeof(*output) + ((size_t)ranks + 1) * sizeof(output->partials[0]));
     if (!output)
         return NULL;
     output->ranks = ranks;
-    output->spaced = spaced;
+    output->tags = tags;
     output->line = line;
     output->context = context;
     output->current = -1;
@@ -133,6 +134,21 @@ static int match_stream(const char *text, size_t size, size_t *at)
     return best;
 }
 
+/* srun's "  3: ", as match_tag. */
+static int match_label(const struct rk_output *output, const char *text, size_t size, int *rank, size_t *length)
+{
+    size_t at = 0;
+    long number = 0;
+    while (at < size && text[at] == ' ')
+        at++;
+    int found = match_number(text, size, &at, &number);
+    if (found == 1)
+        found = match(text, size, &at, ": ");
+    *rank = (int)number;
+    *length = at;
+    return found == 1 && number >= output->ranks ? 0 : found;
+}
+
 /* A tag at the beginning of `text`: 1 with its rank and length, 0 when there is none, -1 when more is needed to tell.
  */
 static int match_tag(const struct rk_output *output, const char *text, size_t size, int *rank, size_t *length)
@@ -151,7 +167,7 @@ static int match_tag(const struct rk_output *output, const char *text, size_t si
     if (found == 1)
         found = match_stream(text, size, &at);
     if (found == 1)
-        found = match(text, size, &at, output->spaced ? ">: " : ">:");
+        found = match(text, size, &at, output->tags == RK_TAGS_SPACED ? ">: " : ">:");
     if (found == 1 && output->rank)
         number = output->rank(output->rank_context, (int)job, (int)number);
     *rank = (int)number;
@@ -159,11 +175,39 @@ static int match_tag(const struct rk_output *output, const char *text, size_t si
     return found == 1 && number >= output->ranks ? 0 : found;
 }
 
+/* As take(), for lines of srun's. */
+static size_t take_labelled(struct rk_output *output, const char *data, size_t size)
+{
+    size_t at = 0, length;
+    int rank;
+    while (at < size) {
+        int found = output->within ? 0 : match_label(output, data + at, size - at, &rank, &length);
+        if (found < 0 && size - at < TAG_MAX)
+            break;
+        if (found == 1) {
+            output->current = rank;
+            at += length;
+        }
+        const char *end = memchr(data + at, '\n', size - at);
+        size_t run = end ? (size_t)(end - data) - at : size - at;
+        add(output, data + at, run);
+        at += run + (end != NULL);
+        output->within = !end;
+        if (end) {
+            give(output, output->current);
+            output->current = -1;
+        }
+    }
+    return at;
+}
+
 /* Takes what can be taken; returns how much. The rest may be the beginning of a tag. */
 static size_t take(struct rk_output *output, const char *data, size_t size)
 {
     size_t at = 0, length;
     int rank;
+    if (output->tags == RK_TAGS_LABELS)
+        return take_labelled(output, data, size);
     while (at < size) {
         size_t run = at;
         while (run < size && data[run] != '\n' && data[run] != '[')

@@ -19,8 +19,15 @@ typedef void (*rk_output_line_fn)(void *context, int rank, const char *text, siz
 
 struct rk_output;
 
-/* For ranks 0 to ranks - 1. `spaced`: a space follows each tag, as Open MPI 5 writes it. NULL: memory. */
-struct rk_output *rk_output_new(int ranks, bool spaced, rk_output_line_fn line, void *context);
+/* How lines are tagged. */
+enum rk_tags {
+    RK_TAGS_PLAIN,  /* "[1,3]<stdout>:" by mpirun of Open MPI 4 */
+    RK_TAGS_SPACED, /* the same and a space, by that of Open MPI 5 */
+    RK_TAGS_LABELS, /* " 3: " by srun --label, at the beginning of a line alone */
+};
+
+/* For ranks 0 to ranks - 1. NULL: memory. */
+struct rk_output *rk_output_new(int ranks, enum rk_tags tags, rk_output_line_fn line, void *context);
 void rk_output_free(struct rk_output *output);
 
 /* Asks for the rank of a process that is tagged with these numbers: mpirun's group and the process in it; -1: nobody

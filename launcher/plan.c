@@ -129,6 +129,16 @@ static int name_command(struct rk_plan *plan)
     return set_variable(plan, "RANKCALL_COMMAND", path);
 }
 
+/* mpirun reaches the other nodes through an srun, which is to know the component. */
+static int set_component(const struct rk_run_values *values, struct rk_plan *plan)
+{
+    const char *option = own(plan, "--het-group=%d", values->het_group);
+    if (values->het_group < 0 || !option)
+        return option ? RANKCALL_OK : RANKCALL_EINTERNAL;
+    int code = set_variable(plan, "OMPI_MCA_plm_slurm_args", option);
+    return code ? code : set_variable(plan, "PRTE_MCA_plm_slurm_args", option);
+}
+
 static int set_environment(const struct rk_run_values *values, struct rk_plan *plan)
 {
     int code = RANKCALL_OK;
@@ -146,9 +156,9 @@ static int set_environment(const struct rk_run_values *values, struct rk_plan *p
     if ((code = set_variable(plan, "PRTE_MCA_rmaps_default_inherit", "1")) ||
         (rk_plan_recovers(values) && (code = set_variable(plan, "PRTE_MCA_state_base_recoverable", "1"))))
         return code;
-    if ((code = name_command(plan)))
+    if ((code = name_command(plan)) || (code = set_component(values, plan)))
         return code;
-    if (has_allocation() || values->ranks <= usable_cores())
+    if (has_allocation() ? !values->crowded : values->ranks <= usable_cores())
         return RANKCALL_OK;
     /* By variables, which both lines of Open MPI take without a warning and an option of the user's overrides. */
     code = set_variable(plan, "OMPI_MCA_rmaps_base_oversubscribe", "1");
@@ -264,6 +274,8 @@ static int add_options(const struct rk_run_values *values, struct rk_plan *plan)
         code = add_option(plan, "--payload-cap", own(plan, "%llu", (unsigned long long)values->payload_cap));
     if (!code && values->client_stall >= 0)
         code = add_option(plan, "--client-stall", own(plan, "%.6f", values->client_stall));
+    if (!code && values->walltime_drain >= 0)
+        code = add_option(plan, "--walltime-drain", own(plan, "%.6f", values->walltime_drain));
     if (!code && values->call_log)
         code = add(plan, "--call-log", values->call_log, NULL);
     if (!code && values->bind)
@@ -312,7 +324,7 @@ static bool has_argument(const struct rk_list *arguments, const char *text)
 
 bool rk_plan_recovers(const struct rk_run_values *values)
 {
-    return values->restarts > 0 && values->ranks > 1 && !has_allocation() &&
+    return values->restarts > 0 && values->ranks > 1 && values->method == RK_MPIRUN && !has_allocation() &&
            !has_argument(&values->launcher_arguments, "host");
 }
 
@@ -320,6 +332,8 @@ static int add_mpirun(const struct rk_run_values *values, const char *mpirun, st
 {
     const char *ranks = own(plan, "%d", values->ranks);
     int code = ranks ? add(plan, mpirun, "-n", ranks, "--tag-output", NULL) : RANKCALL_EINTERNAL;
+    if (!code && values->ranks_per_node)
+        code = add_option(plan, "--map-by", own(plan, "ppr:%d:node:oversubscribe", values->ranks_per_node));
     if (!code && !has_argument(&values->launcher_arguments, "bind-to")) /* Open MPI 5 takes it once */
         code = add(plan, "--bind-to", "none", NULL);
     if (!code && rk_plan_recovers(values)) /* then a rank's death is not the others' */
@@ -329,10 +343,41 @@ static int add_mpirun(const struct rk_run_values *values, const char *mpirun, st
     return code;
 }
 
+/* srun leaves the CPUs to rankcall, names each line's rank, ends all ranks with the first that fails, and the step at
+ * SIGINT. */
+static int add_srun(const struct rk_run_values *values, struct rk_plan *plan)
+{
+    int code = add(plan, "srun", "--mpi=pmix", "--label", "--cpu-bind=none", "--kill-on-bad-exit=0",
+                   "--quit-on-interrupt", "--quiet", NULL);
+    if (!code)
+        code = add_option(plan, "-n", own(plan, "%d", values->ranks));
+    if (!code && values->ranks_per_node)
+        code = add_option(plan, "--ntasks-per-node", own(plan, "%d", values->ranks_per_node));
+    if (!code && values->crowded)
+        code = add(plan, "--overcommit", NULL);
+    if (!code && values->het_group >= 0)
+        code = add_option(plan, "--het-group", own(plan, "%d", values->het_group));
+    if (!code && getenv("SLURM_STEP_ID")) /* the step that this process is in holds the CPUs */
+        code = add(plan, "--overlap", NULL);
+    for (size_t i = 0; !code && i < values->launcher_arguments.count; i++)
+        code = add(plan, values->launcher_arguments.items[i], NULL);
+    return code;
+}
+
+static int add_method(const struct rk_run_values *values, struct rk_plan *plan)
+{
+    char path[PATH_MAX];
+    if (values->method == RK_SRUN)
+        return add_srun(values, plan);
+    int code = rk_program_mpirun(path, &plan->line);
+    const char *mpirun = code ? NULL : own(plan, "%s", path);
+    return mpirun ? add_mpirun(values, mpirun, plan) : rankcall_last_error()->code;
+}
+
 int rk_plan_make(const struct rk_run_values *values, struct rk_plan *plan)
 {
     char path[PATH_MAX];
-    const char *mpirun, *program;
+    const char *program;
     int code;
     *plan = (struct rk_plan){0};
     rk_leftovers_of_others();
@@ -347,11 +392,8 @@ int rk_plan_make(const struct rk_run_values *values, struct rk_plan *plan)
         return code;
     program = own(plan, "%s", path);
     if (!program || (code = choose_socket(values, plan)) || (code = refuse_live(plan)) ||
-        (code = rk_program_mpirun(path, &plan->line)) || (code = private_path("launcher", plan->launcher)) ||
-        (code = private_path("leftovers", plan->leftovers)))
-        return rankcall_last_error()->code;
-    mpirun = own(plan, "%s", path);
-    if (!mpirun || (code = set_environment(values, plan)) || (code = add_mpirun(values, mpirun, plan)))
+        (code = private_path("launcher", plan->launcher)) || (code = private_path("leftovers", plan->leftovers)) ||
+        (code = set_environment(values, plan)) || (code = add_method(values, plan)))
         return rankcall_last_error()->code;
     return add_worker(values, program, plan);
 }

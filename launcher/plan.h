@@ -14,8 +14,17 @@
 #include "base/path.h"
 #include "launcher/options.h"
 
+/* What starts the ranks. */
+enum rk_method { RK_MPIRUN, RK_SRUN };
+
 struct rk_run_values {
-    int ranks;
+    int ranks;             /* 0: not said */
+    const char *launch;    /* or NULL */
+    enum rk_method method; /* what that comes to, see launch.h */
+    int ranks_per_node;    /* 0: as the scheduler has it */
+    bool crowded;          /* there are more ranks than places for them */
+    bool arrived;          /* sent here by one that was started elsewhere */
+    int het_group;         /* of a heterogeneous job; negative: it is none, or this one */
     const char *name, *socket, *setup;
     int queue;               /* 0: the worker's default */
     int restarts;            /* how often in an hour dead ranks are replaced */
@@ -23,7 +32,9 @@ struct rk_run_values {
     uint64_t payload_cap;    /* 0: the worker's default */
     const char *call_log;    /* or NULL */
     const char *bind, *gpus; /* or NULL */
-    double client_stall;     /* seconds; negative: the worker's default */
+    double walltime_drain;   /* seconds; negative: the default */
+    bool requeue;
+    double client_stall; /* seconds; negative: the worker's default */
     struct rk_list launcher_arguments;
     double timeout;
     bool debug, json, verbose;

@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -219,9 +220,19 @@ size_t rk_processes_list(pid_t root, pid_t **pids)
     return below;
 }
 
-size_t rk_processes_signal_all(const struct rk_processes *processes, int signal, bool spare_mpirun)
+/* A process of srun's looks after the ranks, and ends them should srun be killed: it is left alone. */
+static size_t end_srun(struct rk_processes *processes)
+{
+    if (processes->running)
+        kill(processes->mpirun, processes->kills++ ? SIGKILL : SIGINT);
+    return processes->running;
+}
+
+size_t rk_processes_signal_all(struct rk_processes *processes, int signal, bool spare_mpirun)
 {
     pid_t *pids;
+    if (processes->by_srun && processes->running)
+        return end_srun(processes);
     size_t count = rk_processes_list(getpid(), &pids), signalled = 0;
     for (size_t i = 0; i < count; i++)
         if (pids[i] != processes->spared && !(spare_mpirun && pids[i] == processes->mpirun)) {
@@ -235,6 +246,14 @@ size_t rk_processes_signal_all(const struct rk_processes *processes, int signal,
 void rk_processes_sweep(struct rk_processes *processes)
 {
     int64_t deadline = rk_now_us() + SWEEP_US;
+    pid_t *pids;
+    size_t spared = processes->spared > 0;
+    for (size_t left = SIZE_MAX; processes->by_srun && left > spared && rk_now_us() < deadline;
+         rk_processes_reap(processes)) {
+        left = rk_processes_list(getpid(), &pids);
+        free(pids);
+        nanosleep(&(struct timespec){.tv_nsec = 2000000}, NULL);
+    }
     while (rk_processes_signal_all(processes, SIGKILL, false) && rk_now_us() < deadline) {
         rk_processes_reap(processes);
         nanosleep(&(struct timespec){.tv_nsec = 2000000}, NULL);

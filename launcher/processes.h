@@ -15,6 +15,8 @@ struct rk_processes {
     bool running;    /* not yet reaped */
     int wait_status; /* as waitpid gives it */
     int out, err;    /* what it prints; non-blocking */
+    bool by_srun;    /* `mpirun` is srun, whose ranks are not below it */
+    int kills;       /* that srun got */
     pid_t spared;    /* a process below this one that gets no signal; 0 */
 };
 
@@ -34,8 +36,9 @@ bool rk_processes_reap(struct rk_processes *processes);
 /* Sends a signal to mpirun alone. */
 void rk_processes_signal(const struct rk_processes *processes, int signal);
 
-/* Sends a signal to everything below this process; `spare_mpirun`: but not to mpirun. Returns how many there were. */
-size_t rk_processes_signal_all(const struct rk_processes *processes, int signal, bool spare_mpirun);
+/* Sends a signal to everything below this process; `spare_mpirun`: but not to mpirun. Returns how many there were. Of
+ * srun, which ends its ranks when it is interrupted, it is asked for that. */
+size_t rk_processes_signal_all(struct rk_processes *processes, int signal, bool spare_mpirun);
 
 /* The processes below `root`. Ownership: *pids is the caller's, free(). Returns their number. */
 size_t rk_processes_list(pid_t root, pid_t **pids);

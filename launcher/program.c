@@ -6,7 +6,6 @@
 #include "launcher/program.h"
 
 #include <errno.h>
-#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -43,6 +42,12 @@ static bool find_in(const char *folders, const char *name, char path[PATH_MAX])
         folders += size + (folders[size] == ':');
     }
     return false;
+}
+
+bool rk_program_on_path(const char *name)
+{
+    char path[PATH_MAX];
+    return find_in(getenv("PATH"), name, path);
 }
 
 static int refuse(const char *name)

@@ -12,13 +12,14 @@
 #include "launcher/commands.h"
 #include "launcher/describe.h"
 #include "launcher/json_print.h"
+#include "launcher/ps.h"
 #include "launcher/say.h"
 #include "launcher/table.h"
 
 #define ANSWER_US 2000000 /* for all jobs together */
 
 struct values {
-    bool json;
+    bool json, slurm;
 };
 
 struct row {
@@ -171,12 +172,17 @@ static int run(int argc, char **argv)
 {
     struct values values = {0};
     int status, at = rk_options_parse(&rk_command_ps, argc, argv, &values, &status);
+    if (at >= 0 && values.slurm)
+        return rk_finish_stdout(rk_ps_slurm(values.json));
     return at < 0 ? status : list(&values);
 }
 
 static const struct rk_option options[] = {
     {"json", 0, NULL, RK_OPTION_FLAG, offsetof(struct values, json),
      "one JSON line: an array of what `status --json` prints;\nof jobs that do not answer: state, job, socket"},
+    {"slurm", 0, NULL, RK_OPTION_FLAG, offsetof(struct values, slurm),
+     "this user's jobs in Slurm instead, on any host: what squeue\nsays; `--via srun:N` of the other commands reaches "
+     "them"},
     {0},
 };
 

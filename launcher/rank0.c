@@ -4,6 +4,7 @@
 /* The conversation with rank 0, from its first word to how it ended. */
 
 #include <poll.h>
+#include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <sys/socket.h>
@@ -18,6 +19,7 @@
 #include "launcher/report.h"
 #include "launcher/say.h"
 #include "launcher/supervise.h"
+#include "launcher/verdict.h"
 
 #define END_US  10000000 /* how long mpirun may take to end after rank 0 has gone, or setup failed */
 #define EXIT_US 200000   /* from the end of a process's connections to its own */
@@ -249,4 +251,22 @@ void rk_rank0_kept(struct rk_life *life)
     life->rank0_died = true;
     shutdown(rankcall_runner_fd(life->runner), SHUT_RDWR);
     rk_rank0_moved(life);
+}
+
+void rk_rank0_bereft(struct rk_life *life)
+{
+    const char *line = life->relay.end_of_rank;
+    if (!line || life->stage != READY || !life->runner || life->leaving || life->asked)
+        return;
+    if (rk_rank0_said_goodbye(life) || (life->standin.journal && rk_journal_stopping(life->standin.journal)))
+        return;
+    rk_verdict_of_end(line);
+    kill(life->rank0_pid, SIGKILL); /* first: it would stop in order when it loses this connection, or srun ends */
+    rk_rank0_forget(life);
+    if (life->values->restarts > 0) {
+        rk_restart_lost(life, true);
+        return;
+    }
+    rk_life_blame(life);
+    rk_life_kill(life);
 }

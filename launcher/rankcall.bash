@@ -29,10 +29,12 @@ _rankcall_value()
     -j | --job) _rankcall_reply "$word" "$(_rankcall_jobs)" -f ;;
     -o | --output) _rankcall_reply "$word" '' -d ;;
     --socket | --call-log) _rankcall_reply "$word" '' -f ;;
+    --launch) _rankcall_reply "$word" 'auto mpirun srun' ;;
+    --via) _rankcall_reply "$word" 'ssh: srun:' ;;
     --bind) _rankcall_reply "$word" 'auto numa none' ;;
     --input) _rankcall_reply "$word" '' -f ;;
     -a | --attach) COMPREPLY=() ;;
-    -H | --handler | -n | --ranks | --name | --queue | --payload-cap | --gpus | --allowed | --restarts | --grace | --launcher-arg | --client-stall | --drain | --streaming-timeout)
+    -H | --handler | -n | --ranks | --name | --queue | --payload-cap | --gpus | --allowed | --restarts | --grace | --launcher-arg | --client-stall | --drain | --streaming-timeout | --het-group | --walltime-drain | --wait | --duration)
         COMPREPLY=()
         ;;
     -t | --timeout) COMPREPLY=() ;;
@@ -69,7 +71,7 @@ _rankcall_options()
 _rankcall_argument()
 {
     case $1 in
-    status | topo | cancel | stop) _rankcall_reply "$2" "$(_rankcall_jobs)" ;;
+    status | topo | cancel | stop | forward) _rankcall_reply "$2" "$(_rankcall_jobs)" ;;
     invoke | stream) _rankcall_at_file "$2" ;;
     run) _rankcall_reply "$2" "$(compgen -c -- "$2")" -f ;;
     *) COMPREPLY=() ;;
@@ -81,9 +83,9 @@ _rankcall()
     local word=${COMP_WORDS[COMP_CWORD]} before=${COMP_WORDS[COMP_CWORD - 1]} command=${COMP_WORDS[1]}
     COMPREPLY=()
     if ((COMP_CWORD == 1)); then
-        _rankcall_reply "$word" 'run invoke stream ps status topo cancel stop help --help --version'
+        _rankcall_reply "$word" 'run invoke stream ps status topo cancel stop doctor forward help --help --version'
     elif [[ $command = help ]]; then
-        _rankcall_reply "$word" 'run invoke stream ps status topo cancel stop exit-codes'
+        _rankcall_reply "$word" 'run invoke stream ps status topo cancel stop doctor forward exit-codes'
     elif [[ $word = '=' || $before = '=' ]]; then
         _rankcall_attachment "$word"
     elif ! _rankcall_value "$command" "$before" "$word"; then

@@ -15,6 +15,7 @@
 #include "base/error.h"
 #include "base/fd.h"
 #include "launcher/say.h"
+#include "launcher/verdict.h"
 
 #define READ_SIZE   65536
 #define LAST_SIZE   1000                            /* bytes of a line that are remembered */
@@ -50,6 +51,8 @@ static void pass_on(void *context, int rank, const char *text, size_t size)
     char prefix[32];
     if (rank < 0 && size == strlen(NOISE) && memcmp(text, NOISE, size) == 0)
         return;
+    if (rank < 0 && !stream->relay->end_of_rank && rk_verdict_is_end(text, size))
+        stream->relay->end_of_rank = strndup(text, size);
     rk_output_prefix(rank, text, size, prefix);
     remember(stream->relay, prefix, text, size);
     if (stream->relay->journal)
@@ -65,14 +68,14 @@ static int rank_of(void *context, int group, int member)
     return relay->journal ? rk_journal_seated(relay->journal, group, member) : member;
 }
 
-int rk_relay_attach(struct rk_relay *relay, int out, int err, int ranks, bool spaced, bool on_stderr)
+int rk_relay_attach(struct rk_relay *relay, int out, int err, int ranks, enum rk_tags tags, bool on_stderr)
 {
     for (int i = 0; i < 2; i++) {
         struct rk_relay_stream *stream = &relay->streams[i];
         stream->relay = relay;
         stream->fd = i ? err : out;
         stream->sink = i || on_stderr ? &relay->err : &relay->out;
-        stream->output = rk_output_new(ranks, spaced, pass_on, stream);
+        stream->output = rk_output_new(ranks, tags, pass_on, stream);
         if (!stream->output)
             return rk_error(RANKCALL_EINTERNAL, "no memory for the ranks' output");
         rk_output_ask(stream->output, rank_of, relay);
@@ -176,5 +179,6 @@ void rk_relay_close(struct rk_relay *relay)
     }
     for (size_t i = 0; i < RK_RELAY_LAST; i++)
         free(relay->last[i]);
+    free(relay->end_of_rank);
     *relay = (struct rk_relay){0};
 }

@@ -29,6 +29,7 @@ struct rk_relay_stream {
 struct rk_relay {
     struct rk_sink out, err; /* this process's */
     struct rk_relay_stream streams[2];
+    char *end_of_rank;          /* what srun said first of a rank's end; NULL */
     struct rk_journal *journal; /* where ranks' last words go; NULL: nowhere */
     char *last[RK_RELAY_LAST];
     size_t lines;
@@ -38,7 +39,7 @@ struct rk_relay {
 void rk_relay_open(struct rk_relay *relay);
 
 /* Takes mpirun's two descriptors. `on_stderr`: ranks' standard output goes to standard error as well. */
-int rk_relay_attach(struct rk_relay *relay, int out, int err, int ranks, bool spaced, bool on_stderr);
+int rk_relay_attach(struct rk_relay *relay, int out, int err, int ranks, enum rk_tags tags, bool on_stderr);
 
 void rk_relay_poll(const struct rk_relay *relay, struct pollfd fds[RK_RELAY_FDS]);
 

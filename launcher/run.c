@@ -9,6 +9,7 @@
 
 #include "base/fd.h"
 #include "launcher/commands.h"
+#include "launcher/launch.h"
 #include "launcher/plan.h"
 #include "launcher/report.h"
 #include "launcher/say.h"
@@ -56,21 +57,49 @@ static int start(struct rk_run_values *values)
     return status;
 }
 
+static int refuse_early(const struct rk_run_values *values)
+{
+    const struct rk_plan none = {0};
+    return refuse(values, &none);
+}
+
+/* In what a scheduler has given, or without one. */
+static int launch(struct rk_run_values *values, char **argv)
+{
+    struct rk_allocation allocation;
+    values->arrived = rk_launch_arrive();
+    if (!values->arrived && values->het_group >= 0 && rk_launch_component(values->het_group))
+        return refuse_early(values);
+    rk_allocation_read(&allocation);
+    if (rk_launch_elsewhere(&allocation))
+        return rk_launch_there(&allocation, values, argv);
+    return rk_launch_choose(&allocation, values) ? refuse_early(values) : start(values);
+}
+
 static int run(int argc, char **argv)
 {
-    struct rk_run_values values = {
-        .ranks = 1, .timeout = START_TIMEOUT, .restarts = RK_RESTARTS_DEFAULT, .grace = -1, .client_stall = -1};
+    struct rk_run_values values = {.timeout = START_TIMEOUT,
+                                   .restarts = RK_RESTARTS_DEFAULT,
+                                   .grace = -1,
+                                   .client_stall = -1,
+                                   .het_group = -1,
+                                   .walltime_drain = -1};
     int status, at = rk_options_parse(&rk_command_run, argc, argv, &values, &status);
     if (at >= 0) {
         values.program = argv + at;
-        status = start(&values);
+        status = launch(&values, argv);
     }
     free(values.launcher_arguments.items);
     return status;
 }
 
 static const struct rk_option options[] = {
-    {"ranks", 'n', "N", RK_OPTION_COUNT, offsetof(struct rk_run_values, ranks), "how many ranks (default: 1)"},
+    {"ranks", 'n', "N", RK_OPTION_COUNT, offsetof(struct rk_run_values, ranks),
+     "how many ranks (default: in a batch job one a task, or one a\nGPU; else 1)"},
+    {"launch", 0, "METHOD", RK_OPTION_TEXT, offsetof(struct rk_run_values, launch),
+     "what starts the ranks: mpirun; srun, in a Slurm job; auto\n(default): mpirun where there is one"},
+    {"het-group", 0, "N", RK_OPTION_NUMBER, offsetof(struct rk_run_values, het_group),
+     "which component of a heterogeneous Slurm job the ranks run in"},
     {"name", 0, "NAME", RK_OPTION_TEXT, offsetof(struct rk_run_values, name),
      "the job's name (default: the program's)"},
     {"socket", 0, "PATH", RK_OPTION_TEXT, offsetof(struct rk_run_values, socket),
@@ -90,6 +119,10 @@ static const struct rk_option options[] = {
     {"grace", 0, "SECONDS", RK_OPTION_SECONDS, offsetof(struct rk_run_values, grace),
      "for ranks to come back from a call that has ended, or that others\nhave returned from, before they are killed "
      "(default: 30;\n0: no limit)"},
+    {"walltime-drain", 0, "SECONDS", RK_OPTION_SECONDS, offsetof(struct rk_run_values, walltime_drain),
+     "before the end of a batch job, in which no further call begins\n(default: 60, or a quarter of what there is)"},
+    {"requeue", 0, NULL, RK_OPTION_FLAG, offsetof(struct rk_run_values, requeue),
+     "at the end of its time the Slurm job goes back into the queue"},
     {"bind", 0, "POLICY", RK_OPTION_TEXT, offsetof(struct rk_run_values, bind),
      "where ranks run: auto, on cores of their own next to their GPUs\n(default); numa, on those of a NUMA node; none, "
      "wherever "
@@ -97,7 +130,7 @@ static const struct rk_option options[] = {
     {"gpus", 0, "LIST", RK_OPTION_TEXT, offsetof(struct rk_run_values, gpus),
      "the GPUs of each node that ranks may use: numbers, UUIDs or PCI\naddresses; none; all (default)"},
     {"launcher-arg", 0, "ARG", RK_OPTION_LIST, offsetof(struct rk_run_values, launcher_arguments),
-     "a further argument for mpirun; may be repeated"},
+     "a further argument for mpirun or srun; may be repeated"},
     {"timeout", 't', "SECONDS", RK_OPTION_SECONDS, offsetof(struct rk_run_values, timeout),
      "how long until every rank must be READY (default: 1800)"},
     {"debug", 0, NULL, RK_OPTION_FLAG, offsetof(struct rk_run_values, debug), "debug lines of every rank"},
@@ -111,7 +144,7 @@ static const struct rk_option options[] = {
 const struct rk_command rk_command_run = {
     .name = "run",
     .usage = "[OPTION…] [--] PROGRAM [ARGUMENT…]",
-    .help = "Starts a job under mpirun and stays with it until it ends.\n\n"
+    .help = "Starts a job under mpirun or srun and stays with it until it ends.\n\n"
             "PROGRAM is a worker: a path, a program on PATH, or an installed example; an interpreter\n"
             "takes {} where the worker's options go (python3 -m rankcall.worker {} module:Class).\n"
             "Its ranks' output appears with their numbers. Ctrl-C or SIGTERM stops the job in order: the running\n"

@@ -12,9 +12,10 @@
 #include "launcher/describe.h"
 #include "launcher/json_print.h"
 #include "launcher/say.h"
+#include "launcher/via.h"
 
 struct values {
-    const char *job;
+    struct rk_reach reach;
     bool json;
 };
 
@@ -34,6 +35,19 @@ static void print_handlers(const struct rankcall_payload *status)
     }
 }
 
+/* Of a batch job whose end is known. */
+static void print_walltime(const struct rankcall_payload *status)
+{
+    char left[32], drain[32];
+    double left_s, drain_s;
+    if (rankcall_get_double(status, "/walltime/left", &left_s) ||
+        rankcall_get_double(status, "/walltime/drain", &drain_s))
+        return;
+    rk_describe_time(left_s, left, sizeof(left));
+    rk_describe_time(drain_s, drain, sizeof(drain));
+    printf("time left    %s of the allocation; in the last %s no call begins\n", left, drain);
+}
+
 static void print_status(const struct rankcall_payload *status)
 {
     char text[320];
@@ -46,6 +60,7 @@ static void print_status(const struct rankcall_payload *status)
     printf("host, pid    %s, %lld\n", rk_describe_text(status, "host"), (long long)rk_describe_int(status, "pid"));
     rk_describe_time(uptime, text, sizeof(text));
     printf("up           %s\n", text);
+    print_walltime(status);
     printf("connections  %lld\n", (long long)rk_describe_int(status, "connections"));
     printf("queue        %lld of %lld\n", (long long)rk_describe_int(status, "/queue/length"),
            (long long)rk_describe_int(status, "/queue/capacity"));
@@ -84,7 +99,7 @@ static int show(const struct values *values)
 {
     struct rankcall_runner *runner;
     struct rankcall_payload *status = NULL;
-    int code = rk_runner_connect(values->job, 0, &runner);
+    int code = rk_reach_connect(&values->reach, 0, &runner);
     if (!code)
         code = rankcall_status(runner, &status);
     if (!code && values->json) {
@@ -107,14 +122,14 @@ static int run(int argc, char **argv)
 {
     struct values values = {0};
     int status, at = rk_options_parse(&rk_command_status, argc, argv, &values, &status);
-    if (at >= 0 && argv[at] && !values.job)
-        values.job = argv[at];
+    if (at >= 0 && argv[at] && !values.reach.job)
+        values.reach.job = argv[at];
     return at < 0 ? status : show(&values);
 }
 
 static const struct rk_option options[] = {
-    {"job", 'j', "JOB", RK_OPTION_TEXT, offsetof(struct values, job),
-     "the job: its name, or its socket's path\n(default: $RANKCALL_JOB, or the only job that runs)"},
+    RK_REACH_OPTIONS(struct values),
+    RK_WAIT_OPTION(struct values),
     {"json", 0, NULL, RK_OPTION_FLAG, offsetof(struct values, json), "one JSON line, as the job sent it"},
     {0},
 };

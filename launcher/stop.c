@@ -12,12 +12,13 @@
 #include "launcher/commands.h"
 #include "launcher/describe.h"
 #include "launcher/say.h"
+#include "launcher/via.h"
 
 #define DEFAULT_DRAIN 30.0
 #define LOOK_US       2000000 /* for what runs, before the stop */
 
 struct values {
-    const char *job;
+    struct rk_reach reach;
     double drain;
     bool now;
 };
@@ -46,14 +47,14 @@ static int stop(const struct values *values)
 {
     struct rankcall_runner *runner;
     double drain = values->now ? 0 : values->drain;
-    int code = rk_runner_connect(values->job, 0, &runner);
+    int code = rk_reach_connect(&values->reach, 0, &runner);
     if (!code) {
         if (rk_runner_greeted(runner))
             say_running(runner, drain);
         code = rankcall_stop(runner, drain);
     }
     if (!code)
-        rk_say("%s has stopped", name_of(runner, values->job));
+        rk_say("%s has stopped", name_of(runner, values->reach.job));
     int status = code ? rk_say_error() : 0;
     rankcall_runner_free(runner);
     return status;
@@ -63,14 +64,13 @@ static int run(int argc, char **argv)
 {
     struct values values = {.drain = DEFAULT_DRAIN};
     int status, at = rk_options_parse(&rk_command_stop, argc, argv, &values, &status);
-    if (at >= 0 && argv[at] && !values.job)
-        values.job = argv[at];
+    if (at >= 0 && argv[at] && !values.reach.job)
+        values.reach.job = argv[at];
     return at < 0 ? status : stop(&values);
 }
 
 static const struct rk_option options[] = {
-    {"job", 'j', "JOB", RK_OPTION_TEXT, offsetof(struct values, job),
-     "the job: its name, or its socket's path\n(default: $RANKCALL_JOB, or the only job that runs)"},
+    RK_REACH_OPTIONS(struct values),
     {"drain", 'd', "SECONDS", RK_OPTION_SECONDS, offsetof(struct values, drain),
      "how long the running call may take before it is\ncancelled (default: 30)"},
     {"now", 0, NULL, RK_OPTION_FLAG, offsetof(struct values, now), "cancels the running call at once: --drain 0"},

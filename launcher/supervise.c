@@ -6,6 +6,7 @@
 
 #include "launcher/supervise.h"
 
+#include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
@@ -17,6 +18,7 @@
 
 #include "base/fd.h"
 #include "launcher/describe.h"
+#include "launcher/launch.h"
 #include "launcher/life.h"
 #include "launcher/report.h"
 #include "launcher/say.h"
@@ -60,6 +62,9 @@ static void on_signal(struct rk_life *life)
         case SIGTERM:
         case SIGHUP: interrupt(life, (int)info.ssi_signo); break;
         case SIGUSR1:
+            if (rk_limit_warn(&life->limit, life->rank0_pid))
+                break;
+            __attribute__((fallthrough));
         case SIGUSR2: rk_processes_signal(&life->processes, (int)info.ssi_signo); break;
         default: break; /* SIGCHLD: the loop reaps */
         }
@@ -71,6 +76,17 @@ static void supervisor_gone(struct rk_life *life)
     rk_fd_close(&life->parent);
     if (life->stage < STOPPING)
         rk_life_stop(life, 0);
+}
+
+/* Whoever sent this process here from another host closes its standard input when the job is to end. */
+static void parent_gone(struct rk_life *life)
+{
+    if (!life->values->arrived) {
+        supervisor_gone(life);
+        return;
+    }
+    rk_fd_close(&life->parent);
+    interrupt(life, SIGTERM);
 }
 
 static void on_supervisor(struct rk_life *life)
@@ -162,6 +178,7 @@ static void fill(const struct rk_life *life, struct pollfd fds[SLOTS])
 static void dispatch(struct rk_life *life, const struct pollfd fds[SLOTS])
 {
     rk_relay_move(&life->relay, fds + RELAY);
+    rk_rank0_bereft(life);
     if (fds[SIGNALS].revents)
         on_signal(life);
     if (fds[LISTENER].revents && life->listener >= 0)
@@ -173,7 +190,7 @@ static void dispatch(struct rk_life *life, const struct pollfd fds[SLOTS])
     if (fds[SUPERVISOR].revents && life->supervisor >= 0)
         on_supervisor(life);
     if (fds[PARENT].revents && life->parent >= 0)
-        supervisor_gone(life);
+        parent_gone(life);
     if (fds[STANDIN].revents && rk_standin_fd(&life->standin) >= 0)
         rk_standin_work(&life->standin);
     if (life->standin.stop && life->stage < STOPPING)
@@ -238,11 +255,20 @@ static void watch_signals(struct rk_life *life)
 static void watch_supervisor(struct rk_life *life)
 {
     life->supervisor = life->parent = -1;
+    if (life->values->arrived && !rk_launch_reads(life->values))
+        life->parent = fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, 3);
     if (!life->values->supervisor_fd)
         return;
     life->supervisor = life->values->supervisor_fd;
     /* Forked children of the process that started this one may keep the other end open after its death. */
     life->parent = (int)syscall(SYS_pidfd_open, getppid(), 0);
+}
+
+static enum rk_tags tags_of(const struct rk_life *life)
+{
+    if (life->values->method == RK_SRUN)
+        return RK_TAGS_LABELS;
+    return life->plan->line >= 5 ? RK_TAGS_SPACED : RK_TAGS_PLAIN;
 }
 
 int rk_life_launch(struct rk_life *life)
@@ -253,9 +279,12 @@ int rk_life_launch(struct rk_life *life)
     if (!code)
         code = rk_watcher_start(&life->watcher, life->processes.mpirun, plan);
     life->processes.spared = life->watcher.pid;
+    life->processes.by_srun = life->values->method == RK_SRUN;
     if (!code)
         code = rk_relay_attach(&life->relay, life->processes.out, life->processes.err, life->values->ranks,
-                               plan->line >= 5, life->values->json);
+                               tags_of(life), life->values->json);
+    free(life->relay.end_of_rank);
+    life->relay.end_of_rank = NULL;
     life->begun_us = rk_now_us();
     rk_life_enter(life, STARTING, (int64_t)(life->values->timeout * 1e6));
     return code;
@@ -264,6 +293,7 @@ int rk_life_launch(struct rk_life *life)
 static int begin(struct rk_life *life)
 {
     watch_signals(life);
+    rk_limit_learn(&life->limit, life->values);
     watch_supervisor(life);
     rk_processes_adopt();
     if (life->signals < 0)
@@ -338,6 +368,7 @@ int rk_supervise(const struct rk_run_values *values, const struct rk_plan *plan)
     rk_leftovers_remove(&life.leftovers, life.processes.mpirun, plan->socket);
     rk_watcher_dismiss(&life.watcher);
     int status = report_end(&life);
+    rk_limit_requeue(&life.limit, life.interrupted || life.killed);
     rk_relay_close(&life.relay);
     rk_fd_close(&life.signals);
     rk_fd_close(&life.supervisor);

@@ -59,6 +59,36 @@ static bool find_death(const char *last, struct account *account)
                   &account->number) == 3;
 }
 
+/* "srun: error: node2: task 3: Killed", "srun: error: node[1-2]: tasks 0-2: Exited with exit code 3" */
+static bool read_end(const char *line, struct account *account, char how[96])
+{
+    char host[128];
+    int at = 0;
+    if (sscanf(line, "srun: error: %127[^:]: task %d: %95[^\n]", host, &account->rank, how) != 3 &&
+        (sscanf(line, "srun: error: %127[^:]: tasks %d%*[0-9,-]: %n%95[^\n]", host, &account->rank, &at, how) != 3 ||
+         !at))
+        return false;
+    snprintf(account->host, sizeof(account->host), "%s", host);
+    return true;
+}
+
+bool rk_verdict_is_end(const char *line, size_t size)
+{
+    char text[256], how[96];
+    struct account account;
+    snprintf(text, sizeof(text), "%.*s", size < sizeof(text) ? (int)size : (int)sizeof(text) - 1, line);
+    return read_end(text, &account, how);
+}
+
+void rk_verdict_of_end(const char *line)
+{
+    char text[320], how[96] = "";
+    struct account account = {.rank = -1};
+    read_end(line, &account, how);
+    snprintf(text, sizeof(text), "rank %d on %s has ended: %s, says srun", account.rank, account.host, how);
+    rk_error_copy(&(struct rankcall_error){RANKCALL_ERANKDIED, account.rank, account.host, text, ""});
+}
+
 static int blame_rank(int code, const struct account *account, const char *lead)
 {
     char text[160];

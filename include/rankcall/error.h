@@ -43,7 +43,8 @@ extern "C" {
     X(RANKCALL_ERANGE, 21, "out_of_range", 3, "a payload's value does not fit")                      \
     X(RANKCALL_EAGAIN, 22, "again", 1, "nothing is ready yet")                                       \
     X(RANKCALL_EEXIST, 23, "job_exists", 19, "a live job has that name or path already")             \
-    X(RANKCALL_ELAUNCH, 24, "launch_failed", 20, "the job could not be started")
+    X(RANKCALL_ELAUNCH, 24, "launch_failed", 20, "the job could not be started")                     \
+    X(RANKCALL_EWALLTIME, 25, "walltime", 21, "the job's allocation ends too early")
 
 enum rankcall_code {
 #define RANKCALL_ERROR_ENUM(constant, number, name, status, text) constant = number,

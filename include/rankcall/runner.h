@@ -95,6 +95,8 @@ struct rankcall_call_options {
     double timeout;           /* seconds for the whole call, queueing included; <= 0: without limit */
     double streaming_timeout; /* seconds between two events; <= 0: without limit */
     bool idempotent;          /* it may run again when a rank dies: at most 3 times, and not after an event has come */
+    double duration;          /* seconds that it takes at most; <= 0: not known. In a batch job a call that can't end in
+                                 time, by this or else by its timeout, is refused with RANKCALL_EWALLTIME */
 };
 
 /* Sends a call and returns at once; any number may be outstanding on a runner.

@@ -68,6 +68,7 @@ class Call:
         "heard",
         "id",
         "idempotent",
+        "patient",
         "kind",
         "loop",
         "pieces",
@@ -99,6 +100,7 @@ class Call:
         self.timeout = timeout
         self.streaming_timeout_us = 0 if streaming_timeout is None else microseconds(streaming_timeout)
         self.idempotent = idempotent
+        self.patient = False  # the timeout is nobody's statement of how long the call takes
         self.submitted = time.monotonic()
         self.begun = 0  # how often the job has begun with it
         self.written = False
@@ -127,7 +129,7 @@ class Call:
 
     def frame(self) -> List[Buffer]:
         timeout_us = 0 if self.timeout is None else microseconds(self.timeout)
-        head = call_head(self.handler, self.kind, timeout_us, self.streaming_timeout_us, self.idempotent)
+        head = call_head(self.handler, self.kind, timeout_us, self.streaming_timeout_us, self.idempotent, patient=self.patient)
         return [frame_header(CALL, self.id, head, self.size()), *self.pieces]
 
     def frame_again(self, ahead: float) -> List[Buffer]:
@@ -141,6 +143,7 @@ class Call:
             self.idempotent,
             self.begun,
             int((self.submitted + ahead) * 1e6),
+            self.patient,
         )
         return [frame_header(CALL, self.id, head, self.size()), *self.pieces]
 

@@ -27,7 +27,7 @@ SMALLEST_HEADS = {
 }
 INVOKE, STREAM = 0, 1
 RESUME = 1  # the feature
-IDEMPOTENT, SUBMITTED = 1, 2  # flags of a CALL
+IDEMPOTENT, SUBMITTED, PATIENT = 1, 2, 8  # flags of a CALL
 MAX_HEAD = 4096
 MAX_ATTACHMENTS = 1024
 MAX_MICROSECONDS = (1 << 63) - 1
@@ -107,8 +107,9 @@ def call_head(
     idempotent: bool = False,
     begun: int = 0,
     submitted_us: int = -1,
+    patient: bool = False,
 ) -> bytes:
-    flags = (IDEMPOTENT if idempotent else 0) | (SUBMITTED if submitted_us >= 0 else 0)
+    flags = (IDEMPOTENT if idempotent else 0) | (SUBMITTED if submitted_us >= 0 else 0) | (PATIENT if patient else 0)
     head = _CALL.pack(kind, flags, len(handler), begun, timeout_us, streaming_timeout_us) + handler
     return head + struct.pack("<Q", submitted_us) if submitted_us >= 0 else head
 

@@ -34,6 +34,7 @@ CODES: Dict[int, str] = {
     22: "again",
     23: "job_exists",
     24: "launch_failed",
+    25: "walltime",
 }
 NUMBERS: Dict[str, int] = {name: number for number, name in CODES.items()}
 

@@ -383,7 +383,7 @@ class DistributedRunner(KeepAlive):
         """
         limit = self.timeout if timeout is None else timeout
         parts = arguments(payload)
-        call = await self._submit(protocol.INVOKE, parts, limit, None, handler, idempotent)
+        call = await self._submit(protocol.INVOKE, parts, limit, None, handler, idempotent, timeout is None)
         try:
             call.connection.spin(call)
             while not call.done:
@@ -448,10 +448,12 @@ class DistributedRunner(KeepAlive):
         streaming_timeout: Optional[Seconds],
         handler: str,
         idempotent: bool,
+        patient: bool = False,
     ) -> Call:
         connection = await self._connection()
         self.maybe_cancel_keepalive()
         call = Call(connection, kind, handler.encode(), parts[0], parts[1], timeout, streaming_timeout, idempotent)
+        call.patient = patient
         connection.submit(call)
         self._under_way += 1
         return call

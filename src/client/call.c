@@ -29,10 +29,11 @@ static int fill_head(const struct rankcall_call_options *options, struct rk_call
         return rk_error(RANKCALL_EINVAL, "a handler's name has at most %d bytes, this one %zu", RANKCALL_MAX_NAME,
                         size);
     head->kind = options->streaming ? RK_STREAM : RK_INVOKE;
-    head->flags = options->idempotent ? RK_CALL_IDEMPOTENT : 0;
+    head->flags = (options->idempotent ? RK_CALL_IDEMPOTENT : 0) | (options->duration > 0 ? RK_CALL_DURATION : 0);
     head->begun = 0;
     head->timeout_us = timeout_us(options->timeout);
     head->streaming_timeout_us = timeout_us(options->streaming_timeout);
+    head->duration_us = timeout_us(options->duration);
     memcpy(head->handler, handler, size + 1);
     return RANKCALL_OK;
 }

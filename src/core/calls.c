@@ -260,7 +260,7 @@ void rk_calls_refuse_queued(struct rk_frontend *frontend)
             rk_call_end_error(frontend, rk_call_of_node(node), frontend->setup_error);
             continue;
         }
-        rk_error(RANKCALL_ESHUTTINGDOWN, "the job is stopping; the call had not begun");
+        rk_walltime_stopping(frontend, "the job is stopping; the call had not begun");
         end_with_last_error(frontend, rk_call_of_node(node));
     }
 }
@@ -337,7 +337,9 @@ static int check_admission(struct rk_frontend *frontend, const struct rk_header 
     if (frontend->state == RK_JOB_FAILED && frontend->setup_error)
         return rk_error_copy(frontend->setup_error);
     if (frontend->state > RK_JOB_READY)
-        return rk_error(RANKCALL_ESHUTTINGDOWN, "the job is stopping and takes no more calls");
+        return rk_walltime_stopping(frontend, "the job is stopping and takes no more calls");
+    if (rk_walltime_admit(frontend, request))
+        return RANKCALL_EWALLTIME;
     place = again ? rk_queue_reserve_again(&frontend->queue, header->payload_size)
                   : rk_queue_reserve(&frontend->queue, header->payload_size);
     if (!place)
@@ -387,6 +389,7 @@ enum rk_admission rk_call_admit(struct rk_client *client, const struct rk_header
     call->streaming = request.kind == RK_STREAM;
     call->idempotent = request.flags & RK_CALL_IDEMPOTENT;
     call->begun = request.begun;
+    call->duration_us = request.duration_us;
     call->waited = request.flags & RK_CALL_WAITED;
     call->submitted_us = call->waited ? (int64_t)(request.submitted_us & INT64_MAX) : rk_now_us();
     if (call->submitted_us < client->newest_us) /* its calls keep their order, whatever it says */
@@ -467,7 +470,9 @@ void rk_calls_dispatch(struct rk_frontend *frontend)
 {
     if (frontend->running || frontend->state != RK_JOB_READY || frontend->paused || frontend->returning)
         return;
-    struct rk_job_call *call = next_call(frontend);
+    struct rk_job_call *call;
+    while ((call = next_call(frontend)) && rk_walltime_check(frontend, call->duration_us))
+        end_with_last_error(frontend, call);
     if (!call)
         return;
     rk_queue_remove(&frontend->queue, &call->node);

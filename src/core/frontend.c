@@ -429,15 +429,14 @@ static void free_event(struct event *event)
 
 static void frontend_free(struct rk_frontend *frontend)
 {
+    struct event *const events[] = {frontend->bell,          frontend->look,       frontend->rest,
+                                    frontend->regroup_timer, frontend->signals[0], frontend->signals[1]};
     rk_listener_close(frontend);
     rk_stop_cleanup(frontend);
-    free_event(frontend->bell);
-    free_event(frontend->look);
-    free_event(frontend->rest);
-    free_event(frontend->regroup_timer);
     rk_resume_close(frontend);
-    free_event(frontend->signals[0]);
-    free_event(frontend->signals[1]);
+    rk_walltime_close(frontend);
+    for (size_t i = 0; i < sizeof events / sizeof *events; i++)
+        free_event(events[i]);
     if (frontend->base)
         event_base_free(frontend->base);
     rankcall_payload_free(atomic_load(&frontend->desk.args));
@@ -465,8 +464,8 @@ static int prepare(struct rk_frontend *frontend, struct rankcall_context *contex
     int code = frontend->ledger ? make_events(frontend) : rk_error(RANKCALL_EINTERNAL, "out of memory");
     if (!code && options->call_log)
         code = rk_call_log_open(options->call_log, &frontend->log);
-    if (!code)
-        code = rk_wedge_open(frontend);
+    if (!code && !(code = rk_wedge_open(frontend)))
+        code = rk_walltime_open(frontend);
     return code ? code : rk_resume_open(frontend);
 }
 

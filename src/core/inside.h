@@ -11,6 +11,7 @@
 #include <stdatomic.h>
 
 #include "base/journal.h"
+#include "base/walltime.h"
 #include "core/call_log.h"
 #include "core/context.h"
 #include "core/frontend.h"
@@ -63,6 +64,7 @@ struct rk_job_call {
     int64_t arrived_us, started_us, ended_us;  /* whole; announced; when the client got another outcome than a result */
     int64_t last_event_us;                     /* or the announcement's */
     int64_t deadline_us, streaming_timeout_us; /* 0: without */
+    uint64_t duration_us;                      /* as its client states; 0: it does not */
     struct event *timer;
 };
 
@@ -134,6 +136,15 @@ struct rk_wedge {
     struct rk_suspect *suspects; /* by rank */
 };
 
+/* The allocation of a batch scheduler. */
+struct rk_walltime {
+    struct rk_walltime_question question;
+    struct event *answered, *due, *warned;
+    int64_t end_us;   /* 0: none is known */
+    int64_t drain_us; /* before it, in which no further call begins */
+    bool draining;
+};
+
 struct rk_counters {
     uint64_t completed, failed, cancelled, refused;
 };
@@ -189,7 +200,8 @@ struct rk_frontend {
     struct rk_counters counters;
 
     /* funnel.c */
-    struct rk_wedge wedge; /* wedged.c */
+    struct rk_wedge wedge;       /* wedged.c */
+    struct rk_walltime walltime; /* walltime.c */
     struct rk_ledger *ledger;
     unsigned awaited;                /* enum rk_part */
     struct rk_tally tally;           /* of those who are done */
@@ -302,6 +314,18 @@ const char *rk_worker_name(const struct rankcall_context *context);
  */
 void rk_stall_watch(struct rk_client *client, bool moved);
 void rk_stall_over(struct rk_client *client);
+
+/* walltime.c: the end of the allocation. */
+int rk_walltime_open(struct rk_frontend *frontend);
+void rk_walltime_close(struct rk_frontend *frontend);
+/* Whether there is so much time, RANKCALL_EWALLTIME otherwise; and for what the call's client has stated. */
+int rk_walltime_check(const struct rk_frontend *frontend, uint64_t needed_us);
+int rk_walltime_admit(const struct rk_frontend *frontend, const struct rk_call_head *request);
+/* RANKCALL_ESHUTTINGDOWN with that message, or, where the allocation's end is why, with one that says so. */
+int rk_walltime_stopping(const struct rk_frontend *frontend, const char *message);
+/* The error of a call that is cut off by the allocation's end, where that is why. The message is the thread's. */
+void rk_walltime_cut(const struct rk_frontend *frontend, struct rankcall_error *error);
+void rk_walltime_tell(const struct rk_frontend *frontend, struct rankcall_payload *status);
 
 /* stop.c */
 void rk_stop_begin(struct rk_frontend *frontend, uint64_t drain_us, int64_t grace_us);

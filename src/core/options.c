@@ -28,6 +28,7 @@ enum {
     OPTION_LAUNCHER = 'l',
     OPTION_BIND = 'b',
     OPTION_GPUS = 'G',
+    OPTION_DRAIN = 'w',
     OPTION_DEBUG = 'd',
     OPTION_HELP = 'h',
     OPTION_VERSION = 'V'
@@ -46,6 +47,7 @@ static const struct option table[] = {
     {"launcher", required_argument, NULL, OPTION_LAUNCHER},
     {"restarts", required_argument, NULL, OPTION_RESTARTS},
     {"grace", required_argument, NULL, OPTION_GRACE},
+    {"walltime-drain", required_argument, NULL, OPTION_DRAIN},
     {"debug", no_argument, NULL, OPTION_DEBUG},
     {"help", no_argument, NULL, OPTION_HELP},
     {"version", no_argument, NULL, OPTION_VERSION},
@@ -68,6 +70,9 @@ static const char help_text[] =
     "                           those of a NUMA node; none, wherever the system puts them\n"
     "      --gpus LIST          the GPUs of each node that ranks may use: numbers, UUIDs or PCI addresses; none; all\n"
     "                           (default)\n"
+    "      --walltime-drain SECONDS\n"
+    "                           before the allocation of a batch job ends, in which no further call begins\n"
+    "                           (default: 60)\n"
     "      --debug              print debug lines\n"
     "  -h, --help               this text\n"
     "  -V, --version            the version\n"
@@ -175,6 +180,14 @@ static int set_socket(const char *path, struct rk_options *options)
     return rk_path_socket(path, options->socket);
 }
 
+static int read_drain(const char *text, struct rk_options *options)
+{
+    int64_t us = 0;
+    int code = read_seconds("--walltime-drain", text, &us);
+    options->walltime_drain_s = (double)us / 1e6;
+    return code;
+}
+
 static int read_option(int option, struct rk_options *options)
 {
     switch (option) {
@@ -188,6 +201,7 @@ static int read_option(int option, struct rk_options *options)
     case OPTION_CLIENT_STALL: return read_seconds("--client-stall", optarg, &options->client_stall_us);
     case OPTION_CALL_LOG: options->call_log = optarg; return RANKCALL_OK;
     case OPTION_LAUNCHER: options->launcher = optarg; return RANKCALL_OK;
+    case OPTION_DRAIN: return read_drain(optarg, options);
     case OPTION_BIND: return rk_bind_read(optarg, &options->bind);
     case OPTION_GPUS: options->gpus = optarg; return rk_gpu_choice_check(optarg);
     case OPTION_DEBUG: options->debug = true; return RANKCALL_OK;
@@ -233,6 +247,7 @@ enum rk_options_end rk_options_read(int argc, char **argv, const struct rankcall
 {
     int code = RANKCALL_OK, option;
     *options = (struct rk_options){.client_stall_us = RK_CLIENT_STALL_S * INT64_C(1000000),
+                                   .walltime_drain_s = -1,
                                    .grace_us = RK_GRACE_DEFAULT_S * INT64_C(1000000),
                                    .queue = RK_QUEUE_DEFAULT,
                                    .restarts = RK_RESTARTS_DEFAULT,

@@ -30,7 +30,8 @@ struct rk_options {
     uint64_t payload_cap;
     int64_t client_stall_us; /* how long calls wait for a client that reads nothing; 0: for ever */
     enum rk_bind bind;
-    const char *gpus; /* that ranks may use; NULL: all */
+    double walltime_drain_s; /* before the end of the allocation; negative: the default */
+    const char *gpus;        /* that ranks may use; NULL: all */
     bool debug;
     int argc; /* what followed "--" */
     char **argv;

@@ -297,6 +297,7 @@ struct rankcall_payload *rk_status_payload(struct rk_frontend *frontend)
     rankcall_set_int(status, "connections", frontend->client_count);
     set_queue(frontend, status);
     set_counters(frontend, status);
+    rk_walltime_tell(frontend, status);
     set_running(frontend, status);
     set_current(frontend, status);
     set_array(frontend, status, "handlers", handler_count(frontend), handler_row);

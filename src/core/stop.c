@@ -49,6 +49,7 @@ static void drain_over(evutil_socket_t fd, short events, void *context)
     if (frontend->running && !frontend->running->ended) {
         struct rankcall_error error = {RANKCALL_ECANCELLED, -1, "", "the job is stopping and its drain time is over",
                                        ""};
+        rk_walltime_cut(frontend, &error);
         rk_call_end_error(frontend, frontend->running, &error);
     }
     if (frontend->state == RK_JOB_DRAINING || frontend->state == RK_JOB_FAILED)

@@ -63,9 +63,11 @@ static void ignore_signal(int number)
  * worker starts would inherit. */
 static void follow_rank_zero(void)
 {
-    struct sigaction action = {.sa_handler = ignore_signal, .sa_flags = SA_RESTART};
+    struct sigaction now, action = {.sa_handler = ignore_signal, .sa_flags = SA_RESTART};
     sigaction(SIGINT, &action, NULL);
     sigaction(SIGTERM, &action, NULL);
+    if (getenv("SLURM_JOB_ID") && !sigaction(SIGUSR1, NULL, &now) && now.sa_handler == SIG_DFL)
+        sigaction(SIGUSR1, &action, NULL); /* Slurm's warning before the end */
 }
 
 /* Open MPI 5 may write once more to the socket of a rank that has died, which is no reason to die as well. */

@@ -83,11 +83,14 @@ struct rk_away_head {
 };
 #define RK_CALL_IDEMPOTENT 1 /* it may run again when a rank dies */
 #define RK_CALL_WAITED     2 /* submitted_us is there */
+#define RK_CALL_DURATION   4 /* duration_us is there */
+#define RK_CALL_PATIENT    8 /* the timeout may pass after the end of the allocation */
 struct rk_call_head {
     uint8_t kind;                              /* enum rk_call_kind */
     uint8_t flags;                             /* RK_CALL_... */
     uint32_t begun;                            /* how often it has begun at ranks that have died */
     uint64_t submitted_us;                     /* at a rank 0 that has died, by the job's clock */
+    uint64_t duration_us;                      /* that it takes at most, as the client states; 0: it does not */
     uint64_t timeout_us, streaming_timeout_us; /* RK_TIME_NONE: no limit */
     char handler[RANKCALL_MAX_NAME + 1];       /* "": the default; valid UTF-8 without NUL */
 };

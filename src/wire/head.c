@@ -115,6 +115,8 @@ size_t rk_call_encode(const struct rk_call_head *head, uint8_t *bytes)
     rk_write_bytes(&writer, head->handler, handler_size);
     if (head->flags & RK_CALL_WAITED)
         rk_write_u64(&writer, head->submitted_us);
+    if (head->flags & RK_CALL_DURATION)
+        rk_write_u64(&writer, head->duration_us);
     return written(&writer, bytes);
 }
 
@@ -155,6 +157,7 @@ int rk_call_decode(const uint8_t *bytes, size_t size, struct rk_call_head *head)
     if (decode_handler(&reader, handler_size, head->handler))
         return RANKCALL_EPROTOCOL;
     head->submitted_us = head->flags & RK_CALL_WAITED ? rk_read_u64(&reader) : 0;
+    head->duration_us = head->flags & RK_CALL_DURATION ? rk_read_u64(&reader) : 0;
     return check_read(&reader, "CALL", size);
 }
 

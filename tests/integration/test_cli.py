@@ -39,9 +39,9 @@ def rankcall(t, *arguments, status=0, **options):
 def help_pages(t):
     for line in (("--help",), ("help",)):
         out, err = rankcall(t, *line)
-        check(all(name in out for name in ("run", "invoke", "stream", "ps", "status", "topo", "cancel", "stop")), out)
+        check(all(name in out for name in ("run", "invoke", "stream", "ps", "status", "topo", "cancel", "stop", "doctor", "forward")), out)
         equal(err, "", "standard error")
-    for name in ("run", "invoke", "stream", "ps", "status", "topo", "cancel", "stop"):
+    for name in ("run", "invoke", "stream", "ps", "status", "topo", "cancel", "stop", "doctor", "forward"):
         out, err = rankcall(t, name, "--help")
         check(out.startswith("Usage: rankcall " + name) and not err, out + err)
         equal(rankcall(t, "help", name)[0], out, "`help %s`" % name)

@@ -22,9 +22,9 @@ static void on_line(void *context, int rank, const char *text, size_t size)
 }
 
 /* Feeds `text` in parts of `part` bytes. */
-static void feed(bool spaced, size_t part, const char *text)
+static void feed(enum rk_tags tags, size_t part, const char *text)
 {
-    struct rk_output *output = rk_output_new(4, spaced, on_line, NULL);
+    struct rk_output *output = rk_output_new(4, tags, on_line, NULL);
     size_t size = strlen(text);
     seen[0] = '\0';
     lines = longest = 0;
@@ -34,11 +34,11 @@ static void feed(bool spaced, size_t part, const char *text)
     rk_output_free(output);
 }
 
-static void check(bool spaced, const char *text, const char *expected)
+static void check(enum rk_tags tags, const char *text, const char *expected)
 {
     static const size_t parts[] = {1, 2, 3, 7, 13, 100000};
     for (size_t i = 0; i < COUNT(parts); i++) {
-        feed(spaced, parts[i], text);
+        feed(tags, parts[i], text);
         assert_string_equal(seen, expected);
     }
 }
@@ -46,46 +46,54 @@ static void check(bool spaced, const char *text, const char *expected)
 static void tags_become_ranks(void **state)
 {
     (void)state;
-    check(false, "[1,0]<stdout>:hello\n[1,3]<stderr>: indented\n[1,2]<stdout>:\n", "0|hello\n3| indented\n2|\n");
+    check(RK_TAGS_PLAIN, "[1,0]<stdout>:hello\n[1,3]<stderr>: indented\n[1,2]<stdout>:\n",
+          "0|hello\n3| indented\n2|\n");
 }
 
 static void the_space_of_open_mpi_5_belongs_to_the_tag(void **state)
 {
     (void)state;
-    check(true, "[1,0]<stdout>: hello\n[1,3]<stderr>:  indented\n", "0|hello\n3| indented\n");
+    check(RK_TAGS_SPACED, "[1,0]<stdout>: hello\n[1,3]<stderr>:  indented\n", "0|hello\n3| indented\n");
+}
+
+static void srun_labels_the_beginnings_of_lines_alone(void **state)
+{
+    (void)state;
+    check(RK_TAGS_LABELS, "0: hello\n 3:  indented 1: x\n2: \nsrun: error: no\n9: nobody's\n1:no label\n",
+          "0|hello\n3| indented 1: x\n2|\n-1|srun: error: no\n-1|9: nobody's\n-1|1:no label\n");
 }
 
 static void pieces_of_one_line_are_put_together(void **state)
 {
     (void)state;
-    check(false, "[1,3]<stdout>:abc[1,3]<stdout>:def\n", "3|abcdef\n");
-    check(false, "[1,3]<stdout>:abc[1,2]<stdout>:two\n[1,1]<stdout>:on[1,3]<stdout>:def\n[1,1]<stdout>:e\n",
+    check(RK_TAGS_PLAIN, "[1,3]<stdout>:abc[1,3]<stdout>:def\n", "3|abcdef\n");
+    check(RK_TAGS_PLAIN, "[1,3]<stdout>:abc[1,2]<stdout>:two\n[1,1]<stdout>:on[1,3]<stdout>:def\n[1,1]<stdout>:e\n",
           "2|two\n3|abcdef\n1|one\n");
 }
 
 static void lines_of_mpirun_have_no_rank(void **state)
 {
     (void)state;
-    check(false, "-----\nmpirun noticed [something]\n[1,1]<stdout>:x\n[host:123] a message\n",
+    check(RK_TAGS_PLAIN, "-----\nmpirun noticed [something]\n[1,1]<stdout>:x\n[host:123] a message\n",
           "-1|-----\n-1|mpirun noticed [something]\n1|x\n-1|[host:123] a message\n");
 }
 
 static void what_only_looks_like_a_tag_is_text(void **state)
 {
     (void)state;
-    check(false, "[1,0]<stdout>:[ [1 [1,2 [1,2] [1,2]< [1,2]<std> [a,2]<stdout>: [1,9]<stdout>: [,1]\n",
+    check(RK_TAGS_PLAIN, "[1,0]<stdout>:[ [1 [1,2 [1,2] [1,2]< [1,2]<std> [a,2]<stdout>: [1,9]<stdout>: [,1]\n",
           "0|[ [1 [1,2 [1,2] [1,2]< [1,2]<std> [a,2]<stdout>: [1,9]<stdout>: [,1]\n");
 }
 
 static void a_last_line_without_newline_comes_at_the_end(void **state)
 {
     (void)state;
-    check(false, "[1,2]<stdout>:prompt> [1,0]<stdout>:[1,", "0|[1,\n2|prompt> \n");
+    check(RK_TAGS_PLAIN, "[1,2]<stdout>:prompt> [1,0]<stdout>:[1,", "0|[1,\n2|prompt> \n");
 }
 
 static void any_bytes_pass(void **state)
 {
-    struct rk_output *output = rk_output_new(4, false, on_line, NULL);
+    struct rk_output *output = rk_output_new(4, RK_TAGS_PLAIN, on_line, NULL);
     (void)state;
     lines = longest = 0;
     rk_output_feed(output, "[1,0]<stdout>:\0\xff\x01\0\n", 19);
@@ -96,7 +104,7 @@ static void any_bytes_pass(void **state)
 
 static void a_line_without_end_is_given_in_parts(void **state)
 {
-    struct rk_output *output = rk_output_new(4, false, on_line, NULL);
+    struct rk_output *output = rk_output_new(4, RK_TAGS_PLAIN, on_line, NULL);
     static char block[65536];
     (void)state;
     memset(block, 'x', sizeof block);
@@ -177,6 +185,7 @@ static void mpiruns_end_is_judged_by_its_status_and_its_account(void **state)
 }
 
 UNIT_MAIN(cmocka_unit_test(tags_become_ranks), cmocka_unit_test(the_space_of_open_mpi_5_belongs_to_the_tag),
+          cmocka_unit_test(srun_labels_the_beginnings_of_lines_alone),
           cmocka_unit_test(pieces_of_one_line_are_put_together), cmocka_unit_test(lines_of_mpirun_have_no_rank),
           cmocka_unit_test(what_only_looks_like_a_tag_is_text),
           cmocka_unit_test(a_last_line_without_newline_comes_at_the_end), cmocka_unit_test(any_bytes_pass),

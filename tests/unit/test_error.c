@@ -122,9 +122,9 @@ static void the_table_answers_for_every_code_and_for_unknown_ones(void **state)
     assert_string_equal(rankcall_code_name(RANKCALL_OK), "ok");
     assert_string_equal(rankcall_code_name(RANKCALL_ELAUNCH), "launch_failed");
     assert_int_equal(rankcall_code_exit_status(RANKCALL_EEXIST), 19);
-    for (int code = RANKCALL_OK; code <= RANKCALL_ELAUNCH; code++)
+    for (int code = RANKCALL_OK; code <= RANKCALL_EWALLTIME; code++)
         assert_string_not_equal(rankcall_code_name(code), "unknown");
-    for (int code = -1; code < 1000; code = code < 0 ? RANKCALL_ELAUNCH + 1 : code + 100) {
+    for (int code = -1; code < 1000; code = code < 0 ? RANKCALL_EWALLTIME + 1 : code + 100) {
         assert_string_equal(rankcall_code_name(code), "unknown");
         assert_int_equal(rankcall_code_exit_status(code), 1);
         assert_true(*rankcall_code_text(code) != '\0');

@@ -160,7 +160,8 @@ static void what_a_client_needs_to_come_back_is_carried(void **state)
     struct rk_welcome welcome = {1, 2, RK_FEATURE_RESUME, 4096, UINT64_MAX - 1, 9, 2, 12}, welcome_back;
     struct rk_away_head away = {UINT64_MAX, 3}, away_back;
     struct rk_call_head call = {.kind = RK_INVOKE,
-                                .flags = RK_CALL_IDEMPOTENT | RK_CALL_WAITED,
+                                .flags = RK_CALL_IDEMPOTENT | RK_CALL_WAITED | RK_CALL_DURATION,
+                                .duration_us = 5,
                                 .begun = 2,
                                 .submitted_us = 1ull << 40,
                                 .handler = "x"},
@@ -182,7 +183,8 @@ static void what_a_client_needs_to_come_back_is_carried(void **state)
     assert_true(away_back.begun == UINT64_MAX && away_back.times == 3);
     size = rk_call_encode(&call, bytes);
     assert_ok(rk_call_decode(bytes, size, &call_back));
-    assert_true(call_back.flags == call.flags && call_back.begun == 2 && call_back.submitted_us == 1ull << 40);
+    assert_true(call_back.flags == call.flags && call_back.begun == 2 && call_back.submitted_us == 1ull << 40 &&
+                call_back.duration_us == 5);
     assert_string_equal(call_back.handler, "x");
     assert_fails(rk_call_decode(bytes, size - 1, &call_back), RANKCALL_EPROTOCOL, "CALL head");
 }
