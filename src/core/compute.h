@@ -40,6 +40,7 @@ struct rankcall_device {
     char lost[RK_CUDA_TEXT]; /* why the GPU is of no more use, or "" */
     uint64_t agreed;         /* the call in which the ranks have last agreed how collectives go */
     uint64_t tag;            /* of what they have agreed upon; 0: nothing */
+    uint64_t begun;          /* collectives by NCCL since */
     struct rk_nccl *nccl;    /* NULL: by staging */
     bool warned;             /* of that */
     void *awaited;           /* the mark that is waited for; NULL: all */

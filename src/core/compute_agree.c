@@ -22,6 +22,7 @@
 /* What a rank tells. Plain bytes. */
 struct hello {
     uint64_t tag;               /* of what it has agreed upon before; 0: nothing */
+    uint64_t begun;             /* collectives by NCCL since */
     int32_t node, nccl;         /* NCCL's version; 0: it has none */
     int32_t wish, reserved;     /* enum wish */
     char address[20], uuid[48]; /* of its GPU */
@@ -53,11 +54,11 @@ static void fill(const struct rankcall_device *device, struct hello *hello)
     const struct rk_cuda_facts *facts = device->module->facts(device->cuda);
     const struct rk_mesh *mesh = device->context->mesh;
     int version = 0;
-    *hello = (struct hello){.tag = device->tag, .wish = wish_here()};
+    *hello = (struct hello){.tag = device->tag, .begun = device->begun, .wish = wish_here()};
     hello->node = rk_mesh_info(mesh, rk_mesh_rank(mesh))->node;
     snprintf(hello->address, sizeof hello->address, "%s", facts->address);
     snprintf(hello->uuid, sizeof hello->uuid, "%s", facts->uuid);
-    if (device->tag || hello->wish == WISH_STAGING)
+    if (hello->wish == WISH_STAGING)
         return;
     if (device->module->nccl_version(&version, text))
         snprintf(hello->why, sizeof hello->why, "%.*s", TEXT_SIZE - 1, text);
@@ -85,10 +86,13 @@ static bool some_share(struct agreement *agreement)
     return false;
 }
 
+/* Ranks that have not begun the same are out of step: a handler failed, and others were through with a collective that
+ * needed nothing of it. */
 static bool all_keep(const struct agreement *agreement)
 {
+    const struct hello *first = &agreement->all[0];
     for (int i = 0; i < agreement->ranks; i++)
-        if (!agreement->all[i].tag || agreement->all[i].tag != agreement->all[0].tag)
+        if (!first->tag || agreement->all[i].tag != first->tag || agreement->all[i].begun != first->begun)
             return false;
     return true;
 }
@@ -98,7 +102,6 @@ static void write_version(char text[16], int version)
     snprintf(text, 16, "%d.%d.%d", version / 10000, version / 100 % 100, version % 100);
 }
 
-/* A rank that keeps what others have lost has not asked for NCCL's version again, but had it. */
 static enum way by_versions(struct agreement *agreement)
 {
     int first = -1;
@@ -108,8 +111,6 @@ static enum way by_versions(struct agreement *agreement)
             snprintf(agreement->why, sizeof agreement->why, "rank %d (%s): %s", i, host_of(agreement, i), hello->why);
             return STAGE;
         }
-        if (!hello->nccl)
-            continue;
         if (first >= 0 && hello->nccl != agreement->all[first].nccl) {
             char one[16], other[16];
             write_version(one, agreement->all[first].nccl);
@@ -196,6 +197,7 @@ static int join(struct agreement *agreement)
     code = rk_compute_poll(device, has_joined, agreement->what);
     if (!code)
         device->tag = tag_of(id);
+    device->begun = 0;
     return code;
 }
 

@@ -77,6 +77,7 @@ static int by_nccl(struct rankcall_device *device, const struct rk_collective *c
 {
     char text[RK_CUDA_TEXT] = "";
     struct rk_nccl_work work = work_of(collective);
+    device->begun++;
     enum rk_cuda_end end = device->module->nccl_begin(device->nccl, &work, text);
     if (!end)
         return RANKCALL_OK;

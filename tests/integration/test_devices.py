@@ -15,6 +15,7 @@ KINDS = ("barrier", "broadcast", "gather", "all_gather", "scatter", "reduce", "a
 CODES = {"timeout": 7, "cancelled": 8, "worker_error": 5}
 TIMES = 60 if FULL else 12
 HOST, CUDA = 0, 1
+NDARRAY, FLOAT32 = 3, 11  # of the protocol
 OUT_OF_MEMORY, ECC, ILLEGAL_ADDRESS = 2, 214, 700
 SYSTEM_ERROR, REMOTE_ERROR = 2, 6
 STAGED = "go through the host's memory"
@@ -35,6 +36,10 @@ def devices(client, ranks):
 def expect_results(client, seeds, turns, largest=9 << 20):
     for seed in seeds:
         equal(client.invoke("collectives", {"seed": seed, "turns": turns, "largest": largest}).json, {}, "seed %d" % seed)
+
+
+def invoke(client, handler, args, timeout):
+    return client.outcome(client.submit(handler, args, timeout=timeout))
 
 
 def made(client):
@@ -112,10 +117,10 @@ def distinct_hosts(t):
 
 def add(client, ranks):
     values = array.array("f", (i * 0.5 for i in range(100000)))
-    sent = Payload({}, [Attachment("array", values.tobytes(), "ndarray", "float32", (100, 1000))])
+    sent = Payload({}, [Attachment("array", values.tobytes(), NDARRAY, FLOAT32, (100, 1000))])
     for _ in range(4):
         got = client.invoke("add", sent).attachments[0]
-        equal((got.name, got.dtype, tuple(got.shape)), ("array", "float32", (100, 1000)), "the array")
+        equal((got.name, got.dtype, tuple(got.shape)), ("array", FLOAT32, (100, 1000)), "the array")
         equal(array.array("f", bytes(got.data)), array.array("f", (value * ranks for value in values)), "the sum")
 
 
@@ -134,7 +139,7 @@ def arrays(t):
 @case("1,000 calls leave no memory, events or communicators behind", own=True, timeout=120)
 def no_growth(t):
     with start(t).connect() as client:
-        expect_results(client, [1], 20, largest=5000)
+        expect_results(client, range(20), 20, largest=5000)
         before = client.invoke("held").json
         for seed in range(1000):
             client.invoke("collectives", {"seed": seed, "turns": 2, "largest": 5000})
@@ -174,7 +179,6 @@ def ended(t):
         interrupt_many(t, job, "cancelled")
         interrupt_many(t, job, "timeout")
         job.stop()
-        t.sandbox_count = gpus
 
 
 @case("NCCL that does not come to an end is aborted, and the next call has a fresh communicator", ranks=(2, 3), own=True,
@@ -185,7 +189,7 @@ def hanging(t):
         for turn in range(3):
             client.invoke("disturb", {"rank": turn % t.ranks, "hang": True})
             with raises("timeout"):
-                client.invoke("interrupted", {"kind": "all_reduce"}, timeout=0.2)
+                invoke(client, "interrupted", {"kind": "all_reduce"}, 0.2)
             client.invoke("disturb", {"hang": False})
             expect_results(client, [turn], 5, largest=5000)
         equal(made(client), 4, "communicators")
@@ -231,15 +235,14 @@ def errors(t):
     job = start(t)
     host = job.status["ranks"][1]["host"]
     with job.connect() as client:
-        expect_results(client, [1], 5, largest=5000)
         for disturbed, handler, args, texts in (
+                ({"nccl": "ncclCommInitRankConfig", "error": SYSTEM_ERROR}, "interrupted", {},
+                 ("rankcall_all_reduce", "ncclCommInitRankConfig", "unhandled system error")),
                 ({"cuda": "cudaMalloc", "error": OUT_OF_MEMORY}, "events", {},
                  ("rankcall_device_alloc", "cudaMalloc of 16 bytes", "out of memory", "cudaErrorMemoryAllocation")),
                 ({"cuda": "cudaMemcpyAsync", "error": 1}, "events", {}, ("rankcall_device_copy", "cudaMemcpyAsync")),
                 ({"nccl": "ncclAllReduce", "error": SYSTEM_ERROR}, "interrupted", {},
                  ("rankcall_all_reduce", "ncclAllReduce", "unhandled system error")),
-                ({"nccl": "ncclCommInitRankConfig", "error": SYSTEM_ERROR}, "interrupted", {},
-                 ("rankcall_all_reduce", "ncclCommInitRankConfig", "unhandled system error")),
                 ({"nccl": "async", "error": REMOTE_ERROR, "after": 3}, "interrupted",
                  {"absent": 0, "absent_us": 20000}, ("rankcall", "remote process", "came meanwhile"))):
             client.invoke("disturb", {"rank": 1, **disturbed})
@@ -259,7 +262,7 @@ def refused(t):
     with start(t).connect() as client:
         for which, text in enumerate(texts):
             with raises("worker_error", text=text):
-                client.invoke("refused", {"which": which}, timeout=10)
+                invoke(client, "refused", {"which": which}, 10)
             expect_results(client, [which], 2, largest=5000)
 
 
@@ -313,7 +316,7 @@ def standing_still(t):
         client.invoke("disturb", {"rank": 1, "stand": True})
         began = time.monotonic()
         with raises("timeout"):
-            client.invoke("interrupted", {"kind": "all_reduce"}, timeout=0.2)
+            invoke(client, "interrupted", {"kind": "all_reduce"}, 0.2)
         expect_results(client, [2], 3, largest=5000)
         check(time.monotonic() - began < 20 * SLOW, "it took %.1f s" % (time.monotonic() - began))
 
