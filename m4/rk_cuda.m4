@@ -3,7 +3,7 @@
 #
 # RK_CUDA: --with-cuda[=DIR] / --without-cuda looks for the CUDA run-time library, which the module rankcall-cuda.so needs,
 # for NCCL's header, without which a stand-in of ours does (the library is opened at run time), and for nvcc and cuBLAS, which the
-# examples use. Sets CUDA_CPPFLAGS, CUDA_LIBS, NVCC, CUBLAS_LIBS, the conditionals CUDA and NVCC, and cuda_found, nccl_found and
+# examples use. Sets CUDA_CPPFLAGS, CUDA_LIBS, NVCC, KERNEL_LIBS, CUBLAS_LIBS, the conditionals CUDA and NVCC, and cuda_found, nccl_found and
 # nvcc_found for the summary.
 
 AC_DEFUN([RK_CUDA], [
@@ -22,7 +22,7 @@ AC_DEFUN([RK_CUDA], [
       AC_CHECK_HEADER([nccl.h], [nccl_found=yes])
       RK_CUDA_LIBRARY([cublas_found], [cublas_v2.h], [cublas], [cublasCreate_v2])
       AC_PATH_PROG([NVCC], [nvcc], [], [$rk_cuda_dir/bin$PATH_SEPARATOR$PATH])
-      AS_IF([test -n "$NVCC"], [nvcc_found=yes])])
+      AS_IF([test -n "$NVCC" && test "$cublas_found" = yes], [nvcc_found=yes])])
     CPPFLAGS=$rk_cuda_save_CPPFLAGS LDFLAGS=$rk_cuda_save_LDFLAGS
     AS_IF([test "$with_cuda" != auto && test "$cuda_found" = no],
       [AC_MSG_ERROR([CUDA was asked for and is not below $rk_cuda_dir])])
@@ -31,10 +31,12 @@ AC_DEFUN([RK_CUDA], [
     CUDA_CPPFLAGS="-isystem $rk_cuda_dir/include"
     AS_IF([test "$nccl_found" = no], [CUDA_CPPFLAGS="$CUDA_CPPFLAGS -I\$(srcdir)/tests/doubles/nccl"])
     AS_IF([test "$cublas_found" = yes], [CUBLAS_LIBS="-lcublas"])
+    KERNEL_LIBS="-L$rk_cuda_dir/lib64 -Xlinker -rpath,$rk_cuda_dir/lib64"
     CUDA_LIBS="-L$rk_cuda_dir/lib64 -Wl,-rpath,$rk_cuda_dir/lib64 -lcudart"])
   AC_SUBST([CUDA_CPPFLAGS])
   AC_SUBST([CUDA_LIBS])
   AC_SUBST([CUBLAS_LIBS])
+  AC_SUBST([KERNEL_LIBS])
   AM_CONDITIONAL([NVCC], [test "$nvcc_found" = yes])
   AM_CONDITIONAL([CUDA], [test "$cuda_found" = yes])
 ])

@@ -4,11 +4,12 @@
 """Computing on devices: the host, and GPUs that doubles of CUDA and NCCL pretend."""
 
 import array
+import os
 import random
 import time
 
 from devices import UUID, double_gpus, pretend_gpus
-from harness import FULL, SLOW, case, check, equal, main, raises, wait_until
+from harness import COMMAND, FULL, SLOW, Skip, case, check, equal, main, raises, wait_until
 from strangers_client import STREAM, Attachment, JobError, Payload
 
 KINDS = ("barrier", "broadcast", "gather", "all_gather", "scatter", "reduce", "all_reduce")
@@ -31,6 +32,28 @@ def devices(client, ranks):
     told = client.invoke("info").json["devices"]
     equal(len(told), 2 * ranks, "devices")
     return [int(kind) for kind in told[::2]], [int(index) for index in told[1::2]]
+
+
+def processes(client):
+    return [rank["pid"] for rank in client.status(wait=True)["ranks"]]
+
+
+def expect_replaced(job, before, dead):
+    """The job goes on, and where it could be regrouped only the dead have new processes."""
+    def goes_on():
+        try:
+            with job.connect() as client:
+                expect_results(client, [2], 5, largest=5000)
+                return processes(client)
+        except (ConnectionError, JobError) as error:
+            check("cannot regroup" in job.output(), "%s\n%s" % (error, job.output()))
+            return None
+
+    after = goes_on()
+    if after is None:
+        wait_until(lambda: goes_on() is not None, "the restarted job", 60 * SLOW)
+    elif "cannot regroup" not in job.output():
+        equal([a == b for a, b in zip(before, after)], [rank not in dead for rank in range(len(before))], "who lives on")
 
 
 def expect_results(client, seeds, turns, largest=9 << 20):
@@ -215,15 +238,13 @@ def failing(t):
 def dying(t):
     for gpus in (t.ranks, 1):
         job = start(t, gpus=gpus)
-        with job.connect() as client:
-            before = [rank["pid"] for rank in client.status(wait=True)["ranks"]]
-            for kind in ("all_reduce", "gather"):
-                dead = t.ranks - 1
+        dead = t.ranks - 1
+        for kind in ("all_reduce", "gather"):
+            with job.connect() as client:
+                before = processes(client)
                 with raises("rank_died", rank=dead):
                     client.invoke("interrupted", {"kind": kind, "absent": dead, "absent_us": 2000, "dies": True})
-                expect_results(client, [3], 5, largest=100000)
-            after = [rank["pid"] for rank in client.status(wait=True)["ranks"]]
-            equal([a == b for a, b in zip(before, after)], [True] * (t.ranks - 1) + [False], "who lives on")
+            expect_replaced(job, before, {dead})
         job.stop()
 
 
@@ -299,13 +320,11 @@ def lost(t):
     for rank, call, error in ((1, "cudaStreamQuery", ILLEGAL_ADDRESS), (t.ranks - 1, "cudaMemcpyAsync", ECC)):
         with job.connect() as client:
             expect_results(client, [1], 3, largest=5000)
-            before = [one["pid"] for one in client.status(wait=True)["ranks"]]
+            before = processes(client)
             client.invoke("disturb", {"rank": rank, "cuda": call, "error": error, "after": 2})
             with raises("worker_error", rank=rank, text="does not recover"):
                 client.invoke("collectives", {"seed": 5, "turns": 20})
-            expect_results(client, [2], 5, largest=5000)
-            after = [one["pid"] for one in client.status(wait=True)["ranks"]]
-            equal([a == b for a, b in zip(before, after)], [one != rank for one in range(t.ranks)], "who lives on")
+        expect_replaced(job, before, {rank})
 
 
 @case("a GPU that stands still costs its rank, after the grace", own=True, timeout=60)
@@ -315,10 +334,49 @@ def standing_still(t):
         expect_results(client, [1], 3, largest=5000)
         client.invoke("disturb", {"rank": 1, "stand": True})
         began = time.monotonic()
+        before = processes(client)
         with raises("timeout"):
             invoke(client, "interrupted", {"kind": "all_reduce"}, 0.2)
-        expect_results(client, [2], 3, largest=5000)
-        check(time.monotonic() - began < 20 * SLOW, "it took %.1f s" % (time.monotonic() - began))
+    expect_replaced(job, before, {1})
+    check(time.monotonic() - began < 60 * SLOW, "it took %.1f s" % (time.monotonic() - began))
+
+
+# ---- The installed tree ----
+
+
+@case("nothing but the modules names CUDA or NCCL", own=True)
+def links(t):
+    root = os.path.dirname(os.path.dirname(COMMAND))
+    looked = 0
+    for folder in ("bin", "lib", "libexec/rankcall"):
+        for name in os.listdir(os.path.join(root, folder)):
+            path = os.path.join(root, folder, name)
+            with open(path, "rb") if os.path.isfile(path) else open(os.devnull, "rb") as file:
+                if file.read(4) != b"\x7fELF":
+                    continue
+            told = t.run("readelf", "-d", path).stdout.decode()
+            check("NEEDED" in told, told)
+            check("cuda" not in told and "nccl" not in told and "cublas" not in told, "%s: %s" % (path, told))
+            looked += 1
+    check(looked >= 4, "%d files" % looked)
+
+
+@case("an example's pictures are gathered from the devices", ranks=(2,), own=True, timeout=60)
+def example(t):
+    root = os.path.dirname(os.path.dirname(COMMAND))
+    program_path = os.path.join(root, "libexec/rankcall/photogrid")
+    if not os.path.exists(program_path):
+        raise Skip("the examples were not built")
+    with open(os.path.join(root, "share/rankcall/data/coffee.png"), "rb") as file:
+        photo = Payload({"size": 200}, [Attachment("image", file.read(), 1)])
+    sheets = []
+    for env in ({}, double_gpus(t, t.ranks, RANKCALL_KERNELS_DIR="/nowhere")):
+        job = t.start(program_path=program_path, env=env)
+        with job.connect() as client:
+            sheets.append(client.invoke("photogrid", photo).attachments[0].data)
+        job.stop()
+    equal(bytes(sheets[0]) == bytes(sheets[1]), True, "the sheets")
+    check("computes on the CPU" in job.output(), job.output())
 
 
 main("devices")
