@@ -3,7 +3,7 @@
 #
 # RK_CUDA: --with-cuda[=DIR] / --without-cuda looks for the CUDA run-time library, which the module rankcall-cuda.so needs,
 # for NCCL's header, without which a stand-in of ours does (the library is opened at run time), and for nvcc and cuBLAS, which the
-# examples use. Sets CUDA_CPPFLAGS, CUDA_LIBS, NVCC, KERNEL_LIBS, CUBLAS_LIBS, the conditionals CUDA and NVCC, and cuda_found, nccl_found and
+# examples use. Sets CUDA_CPPFLAGS, CUDA_LIBS, NVCC, KERNEL_LIBS, CUBLAS_LIBS, the conditionals CUDA, NVCC and BENCH_GPU, and cuda_found, nccl_found and
 # nvcc_found for the summary.
 
 AC_DEFUN([RK_CUDA], [
@@ -11,7 +11,7 @@ AC_DEFUN([RK_CUDA], [
     [AS_HELP_STRING([--with-cuda@<:@=DIR@:>@],
       [build the CUDA module with what lies below DIR (/usr/local/cuda) @<:@default=auto@:>@])],
     [], [with_cuda=auto])
-  cuda_found=no nccl_found=no cublas_found=no nvcc_found=no
+  cuda_found=no nccl_found=no nccl_linked=no cublas_found=no nvcc_found=no
   AS_IF([test "$with_cuda" != no], [
     AS_CASE([$with_cuda], [yes|auto], [rk_cuda_dir=/usr/local/cuda], [rk_cuda_dir=$with_cuda])
     rk_cuda_save_CPPFLAGS=$CPPFLAGS rk_cuda_save_LDFLAGS=$LDFLAGS
@@ -20,6 +20,7 @@ AC_DEFUN([RK_CUDA], [
     RK_CUDA_LIBRARY([cuda_found], [cuda_runtime_api.h], [cudart], [cudaGetDeviceCount])
     AS_IF([test "$cuda_found" = yes], [
       AC_CHECK_HEADER([nccl.h], [nccl_found=yes])
+      RK_CUDA_LIBRARY([nccl_linked], [nccl.h], [nccl], [ncclGetVersion])
       RK_CUDA_LIBRARY([cublas_found], [cublas_v2.h], [cublas], [cublasCreate_v2])
       AC_PATH_PROG([NVCC], [nvcc], [], [$rk_cuda_dir/bin$PATH_SEPARATOR$PATH])
       AS_IF([test -n "$NVCC" && test "$cublas_found" = yes], [nvcc_found=yes])])
@@ -37,6 +38,7 @@ AC_DEFUN([RK_CUDA], [
   AC_SUBST([CUDA_LIBS])
   AC_SUBST([CUBLAS_LIBS])
   AC_SUBST([KERNEL_LIBS])
+  AM_CONDITIONAL([BENCH_GPU], [test "$nccl_linked" = yes])
   AM_CONDITIONAL([NVCC], [test "$nvcc_found" = yes])
   AM_CONDITIONAL([CUDA], [test "$cuda_found" = yes])
 ])
