@@ -196,20 +196,27 @@ static ncclResult_t copy_own(struct rk_nccl *self, void *to, const void *from, s
                                                                                   : ncclSuccess;
 }
 
+/* Within a group nothing has begun yet, which communicators that don't block may say. */
+static ncclResult_t posted(ncclResult_t result)
+{
+    return result == ncclInProgress ? ncclSuccess : result;
+}
+
 /* Messages of a gather, even or not, to the root. */
 static ncclResult_t gather_parts(struct rk_nccl *self, const struct rk_nccl_work *work)
 {
     ncclResult_t result = ncclSuccess;
     if (self->rank != work->root)
-        return work->size ? nccl.ncclSend(work->send, work->size, ncclInt8, work->root, self->comm, self->cuda->stream)
-                          : ncclSuccess;
+        return !work->size ? ncclSuccess
+                           : posted(nccl.ncclSend(work->send, work->size, ncclInt8, work->root, self->comm,
+                                                  self->cuda->stream));
     for (int rank = 0; rank < self->ranks && !result; rank++) {
         size_t size = work->uneven ? work->sizes[rank] : work->size;
         char *to = (char *)work->receive + (work->uneven ? work->offsets[rank] : (size_t)rank * size);
         if (rank == work->root)
             result = copy_own(self, to, work->send, size);
         else if (size)
-            result = nccl.ncclRecv(to, size, ncclInt8, rank, self->comm, self->cuda->stream);
+            result = posted(nccl.ncclRecv(to, size, ncclInt8, rank, self->comm, self->cuda->stream));
     }
     return result;
 }
@@ -218,13 +225,13 @@ static ncclResult_t scatter_parts(struct rk_nccl *self, const struct rk_nccl_wor
 {
     ncclResult_t result = ncclSuccess;
     if (self->rank != work->root)
-        return nccl.ncclRecv(work->receive, work->size, ncclInt8, work->root, self->comm, self->cuda->stream);
+        return posted(nccl.ncclRecv(work->receive, work->size, ncclInt8, work->root, self->comm, self->cuda->stream));
     for (int rank = 0; rank < self->ranks && !result; rank++) {
         const char *from = (const char *)work->send + (size_t)rank * work->size;
         if (rank == work->root)
             result = copy_own(self, work->receive, from, work->size);
         else
-            result = nccl.ncclSend(from, work->size, ncclInt8, rank, self->comm, self->cuda->stream);
+            result = posted(nccl.ncclSend(from, work->size, ncclInt8, rank, self->comm, self->cuda->stream));
     }
     return result;
 }
@@ -237,7 +244,7 @@ static ncclResult_t in_a_group(struct rk_nccl *self, const struct rk_nccl_work *
         return result;
     ncclResult_t inner = parts(self, work);
     result = nccl.ncclGroupEnd();
-    return inner && inner != ncclInProgress ? inner : result;
+    return inner ? inner : result;
 }
 
 static ncclResult_t reduce(struct rk_nccl *self, const struct rk_nccl_work *work)

@@ -219,7 +219,7 @@ static ncclResult_t post(bool sends, const void *bytes, size_t size, int peer, n
         posted.group = new_collective(comm);
     posted.stream = stream;
     add(posted.group, sends, peer, real_of(bytes, size), size);
-    return ncclSuccess;
+    return ncclInProgress;
 }
 
 API ncclResult_t ncclSend(const void *from, size_t count, ncclDataType_t type, int peer, ncclComm_t comm,
