@@ -38,7 +38,7 @@ struct rankcall_device {
     const struct rk_cuda_module *module; /* NULL: the host's memory and CPUs */
     struct rk_cuda *cuda;
     char lost[RK_CUDA_TEXT]; /* why the GPU is of no more use, or "" */
-    uint64_t agreed;         /* the call in which the ranks have last agreed how collectives go */
+    bool agreed;             /* in this call the ranks have agreed how collectives go */
     uint64_t tag;            /* of what they have agreed upon; 0: nothing */
     uint64_t begun;          /* collectives by NCCL since */
     struct rk_nccl *nccl;    /* NULL: by staging */

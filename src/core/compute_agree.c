@@ -238,8 +238,7 @@ int rk_compute_agree(struct rankcall_device *device, const char *what)
     int code = rk_mesh_collect(context->mesh, &exchange);
     if (!code)
         code = conclude(&agreement);
-    if (!code)
-        device->agreed = context->running;
+    device->agreed = !code;
     free(agreement.all);
     return code;
 }

@@ -94,7 +94,7 @@ int rk_compute_collect(struct rankcall_device *device, const struct rk_collectiv
     char what[32];
     snprintf(what, sizeof what, "rankcall_%s", rk_collective_name(collective->kind));
     int code = rk_mesh_heed(context->mesh, rk_collective_name(collective->kind));
-    if (!code && device->agreed != context->running)
+    if (!code && !device->agreed)
         code = rk_compute_agree(device, what);
     if (code)
         return code;

@@ -137,13 +137,14 @@ void rk_compute_forget(struct rankcall_device *device)
     device->module->nccl_leave(device->nccl);
     device->nccl = NULL;
     device->tag = 0;
-    device->agreed = 0;
+    device->agreed = false;
     if (!*device->lost)
         drain(device);
 }
 
 bool rk_compute_leave(struct rankcall_device *device)
 {
+    device->agreed = false; /* numbers of calls begin anew with another rank 0 */
     if (!*device->lost)
         rk_compute_wait(device, NULL, "the end of the handler");
     if (!*device->lost)

@@ -108,6 +108,20 @@ def four(t):
         equal(made(client), 1, "communicators")
 
 
+@case("device collectives over two nodes, and their ends", ranks=(2, 4), by=("mpirun",), own=True, timeout=120)
+def over_nodes(t):
+    script = 'export NCCL_HOSTID=$OMPI_COMM_WORLD_RANK; exec "$0" "$@"'
+    for way in ("auto", "staging"):
+        job = start(t, env={"RANKCALL_TEST_NODES": "2", "RANKCALL_DOUBLE_DEVICES": "4", "RANKCALL_DEVICE_COLLECTIVES": way},
+                    wrapper=("sh", "-c", script))
+        with job.connect() as client:
+            expect_results(client, range(1, 3), 15, largest=1 << 20)
+            equal(made(client), int(way == "auto"), "communicators")
+        interrupt_many(t, job, "cancelled", TIMES // 3)
+        interrupt_many(t, job, "timeout", TIMES // 3)
+        job.stop()
+
+
 @case("handlers of devices run on the host where there is no GPU", ranks=(1, 2), own=True, timeout=60)
 def on_host(t):
     with t.start(worker="device_worker").connect() as client:
@@ -179,10 +193,10 @@ def interruption(source, ranks):
     return args
 
 
-def interrupt_many(t, job, how):
+def interrupt_many(t, job, how, times=TIMES):
     source = random.Random(how + str(t.ranks))
     with job.connect() as client:
-        for turn in range(TIMES):
+        for turn in range(times):
             args = interruption(source, t.ranks)
             id = client.submit("interrupted", args, kind=STREAM, timeout=0.03 if how == "timeout" else 0)
             with raises(how):
@@ -325,6 +339,27 @@ def lost(t):
             with raises("worker_error", rank=rank, text="does not recover"):
                 client.invoke("collectives", {"seed": 5, "turns": 20})
         expect_replaced(job, before, {rank})
+
+
+@case("rank 0 whose GPU does not recover tells why, too", ranks=(2,), own=True, timeout=90)
+def lost_at_0(t):
+    job = start(t)
+    with job.connect() as client:
+        expect_results(client, [1], 3, largest=5000)
+        before = processes(client)
+        client.invoke("disturb", {"rank": 0, "cuda": "cudaStreamQuery", "error": ECC, "after": 2})
+        with raises("worker_error", rank=0, text="does not recover"):
+            client.invoke("collectives", {"seed": 5, "turns": 20})
+
+    def is_new():
+        try:
+            with job.connect() as client:
+                expect_results(client, [2], 5, largest=5000)
+                return processes(client)[0] != before[0]
+        except (ConnectionError, JobError):
+            return False
+
+    wait_until(is_new, "another rank 0", 60 * SLOW)
 
 
 @case("a GPU that stands still costs its rank, after the grace", own=True, timeout=60)
