@@ -12,7 +12,7 @@ import sys
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), os.pardir, "integration"))
 from devices import double_gpus  # noqa: E402
-from harness import Skip, case, check, equal, main, mpirun_line, raises, wait_until  # noqa: E402
+from harness import Skip, case, check, equal, main, raises, wait_until  # noqa: E402
 from strangers_client import STREAM, Attachment, Payload  # noqa: E402
 
 DOUBLE = bool(os.environ.get("RANKCALL_GPU_DOUBLE"))
@@ -203,6 +203,4 @@ def denoise(t):
     equal(by_name[0]["image"] == by_name[1]["image"], True, "the pictures")
 
 
-if not DOUBLE and mpirun_line() == 5:
-    print("Open MPI 5: a death costs its job a restart where it is started without --with-ft ulfm")
 main("gpu")
