@@ -9,23 +9,51 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/kernels.h"
 #include "common/random.h"
 #include "common/together.h"
 #include "strip.h"
+#include "strip_there.h"
 
 #define PREVIEW_QUALITY 80 /* of JPEG previews */
+
+/* What a rank keeps between calls. */
+struct state {
+    struct rankcall_device *device;
+    const struct cuda_strips *kernels; /* NULL: the CPU denoises */
+};
+
+static int setup(struct rankcall_context *context, const struct rankcall_payload *args)
+{
+    struct state *state = calloc(1, sizeof *state);
+
+    (void)args;
+    if (!state)
+        return rankcall_fail_setup(context, "out of memory");
+    rankcall_set_state(context, state);
+    if (rankcall_device_open(context, &state->device))
+        return -1;
+    state->kernels = kernels_open(context, state->device, "denoise-cuda.so", CUDA_STRIPS_SYMBOL);
+    return 0;
+}
+
+static void teardown(struct rankcall_context *context)
+{
+    free(rankcall_state(context));
+}
 
 struct job {
     struct rankcall_call *call;
     int64_t steps, every, seed;
-    bool noise;           /* whether the worker adds it; then `clean` is what it should come back to */
-    double sigma, weight; /* of values 0 to 1 */
-    struct image clean;   /* the attachment, whole, on every rank */
-    struct image whole;   /* rank 0: where strips are gathered */
-    struct share share;   /* this rank's rows */
-    uint8_t *noisy, *now; /* this rank's rows: before the first step and at present */
-    struct strip *strip;
-    int *counts, *places; /* bytes of each rank's strip, and where they go */
+    bool noise;                /* whether the worker adds it; then `clean` is what it should come back to */
+    double sigma, weight;      /* of values 0 to 1 */
+    struct image clean;        /* the attachment, whole, on every rank */
+    struct image whole;        /* rank 0: where strips are gathered */
+    struct share share;        /* this rank's rows */
+    uint8_t *noisy, *now;      /* this rank's rows: before the first step and at present */
+    struct strip *strip;       /* on the CPU, or */
+    struct strip_there *there; /* on the GPU */
+    int *counts, *places;      /* bytes of each rank's strip, and where they go */
     double start;
 };
 
@@ -72,6 +100,23 @@ static void add_noise(struct job *job)
     }
 }
 
+/* Returns -1 with rankcall's last error when the GPU fails; no memory on the CPU is seen by the caller. */
+static int begin_strip(struct job *job)
+{
+    const struct state *state = rankcall_call_state(job->call);
+    const int width = job->clean.width, height = job->clean.height, channels = job->clean.channels;
+    const int first = job->share.first, rows = job->share.count;
+
+    if (state->kernels) {
+        job->there = strip_there_new(job->call, state->device, state->kernels, job->noisy, width, channels, first, rows,
+                                     height, job->weight);
+        return job->there ? 0 : -1;
+    }
+    job->strip =
+        strip_new(rankcall_call_comm(job->call), job->noisy, width, channels, first, rows, height, job->weight);
+    return 0;
+}
+
 /* Everything that can fail before the first collective. */
 static int prepare(struct job *job)
 {
@@ -93,10 +138,12 @@ static int prepare(struct job *job)
     job->now = malloc((size_t)job->counts[rank] + 1);
     if (job->noisy && job->now) {
         add_noise(job);
-        job->strip = strip_new(rankcall_call_comm(job->call), job->noisy, width, channels, job->share.first,
-                               job->share.count, height, job->weight);
+        if (begin_strip(job))
+            return -1;
     }
-    return job->strip ? 0 : rankcall_fail(job->call, "no memory for a picture of %d x %d pixels", width, height);
+    return job->strip || job->there
+               ? 0
+               : rankcall_fail(job->call, "no memory for a picture of %d x %d pixels", width, height);
 }
 
 /* Brings all strips to rank 0's `whole`. */
@@ -139,15 +186,23 @@ static int emit_preview(struct job *job, int64_t step, double change)
     return rankcall_emit(job->call, event);
 }
 
+static int read_strip(struct job *job, double *squares)
+{
+    if (job->there)
+        return strip_there_read(job->there, job->now, squares);
+    strip_read(job->strip, job->now);
+    return 0;
+}
+
 static int show(struct job *job, int64_t step, double squares)
 {
     double total = 0;
+    const int status = read_strip(job, &squares);
 
     MPI_Reduce(&squares, &total, 1, MPI_DOUBLE, MPI_SUM, 0, rankcall_call_comm(job->call));
-    strip_read(job->strip, job->now);
     gather(job, job->now);
-    if (rankcall_call_rank(job->call) > 0)
-        return 0;
+    if (status || rankcall_call_rank(job->call) > 0)
+        return status;
     return emit_preview(job, step, sqrt(total / (double)image_size(&job->clean)));
 }
 
@@ -160,7 +215,11 @@ static int run_steps(struct job *job)
     for (int64_t step = 1; step <= job->steps; step++) {
         if (rankcall_cancelled(job->call))
             return 0;
-        const double squares = strip_step(job->strip);
+        double squares = 0;
+        if (!job->there)
+            squares = strip_step(job->strip);
+        else if (strip_there_step(job->there))
+            return -1; /* the others hear of it in their next wait */
         if (rankcall_streaming(job->call) && (step % job->every == 0 || step == job->steps) && show(job, step, squares))
             status = -1;
     }
@@ -194,7 +253,9 @@ static int answer(struct job *job)
     struct rankcall_payload *result = root ? rankcall_payload_new() : NULL;
     int status = root && !result ? rankcall_fail(job->call, "no memory for the result") : 0;
 
-    strip_read(job->strip, job->now);
+    double squares;
+    if (read_strip(job, &squares))
+        status = -1;
     const double psnr_noisy = psnr(job, job->noisy), psnr_now = psnr(job, job->now);
     gather(job, job->now);
     if (root && status == 0)
@@ -205,7 +266,7 @@ static int answer(struct job *job)
     if (root && status == 0)
         status = set_numbers(job, result, psnr_noisy, psnr_now);
     if (!root)
-        return 0;
+        return status;
     if (status == 0)
         return rankcall_result(job->call, result);
     rankcall_payload_free(result);
@@ -226,6 +287,7 @@ static int denoise(struct rankcall_call *call)
     image_release(&job.clean);
     image_release(&job.whole);
     strip_free(job.strip);
+    strip_there_free(job.there);
     free(job.noisy);
     free(job.now);
     free(job.counts);
@@ -236,4 +298,4 @@ static int denoise(struct rankcall_call *call)
 static const struct rankcall_handler handlers[] = {
     {"denoise", denoise, "adds noise to the picture 'image' (unless \"noise\" is false) and removes it"}, {0}};
 
-RANKCALL_WORKER(.name = "denoise", .handlers = handlers)
+RANKCALL_WORKER(.name = "denoise", .handlers = handlers, .setup = setup, .teardown = teardown)

@@ -1,15 +1,17 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  * Copyright (c) 2026 The rankcall authors */
 
-/* Data-parallel training: every rank learns from its shard of each batch, gradients are summed over the ranks, and all
- * hold the same network, which `predict` then uses. */
+/* Data-parallel training: every rank learns from its shard of each batch, on its GPU where it has one, gradients are
+ * summed over the ranks, and all hold the same network, which `predict` then uses. */
 
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/kernels.h"
 #include "common/random.h"
 #include "common/together.h"
 #include "digits.h"
+#include "learn_cuda.h"
 
 #define MAX_EPOCHS 1000
 
@@ -30,6 +32,9 @@ static int setup(struct rankcall_context *context, const struct rankcall_payload
         goto fail;
     }
     state->trained = checkpoint != NULL;
+    if (rankcall_device_open(context, &state->device))
+        goto fail;
+    state->learning = kernels_open(context, state->device, "digits-cuda.so", CUDA_LEARNING_SYMBOL);
     return 0;
 fail:
     free(state);
@@ -50,12 +55,13 @@ struct training {
     double loss_curve[MAX_EPOCHS];
     double accuracy; /* of the test digits */
     double start;
+    struct cuda_learner *learner; /* NULL: on the CPU */
 };
 
 /* One step of the whole batch: the sum of all shards' gradients, the same on every rank. The step is that of Polyak,
- * "Some methods of speeding up the convergence of iteration methods", 1964 (the heavy ball).
- * Returns: the batch's loss, summed over its digits. */
-static double learn_batch(struct rankcall_call *call, struct training *training, const int *batch, int count)
+ * "Some methods of speeding up the convergence of iteration methods", 1964 (the heavy ball). Adds the batch's loss,
+ * summed over its digits, to *loss. */
+static int learn_batch(struct rankcall_call *call, struct training *training, const int *batch, int count, double *loss)
 {
     const struct dataset *data = &((struct state *)rankcall_call_state(call))->data;
     const struct share share = share_of(count, rankcall_call_rank(call), rankcall_call_world_size(call));
@@ -63,16 +69,57 @@ static double learn_batch(struct rankcall_call *call, struct training *training,
 
     for (int i = share.first; i < share.first + share.count; i++)
         sums[PARAMETERS] += network_learn(training->weights, data->pixels[batch[i]], data->labels[batch[i]], sums);
-    MPI_Allreduce(MPI_IN_PLACE, sums, PARAMETERS + 1, MPI_DOUBLE, MPI_SUM, rankcall_call_comm(call));
+    if (rankcall_all_reduce(call, sums, sums, PARAMETERS + 1, RANKCALL_FLOAT64, RANKCALL_SUM))
+        return -1;
     for (int i = 0; i < PARAMETERS; i++) {
         training->velocity[i] = training->momentum * training->velocity[i] - training->rate * sums[i] / count;
         training->weights[i] += training->velocity[i];
     }
-    return sums[PARAMETERS];
+    *loss += sums[PARAMETERS];
+    return 0;
 }
 
-/* Every training digit once, in an order that is the same on every rank. Returns: the mean loss. */
-static double learn_epoch(struct rankcall_call *call, struct training *training, int epoch)
+/* The same on the GPU, where weights and the loss stay until the end of the epoch: nothing here waits. */
+static int learn_batch_there(struct rankcall_call *call, struct training *training, const int *batch, int count)
+{
+    const struct state *state = rankcall_call_state(call);
+    const struct share share = share_of(count, rankcall_call_rank(call), rankcall_call_world_size(call));
+    const char *what = "";
+    double *sums;
+    int error = state->learning->learn(training->learner, batch + share.first, share.count, &sums, &what);
+
+    if (error)
+        return rankcall_device_error(state->device, error, what);
+    if (rankcall_all_reduce(call, sums, sums, PARAMETERS + 1, RANKCALL_FLOAT64, RANKCALL_SUM))
+        return -1;
+    error = state->learning->step(training->learner, training->rate, training->momentum, count, &what);
+    return rankcall_device_error(state->device, error, what);
+}
+
+static int begin_there(struct rankcall_call *call, struct training *training)
+{
+    struct state *state = rankcall_call_state(call);
+    const char *what = "";
+
+    if (!state->learning)
+        return 0;
+    int error = state->learning->begin(state->data.pixels[0], state->data.labels, DIGITS, training->weights,
+                                       rankcall_device_stream(state->device), &training->learner, &what);
+    return rankcall_device_error(state->device, error, what);
+}
+
+/* What an epoch has made of the weights. */
+static int read_back(struct rankcall_call *call, struct training *training, double *loss)
+{
+    const struct state *state = rankcall_call_state(call);
+    const char *what = "";
+    int error = state->learning->read(training->learner, training->weights, loss, &what);
+
+    return error ? rankcall_device_error(state->device, error, what) : rankcall_wait(call);
+}
+
+/* Every training digit once, in an order that is the same on every rank. */
+static int learn_epoch(struct rankcall_call *call, struct training *training, int epoch)
 {
     int order[TRAINING];
     double loss = 0;
@@ -81,10 +128,15 @@ static double learn_epoch(struct rankcall_call *call, struct training *training,
         order[i] = i;
     random_shuffle(random_bits((uint64_t)training->seed, (uint64_t)epoch), order, TRAINING);
     for (int first = 0; first < TRAINING; first += (int)training->batch) {
-        const int left = TRAINING - first;
-        loss += learn_batch(call, training, order + first, left < training->batch ? left : (int)training->batch);
+        const int left = TRAINING - first, count = left < training->batch ? left : (int)training->batch;
+        if (training->learner ? learn_batch_there(call, training, order + first, count)
+                              : learn_batch(call, training, order + first, count, &loss))
+            return -1;
     }
-    return loss / TRAINING;
+    if (training->learner && read_back(call, training, &loss))
+        return -1;
+    training->loss_curve[epoch] = loss / TRAINING;
+    return 0;
 }
 
 /* The part of the test digits that is classified right; every rank tests its share. */
@@ -120,20 +172,22 @@ static int read_options(struct rankcall_call *call, struct training *training)
     return 0;
 }
 
-/* Trains until the end or a cancel, which all ranks see at the same epoch. Returns: whether it came to the end. */
-static bool run_epochs(struct rankcall_call *call, struct training *training)
+/* Trains until the end or a cancel, which all ranks see at the same epoch. Returns: 1 when it came to the end; else
+ * what the handler returns. */
+static int run_epochs(struct rankcall_call *call, struct training *training)
 {
     for (int epoch = 0; epoch < training->epochs; epoch++) {
         if (rankcall_cancelled(call))
-            return false;
-        training->loss_curve[epoch] = learn_epoch(call, training, epoch);
+            return 0;
+        if (learn_epoch(call, training, epoch))
+            return -1;
         training->accuracy = test_accuracy(call, training->weights);
         if (rankcall_call_rank(call) == 0)
             rankcall_emit_json(call, "{\"epoch\": %d, \"loss\": %.17g, \"accuracy\": %.6f, \"progress\": %.6f}",
                                epoch + 1, training->loss_curve[epoch], training->accuracy,
                                (double)(epoch + 1) / (double)training->epochs);
     }
-    return true;
+    return 1;
 }
 
 static int answer_training(struct rankcall_call *call, const struct training *training)
@@ -157,8 +211,11 @@ static int train(struct rankcall_call *call)
     char why[FILES_WHY];
     int status = read_options(call, &training);
 
-    if (!all_well(call, status) || !run_epochs(call, &training))
+    if (!status)
+        status = begin_there(call, &training);
+    if (!all_well(call, status) || (status = run_epochs(call, &training)) <= 0)
         goto out;
+    status = 0;
     if (checkpoint_end(&training.checkpoint, training.weights, why))
         status = rankcall_fail(call, "checkpoint: %s", why);
     if (!all_well(call, status))
@@ -167,6 +224,8 @@ static int train(struct rankcall_call *call)
     state->trained = true;
     status = answer_training(call, &training);
 out:
+    if (training.learner)
+        state->learning->end(training.learner);
     checkpoint_end(&training.checkpoint, NULL, why);
     return status;
 }

@@ -8,16 +8,21 @@
 
 #include <stdbool.h>
 
+#include <rankcall/device.h>
 #include <rankcall/worker.h>
 
 #include "files.h"
 #include "network.h"
+
+struct cuda_learning; /* learn_cuda.h */
 
 /* What a rank keeps between calls; the weights are the same on every rank. */
 struct state {
     struct dataset data;
     double weights[PARAMETERS];
     bool trained;
+    struct rankcall_device *device;
+    const struct cuda_learning *learning; /* NULL: on the CPU */
 };
 
 /* The handler in predict.c. */

@@ -10,6 +10,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "filters_cuda.h"
+
 #define MAX_RADIUS  24
 #define RANGE_STEPS 4096 /* of squared colour distances, up to 3 * 255^2 */
 #define MAX_COLOURS 64
@@ -249,6 +251,19 @@ const char *filter_label(const struct filter *filter)
 int filter_apply(const struct filter *filter, const struct image *in, struct image *out)
 {
     return filter->kind->apply(filter, in, out);
+}
+
+void filter_for_cuda(const struct filter *filter, struct cuda_filter *out)
+{
+    static const enum cuda_filter_kind numbers[KINDS] = {CUDA_EDGES, CUDA_BILATERAL, CUDA_POSTERISE, CUDA_SHARPEN};
+
+    *out = (struct cuda_filter){.kind = numbers[filter->kind - kinds],
+                                .strength = filter->strength,
+                                .radius = filter->radius,
+                                .smooth = filter->smooth,
+                                .slope = filter->slope,
+                                .range = filter->range,
+                                .range_steps = RANGE_STEPS};
 }
 
 void filter_free(struct filter *filter)

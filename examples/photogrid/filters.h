@@ -22,6 +22,10 @@ const char *filter_label(const struct filter *filter);
 /* Filters an RGB picture into `out`, of the same size. Returns 0, or -1 when memory is out. */
 int filter_apply(const struct filter *filter, const struct image *in, struct image *out);
 
+/* The same weights for a GPU. Ownership: the filter's. */
+struct cuda_filter;
+void filter_for_cuda(const struct filter *filter, struct cuda_filter *out);
+
 /* Takes NULL. */
 void filter_free(struct filter *filter);
 

@@ -1,18 +1,29 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  * Copyright (c) 2026 The rankcall authors */
 
-/* Data-parallel inference: every rank runs its own filter on the same photograph; a gather brings the pictures to rank
- * 0, which answers with one contact sheet. */
+/* Data-parallel inference: every rank runs its own filter on the same photograph, on its GPU where it has one; a gather
+ * brings the pictures to rank 0, which answers with one contact sheet. */
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include <rankcall/device.h>
+
+#include "common/kernels.h"
 #include "common/together.h"
 #include "filters.h"
+#include "filters_cuda.h"
 
 #define GAP   8   /* pixels between the sheet's pictures and around them */
 #define PAPER 255 /* its grey level */
+
+/* What a rank keeps between calls. */
+struct state {
+    struct filter *filter;
+    struct rankcall_device *device;
+    const struct cuda_filters *kernels; /* NULL: the CPU filters */
+};
 
 /* Loads this rank's filter, once: the name at "/filters/RANK" of the setup's arguments, or the one whose turn it is. */
 static int setup(struct rankcall_context *context, const struct rankcall_payload *args)
@@ -27,14 +38,25 @@ static int setup(struct rankcall_context *context, const struct rankcall_payload
     struct filter *filter = filter_load(name, rank, &known);
     if (!filter)
         return rankcall_fail_setup(context, "no filter '%s': there are %s", name ? name : "", known);
-    rankcall_set_state(context, filter);
+    struct state *state = calloc(1, sizeof *state);
+    if (!state || rankcall_device_open(context, &state->device)) {
+        filter_free(filter);
+        free(state);
+        return -1;
+    }
+    state->filter = filter;
+    state->kernels = kernels_open(context, state->device, "photogrid-cuda.so", CUDA_FILTERS_SYMBOL);
+    rankcall_set_state(context, state);
     rankcall_print(context, "loaded %s", filter_label(filter));
     return 0;
 }
 
 static void teardown(struct rankcall_context *context)
 {
-    filter_free(rankcall_state(context));
+    struct state *state = rankcall_state(context);
+
+    filter_free(state->filter);
+    free(state);
 }
 
 /* What a rank says of its picture; gathered as bytes. */
@@ -46,7 +68,10 @@ struct caption {
 struct grid {
     struct image photo, tile;
     int64_t columns, size;
-    uint8_t *tiles;           /* these three on rank 0 only: every rank's tile, */
+    struct rankcall_device *device;
+    void *tile_there;         /* this rank's tile where its device has it */
+    void *tiles_there;        /* these four on rank 0 only: every rank's, there */
+    uint8_t *tiles;           /* and here, */
     struct caption *captions; /* every rank's caption, */
     struct image sheet;       /* and the sheet of them */
 };
@@ -94,6 +119,8 @@ static int prepare(struct rankcall_call *call, struct grid *grid)
     if (fit(&grid->photo, (int)grid->size, why) ||
         image_make(&grid->tile, grid->photo.width, grid->photo.height, 3, why))
         return rankcall_fail(call, "attachment 'image': %s", why);
+    if (rankcall_device_alloc(grid->device, image_size(&grid->tile), &grid->tile_there))
+        return -1;
     if (rankcall_call_rank(call) > 0)
         return 0;
     const int rows = (ranks + (int)grid->columns - 1) / (int)grid->columns;
@@ -102,17 +129,54 @@ static int prepare(struct rankcall_call *call, struct grid *grid)
         return rankcall_fail(call, "the contact sheet: %s", why);
     grid->captions = calloc((size_t)ranks, sizeof *grid->captions);
     grid->tiles = malloc((size_t)ranks * image_size(&grid->tile));
-    return grid->captions && grid->tiles ? 0 : rankcall_fail(call, "no memory for %d pictures", ranks);
+    if (!grid->captions || !grid->tiles)
+        return rankcall_fail(call, "no memory for %d pictures", ranks);
+    return rankcall_device_alloc(grid->device, (size_t)ranks * image_size(&grid->tile), &grid->tiles_there);
+}
+
+/* The filter as a kernel, behind the copy of the photograph. */
+static int filter_there(struct rankcall_call *call, const struct state *state, struct grid *grid)
+{
+    const size_t size = image_size(&grid->photo);
+    const char *what = "";
+    struct cuda_filter filter;
+    void *photo = NULL, *work = NULL;
+    int status = -1;
+
+    filter_for_cuda(state->filter, &filter);
+    if (rankcall_device_alloc(state->device, size, &photo) ||
+        rankcall_device_alloc(state->device, state->kernels->work_size(&filter, grid->photo.width, grid->photo.height),
+                              &work) ||
+        rankcall_device_copy(state->device, photo, grid->photo.pixels, size))
+        goto out;
+    status = rankcall_device_error(state->device,
+                                   state->kernels->apply(&filter, photo, grid->tile_there, grid->photo.width,
+                                                         grid->photo.height, work,
+                                                         rankcall_device_stream(state->device), &what),
+                                   what);
+    if (!status)
+        status = rankcall_wait(call);
+out:
+    rankcall_device_free(state->device, photo);
+    rankcall_device_free(state->device, work);
+    return status;
 }
 
 /* Runs this rank's filter, and says so at once to a client that streams. */
 static int infer(struct rankcall_call *call, struct grid *grid, struct caption *caption)
 {
-    const struct filter *filter = rankcall_call_state(call);
+    const struct state *state = rankcall_call_state(call);
+    const struct filter *filter = state->filter;
     const double start = MPI_Wtime();
 
-    if (filter_apply(filter, &grid->photo, &grid->tile))
+    if (state->kernels) {
+        if (filter_there(call, state, grid))
+            return -1;
+    } else if (filter_apply(filter, &grid->photo, &grid->tile)) {
         return rankcall_fail(call, "no memory for filter %s", filter_label(filter));
+    } else if (rankcall_device_copy(state->device, grid->tile_there, grid->tile.pixels, image_size(&grid->tile))) {
+        return -1;
+    }
     caption->milliseconds = 1000 * (MPI_Wtime() - start);
     snprintf(caption->label, sizeof caption->label, "%s", filter_label(filter));
     return rankcall_emit_json(call, "{\"label\": \"%s\", \"milliseconds\": %.3f}", caption->label,
@@ -165,23 +229,37 @@ out:
     return status;
 }
 
+/* Device memory or the host's: the gather goes where the tiles are. */
+static int gather(struct rankcall_call *call, struct grid *grid, const struct caption *caption)
+{
+    const size_t size = image_size(&grid->tile), ranks = (size_t)rankcall_call_world_size(call);
+
+    if (rankcall_gather(call, grid->tile_there, size, grid->tiles_there, 0) ||
+        rankcall_gather(call, caption, sizeof *caption, grid->captions, 0))
+        return -1;
+    if (rankcall_call_rank(call) == 0 &&
+        rankcall_device_copy(grid->device, grid->tiles, grid->tiles_there, ranks * size))
+        return -1;
+    return rankcall_wait(call);
+}
+
 static int photogrid(struct rankcall_call *call)
 {
     struct grid grid = {.columns = 1, .size = 640};
     struct caption caption = {0};
-    MPI_Comm comm = rankcall_call_comm(call);
+    grid.device = ((struct state *)rankcall_call_state(call))->device;
     int status = prepare(call, &grid);
 
     if (status == 0)
         status = infer(call, &grid, &caption);
     if (!all_well(call, status))
         goto out;
-    const int bytes = (int)image_size(&grid.tile);
-    MPI_Gather(grid.tile.pixels, bytes, MPI_BYTE, grid.tiles, bytes, MPI_BYTE, 0, comm);
-    MPI_Gather(&caption, sizeof caption, MPI_BYTE, grid.captions, sizeof caption, MPI_BYTE, 0, comm);
-    if (rankcall_call_rank(call) == 0)
+    status = gather(call, &grid, &caption);
+    if (!status && rankcall_call_rank(call) == 0)
         status = answer(call, &grid);
 out:
+    rankcall_device_free(grid.device, grid.tile_there);
+    rankcall_device_free(grid.device, grid.tiles_there);
     image_release(&grid.photo);
     image_release(&grid.tile);
     image_release(&grid.sheet);

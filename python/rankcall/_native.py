@@ -103,6 +103,8 @@ QUICK: Dict[str, Tuple[Any, Sequence[Any]]] = {
     "rankcall_rank": (c_int, (c_void_p,)),
     "rankcall_world_size": (c_int, (c_void_p,)),
     "rankcall_local_rank": (c_int, (c_void_p,)),
+    "rankcall_gpu": (c_char_p, (c_void_p,)),
+    "rankcall_gpu_uuid": (c_char_p, (c_void_p,)),
     "rankcall_host": (c_char_p, (c_void_p,)),
     "rankcall_comm": (c_void_p, (c_void_p,)),
     "rankcall_is_replacement": (c_bool, (c_void_p,)),

@@ -17,6 +17,7 @@ from typing import Any, Callable, Dict, List, Optional, Tuple, Type
 from rankcall import _native, _torch
 from rankcall._attachment import Attachment
 from rankcall._files import drop_files, fetch_files
+from rankcall._gpu import torch_index
 from rankcall._loading import load_class
 from rankcall._options import Options
 from rankcall._values import flatten, unflatten
@@ -122,6 +123,13 @@ class Rank:
     def local_rank(self) -> int:
         """This rank's place on its node."""
         return int(self.library.local_rank(self.context))
+
+    def torch_index(self) -> int:
+        """torch's number of the GPU that the rank agreed on with the others of its node."""
+        import torch
+
+        address, uuid = self.library.gpu(self.context).decode(), self.library.gpu_uuid(self.context).decode()
+        return torch_index(torch.cuda, address, uuid, self.local_rank)
 
     def communicator(self) -> Any:
         """mpi4py's view of the worker's communicator."""

@@ -135,7 +135,7 @@ class Group:
         own = torch.cuda.is_available() and local < torch.cuda.device_count() and dist.is_nccl_available()
         if self.smallest(int(own)) == 0:
             return "gloo"
-        torch.cuda.set_device(local)
+        torch.cuda.set_device(self.rank.torch_index())
         return "nccl"
 
     def close(self) -> None:

@@ -89,8 +89,9 @@ class DistributedWorker(Collectives):
 
         if not torch.cuda.is_available():
             return torch.device("cpu")
-        local = self._rankcall_rank.local_rank if self._rankcall_rank else self.rank
-        return torch.device("cuda", local % torch.cuda.device_count())
+        if self._rankcall_rank:
+            return torch.device("cuda", self._rankcall_rank.torch_index())
+        return torch.device("cuda", self.rank % torch.cuda.device_count())
 
     @property
     def running(self) -> bool:

@@ -12,6 +12,7 @@
 
 #include "base/error.h"
 #include "base/fd.h"
+#include "core/compute.h"
 #include "core/frontend.h"
 #include "mesh/collect.h"
 #include "wire/payload.h"
@@ -216,12 +217,26 @@ static void fail_by_status(struct rankcall_call *call, int status)
         rankcall_fail(call, "the handler \"%s\" returned %d without a message", call->handler->name, status);
 }
 
+/* What the handler has begun on its GPU ends before the call does. A GPU that is lost takes the rank along, so that
+ * later calls find another. */
+static void leave_gpu(struct rankcall_call *call)
+{
+    if (!rk_compute_leave(call->context->gpu))
+        return;
+    rankcall_fail(call, "%s", rankcall_last_error()->message);
+    rk_compute_die(call->context->gpu);
+}
+
 static void run_handler(struct rankcall_call *call)
 {
     rk_error_clear();
+    call->context->running = call->number;
     int status = call->handler->run(call);
     if (status)
         fail_by_status(call, status);
+    if (call->context->gpu)
+        leave_gpu(call);
+    call->context->running = 0;
     /* Who was interrupted in a collective may miss checkpoints that the others, who were through it, still come to. */
     if (call->failed || rk_mesh_interrupted(call->context->mesh, call->number))
         rk_mesh_leave(call->context->mesh, call->number);

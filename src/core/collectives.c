@@ -10,6 +10,7 @@
 #include <stdio.h>
 
 #include "base/error.h"
+#include "core/compute.h"
 #include "core/context.h"
 #include "mesh/collect.h"
 
@@ -55,12 +56,26 @@ static int check(const struct rankcall_call *call, const struct rk_collective *c
     return RANKCALL_OK;
 }
 
+/* On a rank with a GPU: where the memory is. */
+static int run_here_or_there(struct rankcall_call *call, struct rk_collective *collective)
+{
+    struct rankcall_device *device = rankcall_call_context(call)->gpu;
+    bool on_device = false;
+    int code = rk_compute_side(device, collective, &on_device);
+    if (code)
+        return code;
+    return on_device ? rk_compute_collect(device, collective) : rk_mesh_collect(mesh_of(call), collective);
+}
+
 static int run(struct rankcall_call *call, struct rk_collective *collective)
 {
     if (!collective->element)
         collective->element = 1;
     int code = collective->kind == RK_BARRIER ? RANKCALL_OK : check(call, collective);
-    return code ? code : rk_mesh_collect(mesh_of(call), collective);
+    if (code)
+        return code;
+    return rankcall_call_context(call)->gpu ? run_here_or_there(call, collective)
+                                            : rk_mesh_collect(mesh_of(call), collective);
 }
 
 int rankcall_barrier(struct rankcall_call *call)
@@ -114,6 +129,8 @@ static int reduce(struct rankcall_call *call, struct rk_collective *collective, 
     const char *name = rk_collective_name(collective->kind);
     collective->fold = rk_fold_find(type, op);
     collective->element = rankcall_dtype_size(type);
+    collective->type = type;
+    collective->op = op;
     if (!collective->fold)
         return rk_error(RANKCALL_EINVAL, "rankcall_%s: no operation %d for type %d (%s)", name, op, type,
                         rankcall_dtype_name(type));

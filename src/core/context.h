@@ -19,8 +19,11 @@ struct rankcall_context {
     unsigned handlers; /* how many */
     const struct rk_options *options;
     struct rk_mesh *mesh;
-    struct rk_device *device;     /* where this rank computes */
-    struct rk_frontend *frontend; /* rank 0 only */
+    struct rk_device *device;         /* where this rank computes */
+    struct rk_frontend *frontend;     /* rank 0 only */
+    struct rankcall_device *computer; /* NULL: not opened; rankcall/device.h */
+    struct rankcall_device *gpu;      /* the same where it is one */
+    uint64_t running;                 /* number of the call whose handler runs; 0: none */
     void *state;
     char *setup_failure; /* of rankcall_fail_setup, or NULL */
     char *setup_traceback;

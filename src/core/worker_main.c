@@ -14,6 +14,7 @@
 #include "base/fd.h"
 #include "base/log.h"
 #include "core/call.h"
+#include "core/compute.h"
 #include "core/frontend.h"
 #include "device/device.h"
 #include "mesh/collect.h"
@@ -269,6 +270,7 @@ static int leave(struct rankcall_context *context, int code)
     if (context->frontend && context->options->launcher)
         unlink(context->options->launcher); /* so it knows that this was the end, and not one more death */
     rk_frontend_finish(context->frontend);
+    rk_compute_close(context->computer);
     rk_mesh_close(context->mesh);
     rk_device_close(context->device);
     free(context->setup_failure);

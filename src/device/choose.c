@@ -10,6 +10,7 @@
 
 #include "base/error.h"
 #include "device/machine.h"
+#include "device/nvml.h"
 
 struct list {
     struct rk_gpu *gpus;
@@ -77,16 +78,20 @@ static const struct rk_gpu *find(const struct list *list, const char *name)
     return found;
 }
 
-/* A slice is next to what its GPU is next to. Older names of slices tell the GPU: MIG-GPU-.../1/0; of the others it is
- * known where all GPUs are next to the same. */
-static struct rk_gpu slice(const char *name, const struct list *all)
+/* A slice is next to what its GPU is next to. Older names of slices tell the GPU: MIG-GPU-.../1/0; of the others NVML
+ * knows it, or it is known where all GPUs are next to the same. */
+static struct rk_gpu slice(const char *name, const struct list *all, const struct rk_gpu_choice *choice)
 {
+    char parent[20] = "";
     struct rk_gpu made = {.minor = -1, .usable = true};
     snprintf(made.uuid, sizeof made.uuid, "%s", name);
     snprintf(made.model, sizeof made.model, "MIG slice");
+    if (all->count > 1 && choice->parent && strncmp(name, "MIG-GPU-", 8) && !choice->parent(name, parent))
+        parent[0] = '\0';
     for (int i = 0; i < all->count; i++) {
         const struct rk_gpu *gpu = &all->gpus[i];
-        if (*gpu->uuid && !strncmp(name + 4, gpu->uuid, strlen(gpu->uuid))) {
+        bool told = *gpu->uuid && !strncmp(name + 4, gpu->uuid, strlen(gpu->uuid));
+        if (told || (*parent && same_address(parent, gpu->address))) {
             snprintf(made.address, sizeof made.address, "%s", gpu->address);
             made.near = gpu->near;
             return made;
@@ -107,7 +112,8 @@ static bool is_slice(const char *name)
 }
 
 /* As CUDA reads CUDA_VISIBLE_DEVICES: what is wrong ends the list. */
-static void take_visible(const struct list *all, const char *visible, struct list *list)
+static void take_visible(const struct list *all, const char *visible, const struct rk_gpu_choice *choice,
+                         struct list *list)
 {
     char name[96];
     while (next_name(&visible, name, sizeof name)) {
@@ -115,7 +121,7 @@ static void take_visible(const struct list *all, const char *visible, struct lis
         const struct rk_gpu *gpu = number >= 0 && number < all->count ? &all->gpus[number] : NULL;
         struct rk_gpu made;
         if (!gpu && number < 0 && is_slice(name)) {
-            made = slice(name, all);
+            made = slice(name, all, choice);
             gpu = &made;
         } else if (!gpu && number < 0) {
             gpu = find(all, name);
@@ -149,15 +155,16 @@ static void keep_slurms(struct list *all, const struct rk_gpu_choice *choice)
     struct list list = {kept, 0};
     if (!choice->slurm || highest(choice->slurm) < 0 || highest(choice->slurm) >= all->count)
         return;
-    take_visible(all, choice->slurm, &list);
+    take_visible(all, choice->slurm, choice, &list);
     if (choice->visible && (!strcmp(choice->visible, choice->slurm) || highest(choice->visible) >= list.count))
         return;
     memcpy(all->gpus, kept, (size_t)list.count * sizeof *kept);
     all->count = list.count;
 }
 
-static int take_wanted(const struct list *visible, const char *wanted, struct list *list)
+static int take_wanted(const struct list *visible, const struct rk_gpu_choice *choice, struct list *list)
 {
+    const char *wanted = choice->wanted;
     char name[96];
     while (next_name(&wanted, name, sizeof name)) {
         int number = number_of(name);
@@ -165,7 +172,7 @@ static int take_wanted(const struct list *visible, const char *wanted, struct li
             number >= 0 ? (number < visible->count ? &visible->gpus[number] : NULL) : find(visible, name);
         struct rk_gpu made;
         if (!gpu && is_slice(name)) {
-            made = slice(name, visible);
+            made = slice(name, visible, choice);
             gpu = &made;
         }
         if (!gpu)
@@ -179,7 +186,8 @@ static int take_wanted(const struct list *visible, const char *wanted, struct li
 struct rk_gpu_choice rk_gpu_choice_here(const char *wanted)
 {
     const char *slurm = getenv("SLURM_STEP_GPUS") ? getenv("SLURM_STEP_GPUS") : getenv("SLURM_JOB_GPUS");
-    return (struct rk_gpu_choice){.visible = getenv("CUDA_VISIBLE_DEVICES"), .slurm = slurm, .wanted = wanted};
+    return (struct rk_gpu_choice){
+        .visible = getenv("CUDA_VISIBLE_DEVICES"), .slurm = slurm, .wanted = wanted, .parent = rk_nvml_parent};
 }
 
 int rk_gpu_choice_check(const char *wanted)
@@ -215,12 +223,12 @@ int rk_gpus_choose(const struct rk_gpu *gpus, int gpu_count, const struct rk_gpu
     if (all.count == gpu_count) /* else the others are hidden already */
         keep_slurms(&all, choice);
     if (choice->visible) {
-        take_visible(&all, choice->visible, &visible);
+        take_visible(&all, choice->visible, choice, &visible);
     } else {
         visible = all;
     }
     if (choice->wanted && strcmp(choice->wanted, "all")) {
-        code = take_wanted(&visible, choice->wanted, &wanted);
+        code = take_wanted(&visible, choice, &wanted);
     } else {
         memcpy(chosen, visible.gpus, (size_t)visible.count * sizeof *chosen);
         wanted.count = visible.count;

@@ -3,19 +3,13 @@
 
 /* The CUDA module: a device, a stream, memory, copies. */
 
-#include "device/cuda_module.h"
+#include "device/cuda_inside.h"
 
-#include <cuda_runtime_api.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
-
-struct rk_cuda {
-    struct rk_cuda_facts facts;
-    cudaStream_t stream;
-};
 
 /* ---- Errors ---- */
 
@@ -43,9 +37,8 @@ static int sticks(void)
     return still != cudaSuccess;
 }
 
-/* Tells of the failure of what `format` describes, on a device that is open (else NULL). */
-__attribute__((format(printf, 4, 5))) static enum rk_cuda_end fail(const struct rk_cuda *cuda, cudaError_t error,
-                                                                   char text[RK_CUDA_TEXT], const char *format, ...)
+enum rk_cuda_end rk_cuda_fail(const struct rk_cuda *cuda, cudaError_t error, char text[RK_CUDA_TEXT],
+                              const char *format, ...)
 {
     va_list arguments;
     char what[96];
@@ -119,7 +112,7 @@ static enum rk_cuda_end open_device(const char *address, const char *uuid, struc
     if (error == cudaErrorInvalidValue) /* it knows no such address */
         error = cudaErrorInvalidDevice;
     if (error)
-        return fail(NULL, error, text, "looking for %s", *address ? address : uuid);
+        return rk_cuda_fail(NULL, error, text, "looking for %s", *address ? address : uuid);
     struct rk_cuda *cuda = calloc(1, sizeof *cuda);
     if (!cuda) {
         snprintf(text, RK_CUDA_TEXT, "out of memory");
@@ -134,7 +127,7 @@ static enum rk_cuda_end open_device(const char *address, const char *uuid, struc
         *out = cuda;
         return RK_CUDA_OK;
     }
-    enum rk_cuda_end end = fail(NULL, error, text, "%s of %s", what, *address ? address : uuid);
+    enum rk_cuda_end end = rk_cuda_fail(NULL, error, text, "%s of %s", what, *address ? address : uuid);
     free(cuda);
     return end;
 }
@@ -159,44 +152,50 @@ static void *stream_of(const struct rk_cuda *cuda)
 /* ---- Memory ---- */
 
 /* The device is the thread's, and the caller may have other threads. */
-static enum rk_cuda_end enter(struct rk_cuda *cuda, char text[RK_CUDA_TEXT])
+enum rk_cuda_end rk_cuda_enter(struct rk_cuda *cuda, char text[RK_CUDA_TEXT])
 {
     cudaError_t error = cudaSetDevice(cuda->facts.ordinal);
-    return error ? fail(cuda, error, text, "cudaSetDevice") : RK_CUDA_OK;
+    return error ? rk_cuda_fail(cuda, error, text, "cudaSetDevice") : RK_CUDA_OK;
 }
 
 static enum rk_cuda_end take(struct rk_cuda *cuda, enum rk_cuda_kind kind, size_t size, void **out,
                              char text[RK_CUDA_TEXT])
 {
     const char *call = kind == RK_CUDA_DEVICE ? "cudaMalloc" : "cudaHostAlloc";
-    enum rk_cuda_end end = enter(cuda, text);
+    enum rk_cuda_end end = rk_cuda_enter(cuda, text);
     if (end)
         return end;
     cudaError_t error = kind == RK_CUDA_DEVICE ? cudaMalloc(out, size) : cudaHostAlloc(out, size, cudaHostAllocDefault);
-    return error ? fail(cuda, error, text, "%s of %zu bytes", call, size) : RK_CUDA_OK;
+    return error ? rk_cuda_fail(cuda, error, text, "%s of %zu bytes", call, size) : RK_CUDA_OK;
 }
 
 static enum rk_cuda_end give(struct rk_cuda *cuda, enum rk_cuda_kind kind, void *memory, char text[RK_CUDA_TEXT])
 {
-    enum rk_cuda_end end = memory ? enter(cuda, text) : RK_CUDA_OK;
+    enum rk_cuda_end end = memory ? rk_cuda_enter(cuda, text) : RK_CUDA_OK;
     if (!memory || end)
         return end;
     cudaError_t error = cudaStreamSynchronize(cuda->stream);
     if (!error)
         error = kind == RK_CUDA_DEVICE ? cudaFree(memory) : cudaFreeHost(memory);
-    return error ? fail(cuda, error, text, "%s", kind == RK_CUDA_DEVICE ? "cudaFree" : "cudaFreeHost") : RK_CUDA_OK;
+    return error ? rk_cuda_fail(cuda, error, text, "%s", kind == RK_CUDA_DEVICE ? "cudaFree" : "cudaFreeHost")
+                 : RK_CUDA_OK;
 }
 
 static enum rk_cuda_end kind_of(struct rk_cuda *cuda, const void *memory, enum rk_cuda_kind *out,
                                 char text[RK_CUDA_TEXT])
 {
     struct cudaPointerAttributes attributes;
-    enum rk_cuda_end end = enter(cuda, text);
+    enum rk_cuda_end end = rk_cuda_enter(cuda, text);
     if (end)
         return end;
     cudaError_t error = cudaPointerGetAttributes(&attributes, memory);
     if (error)
-        return fail(cuda, error, text, "cudaPointerGetAttributes");
+        return rk_cuda_fail(cuda, error, text, "cudaPointerGetAttributes");
+    if (attributes.type == cudaMemoryTypeDevice && attributes.device != cuda->facts.ordinal) {
+        snprintf(text, RK_CUDA_TEXT, "the memory is that of CUDA's device %d, not of GPU %s, which is %d",
+                 attributes.device, cuda->facts.uuid, cuda->facts.ordinal);
+        return RK_CUDA_POINTER;
+    }
     *out = attributes.type == cudaMemoryTypeDevice || attributes.type == cudaMemoryTypeManaged ? RK_CUDA_DEVICE
            : attributes.type == cudaMemoryTypeHost                                             ? RK_CUDA_PINNED
                                                                                                : RK_CUDA_PLAIN;
@@ -205,17 +204,67 @@ static enum rk_cuda_end kind_of(struct rk_cuda *cuda, const void *memory, enum r
 
 static enum rk_cuda_end copy(struct rk_cuda *cuda, void *to, const void *from, size_t size, char text[RK_CUDA_TEXT])
 {
-    enum rk_cuda_end end = enter(cuda, text);
+    enum rk_cuda_end end = rk_cuda_enter(cuda, text);
     if (end)
         return end;
     cudaError_t error = cudaMemcpyAsync(to, from, size, cudaMemcpyDefault, cuda->stream);
-    return error ? fail(cuda, error, text, "cudaMemcpyAsync of %zu bytes", size) : RK_CUDA_OK;
+    return error ? rk_cuda_fail(cuda, error, text, "cudaMemcpyAsync of %zu bytes", size) : RK_CUDA_OK;
 }
 
 static enum rk_cuda_end wait_for_all(struct rk_cuda *cuda, char text[RK_CUDA_TEXT])
 {
     cudaError_t error = cudaStreamSynchronize(cuda->stream);
-    return error ? fail(cuda, error, text, "cudaStreamSynchronize") : RK_CUDA_OK;
+    return error ? rk_cuda_fail(cuda, error, text, "cudaStreamSynchronize") : RK_CUDA_OK;
+}
+
+/* ---- How far the stream is ---- */
+
+static enum rk_cuda_end progress(const struct rk_cuda *cuda, cudaError_t error, const char *call,
+                                 char text[RK_CUDA_TEXT])
+{
+    if (error == cudaErrorNotReady) {
+        cudaGetLastError();
+        return RK_CUDA_BUSY;
+    }
+    return error ? rk_cuda_fail(cuda, error, text, "%s", call) : RK_CUDA_OK;
+}
+
+static enum rk_cuda_end look(struct rk_cuda *cuda, char text[RK_CUDA_TEXT])
+{
+    return progress(cuda, cudaStreamQuery(cuda->stream), "cudaStreamQuery", text);
+}
+
+static enum rk_cuda_end mark(struct rk_cuda *cuda, void **mark, char text[RK_CUDA_TEXT])
+{
+    enum rk_cuda_end end = rk_cuda_enter(cuda, text);
+    cudaEvent_t event = *mark;
+    cudaError_t error = cudaSuccess;
+    if (end)
+        return end;
+    if (!event)
+        error = cudaEventCreateWithFlags(&event, cudaEventDisableTiming);
+    if (error)
+        return rk_cuda_fail(cuda, error, text, "cudaEventCreateWithFlags");
+    *mark = event;
+    error = cudaEventRecord(event, cuda->stream);
+    return error ? rk_cuda_fail(cuda, error, text, "cudaEventRecord") : RK_CUDA_OK;
+}
+
+static enum rk_cuda_end passed(struct rk_cuda *cuda, void *mark, char text[RK_CUDA_TEXT])
+{
+    return progress(cuda, cudaEventQuery(mark), "cudaEventQuery", text);
+}
+
+static void unmark(struct rk_cuda *cuda, void *mark)
+{
+    (void)cuda;
+    if (mark)
+        cudaEventDestroy(mark);
+}
+
+static enum rk_cuda_end tell(struct rk_cuda *cuda, int error, const char *what, char text[RK_CUDA_TEXT])
+{
+    return error ? rk_cuda_fail(cuda, (cudaError_t)error, text, "%s", what) : RK_CUDA_OK;
 }
 
 /* Found by its name, see RK_CUDA_MODULE_SYMBOL. */
@@ -231,4 +280,16 @@ __attribute__((visibility("default"))) const struct rk_cuda_module rk_cuda_modul
     .kind = kind_of,
     .copy = copy,
     .wait = wait_for_all,
+    .look = look,
+    .mark = mark,
+    .passed = passed,
+    .unmark = unmark,
+    .tell = tell,
+    .nccl_version = rk_nccl_version,
+    .nccl_id = rk_nccl_id,
+    .nccl_join = rk_nccl_join,
+    .nccl_look = rk_nccl_look,
+    .nccl_begin = rk_nccl_begin,
+    .nccl_reduces = rk_nccl_reduces,
+    .nccl_leave = rk_nccl_leave,
 };

@@ -21,6 +21,8 @@ struct rk_device {
     struct rk_place place;
     struct rk_gpu gpu; /* that of the place */
     bool settled;
+    const struct rk_cuda_module *cuda; /* where it sees GPUs */
+    char no_cuda[256];                 /* why there is none */
 };
 
 /* What the planning needs, of all ranks of the node. */
@@ -68,8 +70,12 @@ static int look_at_gpus(struct rk_device *device, const char *wanted)
         device->offer.address[i] = pack_address(device->seen[i].address);
     }
     device->offer.gpu_count = count;
-    if (count) /* so that numbers mean the same to CUDA */
-        setenv("CUDA_DEVICE_ORDER", "PCI_BUS_ID", 0);
+    if (!count)
+        return RANKCALL_OK;
+    setenv("CUDA_DEVICE_ORDER", "PCI_BUS_ID", 0); /* so that numbers mean the same to CUDA */
+    if (rk_cuda_load(&device->cuda))
+        snprintf(device->no_cuda, sizeof device->no_cuda, "%s", rankcall_last_error()->message);
+    device->offer.cuda = device->cuda != NULL;
     return RANKCALL_OK;
 }
 
@@ -97,6 +103,12 @@ void rk_device_close(struct rk_device *device)
 const struct rk_offer *rk_device_offer(const struct rk_device *device)
 {
     return &device->offer;
+}
+
+const struct rk_cuda_module *rk_device_cuda(const struct rk_device *device, const char **why)
+{
+    *why = *device->no_cuda ? device->no_cuda : "it sees no GPU";
+    return device->cuda;
 }
 
 /* ---- The plan ---- */

@@ -11,6 +11,7 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+#include "device/cuda.h"
 #include "device/placement.h"
 
 /* What a rank brings into the planning, for the others of its node to know. Plain bytes. */
@@ -19,6 +20,7 @@ struct rk_offer {
     uint64_t gpu[RK_GPUS_MAX];     /* which GPUs it sees, by names made short */
     uint32_t address[RK_GPUS_MAX]; /* where on PCI they are; RK_NO_ADDRESS */
     int32_t gpu_count, bind;       /* enum rk_bind */
+    int32_t cuda;                  /* 1: it has the CUDA module */
 };
 
 #define RK_NO_ADDRESS UINT32_MAX
@@ -50,6 +52,9 @@ const struct rk_offer *rk_device_offer(const struct rk_device *device);
  * that is taken from now on. Later calls change nothing. Logs what is not as good as it could be. Main
  * thread. */
 void rk_device_settle(struct rk_device *device, const struct rk_offer *offers, const int *ranks, int count, int self);
+
+/* What CUDA's functions are behind where this rank sees GPUs; NULL: not there, *why says why. */
+const struct rk_cuda_module *rk_device_cuda(const struct rk_device *device, const char **why);
 
 void rk_device_report(const struct rk_device *device, struct rk_device_report *report);
 

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "device/machine.h"
+#include "device/nvml.h"
 
 /* A folder of a test's own holds what lies in both. */
 static const char *root(const char *real)
@@ -74,8 +75,13 @@ int rk_gpus_of_driver(struct rk_gpu gpus[RK_GPUS_MAX])
     for (struct dirent *entry; folder && count < RK_GPUS_MAX && (entry = readdir(folder));)
         if (entry->d_name[0] != '.' && read_gpu(entry->d_name, &gpus[count]))
             count++;
-    if (folder)
+    if (folder) {
         closedir(folder);
+    } else if (!getenv("RANKCALL_TEST_GPUS") || getenv("RANKCALL_TEST_NVML")) { /* some containers hide it */
+        count = rk_nvml_gpus(gpus);
+        for (int i = 0; i < count; i++)
+            gpus[i].usable = is_usable(gpus[i].minor);
+    }
     qsort(gpus, (size_t)count, sizeof *gpus, by_address);
     return count;
 }

@@ -66,6 +66,8 @@ struct rk_gpu_choice {
     const char *visible; /* CUDA_VISIBLE_DEVICES: numbers by address, UUIDs or their beginnings; NULL: all */
     const char *slurm;   /* the numbers that Slurm gave to the step, when it did; or NULL */
     const char *wanted; /* --gpus: "all", "none", or a list of numbers among the visible, UUIDs, addresses; NULL: all */
+    bool (*parent)(const char *uuid,
+                   char address[20]); /* whose GPU's slice that is, when its name does not tell; or NULL */
 };
 
 /* From the environment, with the given --gpus. */

@@ -102,13 +102,33 @@ static int go(struct rk_mesh *mesh, const struct rk_collective *collective)
     return 0;
 }
 
-static int explain(const struct rk_mesh *mesh, const struct rk_collective *collective, int code)
+static int explain(const struct rk_mesh *mesh, const char *what, int code)
 {
     if (code != rk_mesh_interrupted(mesh, mesh->collect->number))
         return code;
-    return rk_error(code, "rank %d left %s, collective %llu of call %llu: %s", mesh->rank,
-                    rk_collective_name(collective->kind), (unsigned long long)mesh->collect->sequence,
-                    (unsigned long long)mesh->collect->number, rankcall_code_text(code));
+    return rk_error(code, "rank %d left %s, collective %llu of call %llu: %s", mesh->rank, what,
+                    (unsigned long long)mesh->collect->sequence, (unsigned long long)mesh->collect->number,
+                    rankcall_code_text(code));
+}
+
+void rk_mesh_count(struct rk_mesh *mesh, enum rk_collective_kind kind)
+{
+    rk_place_set(mesh, RK_IN_HANDLER, kind, ++mesh->collect->sequence);
+}
+
+void rk_mesh_sits(struct rk_mesh *mesh, bool sits)
+{
+    rk_place_change(mesh, sits ? RK_IN_COLLECTIVE : RK_IN_HANDLER);
+}
+
+int rk_mesh_heed(struct rk_mesh *mesh, const char *what)
+{
+    if (mesh->nodes > 1) {
+        rk_mesh_drive(mesh);
+        rk_tidings_look(mesh);
+    }
+    int code = rk_mesh_interrupted(mesh, mesh->collect->number);
+    return code ? explain(mesh, what, code) : RANKCALL_OK;
 }
 
 int rk_mesh_collect(struct rk_mesh *mesh, const struct rk_collective *collective)
@@ -120,5 +140,5 @@ int rk_mesh_collect(struct rk_mesh *mesh, const struct rk_collective *collective
     int code = go(mesh, collective);
     mesh->collect->copy_us = 0; /* checkpoints wait too */
     rk_place_set(mesh, RK_IN_HANDLER, collective->kind, sequence);
-    return code ? explain(mesh, collective, code) : RANKCALL_OK;
+    return code ? explain(mesh, rk_collective_name(collective->kind), code) : RANKCALL_OK;
 }

@@ -38,6 +38,7 @@ struct rk_collective {
     const size_t *sizes, *offsets; /* ... each rank's bytes, and where they go */
     rk_fold_fn fold;               /* of reductions */
     size_t element;                /* bytes of an element of reductions, else 1 */
+    int type, op;                  /* of reductions: enum rankcall_dtype, rankcall_op */
 };
 
 /* Opens and closes what collectives need: memory shared by the node, a communicator between nodes. Collective. */
@@ -52,6 +53,16 @@ void rk_mesh_exit(struct rk_mesh *mesh);
  * Returns RANKCALL_OK, or why the call is to be left, with the error set; RANKCALL_EINVAL: the ranks are not in the
  * same collective. Collective. Threads: the handler's, one at a time. */
 int rk_mesh_collect(struct rk_mesh *mesh, const struct rk_collective *collective);
+
+/* A collective that goes another way, over GPUs: counts it as this rank's last. */
+void rk_mesh_count(struct rk_mesh *mesh, enum rk_collective_kind kind);
+
+/* This rank begins or ends to wait for such a one. */
+void rk_mesh_sits(struct rk_mesh *mesh, bool sits);
+
+/* Lets MPI move what it can, and tells why the call is to be left, or RANKCALL_OK: for waits that are not the mesh's.
+ * With that as the error, for `what`: RANKCALL_OK leaves the error. The handler's threads. */
+int rk_mesh_heed(struct rk_mesh *mesh, const char *what);
 
 /* The kind's name, as in the API ("all_reduce"). */
 const char *rk_collective_name(enum rk_collective_kind kind);

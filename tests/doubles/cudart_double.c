@@ -1,122 +1,113 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  * Copyright (c) 2026 The rankcall authors */
 
-/* A double of CUDA's run time, not CUDA: devices are memory of the host. Copies happen when somebody waits, so that who
- * does not wait is found out. */
+/* A double of CUDA's run time, not CUDA: devices are memory of the host under an address of their own, which nobody can
+ * read or write, and streams are threads. */
 
-#include "cudart_double.h"
+#include "cudart_double_inside.h"
 
-#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
-#include "cuda/cuda_runtime_api.h"
+struct double_state double_now = {
+    .lock = PTHREAD_MUTEX_INITIALIZER, .changed = PTHREAD_COND_INITIALIZER, .devices = DOUBLE_DEVICES};
 
-#define BLOCKS 64
-#define COPIES 64
+__attribute__((constructor)) static void count_devices(void)
+{
+    const char *given = getenv("RANKCALL_DOUBLE_DEVICES");
+    if (given)
+        double_now.devices = atoi(given);
+}
 
-struct block {
-    char *memory;
-    size_t size;
-    enum cudaMemoryType type;
-};
-
-struct copy {
-    void *to;
-    const void *from;
-    size_t size;
-};
-
-static struct {
-    int devices, streams, fail_error, fail_after;
-    const char *fail_call;
-    cudaError_t last, stuck;
-    struct block block[BLOCKS];
-    struct copy copy[COPIES];
-    int copies;
-} now;
+/* ---- What a test asks ---- */
 
 void double_reset(int devices)
 {
-    memset(&now, 0, sizeof now);
-    now.devices = devices;
+    pthread_mutex_lock(&double_now.lock);
+    double_now.lazy = true;
+    double_now.hangs = false;
+    double_now.devices = devices;
+    double_now.fail_call[0] = '\0';
+    double_now.last = double_now.stuck = cudaSuccess;
+    double_now.streams = double_now.events = 0;
+    double_now.blocks = NULL;
+    pthread_mutex_unlock(&double_now.lock);
 }
 
 void double_fail(const char *call, int error, int after)
 {
-    now.fail_call = call;
-    now.fail_error = error;
-    now.fail_after = after;
+    pthread_mutex_lock(&double_now.lock);
+    snprintf(double_now.fail_call, sizeof double_now.fail_call, "%s", call);
+    double_now.fail_error = error;
+    double_now.fail_after = after;
+    pthread_mutex_unlock(&double_now.lock);
+}
+
+void double_hang(bool hangs)
+{
+    pthread_mutex_lock(&double_now.lock);
+    double_now.hangs = hangs;
+    pthread_cond_broadcast(&double_now.changed);
+    pthread_mutex_unlock(&double_now.lock);
 }
 
 int double_held(void)
 {
-    int held = now.streams;
-    for (int i = 0; i < BLOCKS; i++)
-        held += now.block[i].memory != NULL;
+    pthread_mutex_lock(&double_now.lock);
+    int held = double_now.streams + double_now.events;
+    for (const struct block *block = double_now.blocks; block; block = block->next)
+        held++;
+    pthread_mutex_unlock(&double_now.lock);
     return held;
+}
+
+size_t double_bytes(void)
+{
+    size_t bytes = 0;
+    pthread_mutex_lock(&double_now.lock);
+    for (const struct block *block = double_now.blocks; block; block = block->next)
+        bytes += block->type == cudaMemoryTypeDevice ? block->size : 0;
+    pthread_mutex_unlock(&double_now.lock);
+    return bytes;
 }
 
 int double_pending(void)
 {
-    return now.copies;
+    int pending = 0;
+    pthread_mutex_lock(&double_now.lock);
+    for (const struct CUstream_st *stream = double_now.all; stream; stream = stream->next)
+        pending += stream->waiting;
+    pthread_mutex_unlock(&double_now.lock);
+    return pending;
 }
 
-/* What a call ends with, unless it has a reason of its own to fail. */
-static cudaError_t end(const char *call, cudaError_t own)
+/* ---- Errors ---- */
+
+cudaError_t double_end(const char *call, cudaError_t own)
 {
-    cudaError_t error = now.stuck ? now.stuck : own;
-    if (!error && now.fail_call && !strcmp(call, now.fail_call) && now.fail_after-- <= 0) {
-        error = (cudaError_t)now.fail_error;
-        now.fail_call = NULL;
+    pthread_mutex_lock(&double_now.lock);
+    cudaError_t error = double_now.stuck ? double_now.stuck : own;
+    if (!error && !strcmp(call, double_now.fail_call) && double_now.fail_after-- <= 0) {
+        error = (cudaError_t)double_now.fail_error;
+        double_now.fail_call[0] = '\0';
         if (error == cudaErrorIllegalAddress || error == cudaErrorECCUncorrectable)
-            now.stuck = error;
+            double_now.stuck = error;
     }
     if (error)
-        now.last = error;
-    return error;
-}
-
-static struct block *find(const void *memory)
-{
-    for (int i = 0; i < BLOCKS; i++)
-        if (now.block[i].memory && (const char *)memory >= now.block[i].memory &&
-            (const char *)memory < now.block[i].memory + now.block[i].size)
-            return &now.block[i];
-    return NULL;
-}
-
-static cudaError_t take(const char *call, void **memory, size_t size, enum cudaMemoryType type)
-{
-    cudaError_t error = end(call, size > 1u << 30 ? cudaErrorMemoryAllocation : cudaSuccess);
-    for (int i = 0; !error && i < BLOCKS; i++)
-        if (!now.block[i].memory) {
-            now.block[i] = (struct block){malloc(size), size, type};
-            *memory = now.block[i].memory;
-            return cudaSuccess;
-        }
-    return error ? error : end(call, cudaErrorMemoryAllocation);
-}
-
-static cudaError_t give(const char *call, void *memory, enum cudaMemoryType type)
-{
-    struct block *block = find(memory);
-    if (!block || block->type != type || block->memory != memory)
-        return end(call, cudaErrorInvalidValue);
-    cudaError_t error = end(call, cudaSuccess);
-    if (!error) {
-        free(block->memory);
-        *block = (struct block){0};
-    }
+        double_now.last = error;
+    pthread_mutex_unlock(&double_now.lock);
     return error;
 }
 
 const char *cudaGetErrorName(cudaError_t error)
 {
-    return error == cudaErrorMemoryAllocation ? "cudaErrorMemoryAllocation"
-           : error == cudaErrorIllegalAddress ? "cudaErrorIllegalAddress"
-                                              : "cudaErrorOfTheDouble";
+    return error == cudaErrorMemoryAllocation   ? "cudaErrorMemoryAllocation"
+           : error == cudaErrorIllegalAddress   ? "cudaErrorIllegalAddress"
+           : error == cudaErrorECCUncorrectable ? "cudaErrorECCUncorrectable"
+                                                : "cudaErrorOfTheDouble";
 }
 
 const char *cudaGetErrorString(cudaError_t error)
@@ -126,29 +117,33 @@ const char *cudaGetErrorString(cudaError_t error)
 
 cudaError_t cudaGetLastError(void)
 {
-    cudaError_t last = now.last;
-    now.last = now.stuck;
+    pthread_mutex_lock(&double_now.lock);
+    cudaError_t last = double_now.last;
+    double_now.last = double_now.stuck;
+    pthread_mutex_unlock(&double_now.lock);
     return last;
 }
+
+/* ---- Devices ---- */
 
 cudaError_t cudaDriverGetVersion(int *version)
 {
     *version = 13000;
-    return end("cudaDriverGetVersion", cudaSuccess);
+    return double_end("cudaDriverGetVersion", cudaSuccess);
 }
 
 cudaError_t cudaRuntimeGetVersion(int *version)
 {
     *version = 13000;
-    return end("cudaRuntimeGetVersion", cudaSuccess);
+    return double_end("cudaRuntimeGetVersion", cudaSuccess);
 }
 
 cudaError_t cudaGetDeviceCount(int *count)
 {
-    *count = now.devices > 0 ? now.devices : 0;
-    return end("cudaGetDeviceCount", now.devices < 0    ? cudaErrorInsufficientDriver
-                                     : now.devices == 0 ? cudaErrorNoDevice
-                                                        : cudaSuccess);
+    *count = double_now.devices > 0 ? double_now.devices : 0;
+    return double_end("cudaGetDeviceCount", double_now.devices < 0    ? cudaErrorInsufficientDriver
+                                            : double_now.devices == 0 ? cudaErrorNoDevice
+                                                                      : cudaSuccess);
 }
 
 cudaError_t cudaGetDeviceProperties(struct cudaDeviceProp *properties, int device)
@@ -156,8 +151,8 @@ cudaError_t cudaGetDeviceProperties(struct cudaDeviceProp *properties, int devic
     memset(properties, 0, sizeof *properties);
     strcpy(properties->name, "A Double");
     properties->uuid.bytes[15] = (char)device;
-    properties->totalGlobalMem = (size_t)1 << 30;
-    return end("cudaGetDeviceProperties", device < now.devices ? cudaSuccess : cudaErrorInvalidDevice);
+    properties->totalGlobalMem = DEVICE_MEMORY;
+    return double_end("cudaGetDeviceProperties", device < double_now.devices ? cudaSuccess : cudaErrorInvalidDevice);
 }
 
 cudaError_t cudaDeviceGetByPCIBusId(int *device, const char *address)
@@ -168,50 +163,137 @@ cudaError_t cudaDeviceGetByPCIBusId(int *device, const char *address)
     for (*device = 0; !error && *device < count; (*device)++) {
         cudaDeviceGetPCIBusId(own, sizeof own, *device);
         if (!strcmp(own, address))
-            return end("cudaDeviceGetByPCIBusId", cudaSuccess);
+            return double_end("cudaDeviceGetByPCIBusId", cudaSuccess);
     }
-    return error ? error : end("cudaDeviceGetByPCIBusId", cudaErrorInvalidValue);
+    return error ? error : double_end("cudaDeviceGetByPCIBusId", cudaErrorInvalidValue);
 }
 
 cudaError_t cudaDeviceGetPCIBusId(char *address, int size, int device)
 {
     snprintf(address, (size_t)size, "0000:%02x:00.0", 16 + device);
-    return end("cudaDeviceGetPCIBusId", cudaSuccess);
+    return double_end("cudaDeviceGetPCIBusId", cudaSuccess);
 }
 
 cudaError_t cudaSetDevice(int device)
 {
-    return end("cudaSetDevice", device < now.devices ? cudaSuccess : cudaErrorInvalidDevice);
+    cudaError_t error = double_end("cudaSetDevice", device < double_now.devices ? cudaSuccess : cudaErrorInvalidDevice);
+    if (!error)
+        double_now.device = device;
+    return error;
+}
+
+cudaError_t cudaGetDevice(int *device)
+{
+    *device = double_now.device;
+    return double_end("cudaGetDevice", cudaSuccess);
 }
 
 cudaError_t cudaMemGetInfo(size_t *free_bytes, size_t *all)
 {
-    *free_bytes = *all = (size_t)1 << 30;
-    return end("cudaMemGetInfo", cudaSuccess);
+    *all = DEVICE_MEMORY;
+    *free_bytes = DEVICE_MEMORY - double_bytes();
+    return double_end("cudaMemGetInfo", cudaSuccess);
 }
 
-cudaError_t cudaStreamCreateWithFlags(cudaStream_t *stream, unsigned flags)
+/* ---- Memory ---- */
+
+/* With the lock. */
+static struct block *find(const void *memory)
 {
-    cudaError_t error =
-        end("cudaStreamCreateWithFlags", flags == cudaStreamNonBlocking ? cudaSuccess : cudaErrorInvalidValue);
-    now.streams += !error;
-    *stream = (cudaStream_t)&now;
-    return error;
+    for (struct block *block = double_now.blocks; block; block = block->next)
+        if ((const char *)memory >= block->memory && (const char *)memory < block->memory + block->size)
+            return block;
+    return NULL;
 }
 
-cudaError_t cudaStreamDestroy(cudaStream_t stream)
+void *double_real(const void *memory, size_t size)
 {
-    now.streams -= stream == (cudaStream_t)&now;
+    void *real = (void *)memory;
+    pthread_mutex_lock(&double_now.lock);
+    const struct block *block = find(memory);
+    if (block) {
+        size_t at = (size_t)((const char *)memory - block->memory);
+        real = size <= block->size - at ? block->real + at : NULL;
+    }
+    pthread_mutex_unlock(&double_now.lock);
+    return real;
+}
+
+/* The same bytes twice: once for everybody's pointers, where they cannot be reached, and once for the double. */
+static bool map_twice(struct block *block)
+{
+    int file = memfd_create("cuda double", MFD_CLOEXEC);
+    block->mapped = (block->size + 4095) / 4096 * 4096;
+    if (file < 0 || ftruncate(file, (off_t)block->mapped)) {
+        if (file >= 0)
+            close(file);
+        return false;
+    }
+    void *real = mmap(NULL, block->mapped, PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
+    void *shown = mmap(NULL, block->mapped, PROT_NONE, MAP_SHARED, file, 0);
+    close(file);
+    block->real = real;
+    block->memory = shown;
+    return real != MAP_FAILED && shown != MAP_FAILED;
+}
+
+static bool fill_block(struct block *block)
+{
+    if (block->type == cudaMemoryTypeDevice)
+        return map_twice(block);
+    block->memory = block->real = malloc(block->size);
+    return block->memory;
+}
+
+static cudaError_t take(const char *call, void **memory, size_t size, enum cudaMemoryType type)
+{
+    cudaError_t error = double_end(call, size > DEVICE_MEMORY ? cudaErrorMemoryAllocation : cudaSuccess);
+    struct block *block = error ? NULL : calloc(1, sizeof *block);
+    if (error)
+        return error;
+    *block = (struct block){.size = size, .type = type};
+    if (!fill_block(block)) {
+        free(block);
+        return double_end(call, cudaErrorMemoryAllocation);
+    }
+    *memory = block->memory;
+    pthread_mutex_lock(&double_now.lock);
+    block->next = double_now.blocks;
+    double_now.blocks = block;
+    pthread_mutex_unlock(&double_now.lock);
     return cudaSuccess;
 }
 
-cudaError_t cudaStreamSynchronize(cudaStream_t stream)
+static struct block *unlink_block(const void *memory, enum cudaMemoryType type)
 {
-    cudaError_t error = end("cudaStreamSynchronize", stream ? cudaSuccess : cudaErrorInvalidValue);
-    for (int i = 0; !error && i < now.copies; i++)
-        memcpy(now.copy[i].to, now.copy[i].from, now.copy[i].size);
-    now.copies = 0;
-    return error;
+    struct block *found = NULL;
+    pthread_mutex_lock(&double_now.lock);
+    for (struct block **link = &double_now.blocks; *link && !found; link = found ? link : &(*link)->next)
+        if ((*link)->memory == memory && (*link)->type == type) {
+            found = *link;
+            *link = found->next;
+            break;
+        }
+    pthread_mutex_unlock(&double_now.lock);
+    return found;
+}
+
+static cudaError_t give(const char *call, void *memory, enum cudaMemoryType type)
+{
+    cudaError_t error = double_end(call, cudaSuccess);
+    struct block *block = error ? NULL : unlink_block(memory, type);
+    if (error)
+        return error;
+    if (!block)
+        return double_end(call, cudaErrorInvalidValue);
+    if (type == cudaMemoryTypeDevice) {
+        munmap(block->real, block->mapped);
+        munmap(block->memory, block->mapped);
+    } else {
+        free(block->memory);
+    }
+    free(block);
+    return cudaSuccess;
 }
 
 cudaError_t cudaMalloc(void **memory, size_t size)
@@ -237,16 +319,10 @@ cudaError_t cudaFreeHost(void *memory)
 
 cudaError_t cudaPointerGetAttributes(struct cudaPointerAttributes *attributes, const void *memory)
 {
+    pthread_mutex_lock(&double_now.lock);
     const struct block *block = find(memory);
     attributes->type = block ? block->type : cudaMemoryTypeUnregistered;
-    return end("cudaPointerGetAttributes", cudaSuccess);
-}
-
-cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t size, enum cudaMemcpyKind kind, cudaStream_t stream)
-{
-    bool good = to && from && stream && kind == cudaMemcpyDefault && now.copies < COPIES;
-    cudaError_t error = end("cudaMemcpyAsync", good ? cudaSuccess : cudaErrorInvalidValue);
-    if (!error)
-        now.copy[now.copies++] = (struct copy){to, from, size};
-    return error;
+    attributes->device = double_now.device;
+    pthread_mutex_unlock(&double_now.lock);
+    return double_end("cudaPointerGetAttributes", cudaSuccess);
 }

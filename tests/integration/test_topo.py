@@ -7,11 +7,11 @@ import json
 import os
 import subprocess
 
+from devices import UUID, pretend_gpus
 from harness import COMMAND, MPIRUN, Skip, case, check, equal, main, mpirun_line, raises, wait_until
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 USAGE = 2
-UUID = "GPU-5eed%04d-0000-4000-8000-000000000000"
 
 
 def saved(name):
@@ -59,19 +59,6 @@ def need_cores(wanted):
             found.add(file.read())
     if len(found) < wanted:
         raise Skip("it takes %d cores" % wanted)
-
-
-def pretend_gpus(t, count):
-    """What a driver with GPUs shows; RANKCALL_TEST_GPUS has ranks look there."""
-    root = t.folder("driver")
-    for i in range(count):
-        folder = os.path.join(root, "gpus", "0000:%02x:00.0" % (16 + i))
-        os.makedirs(folder)
-        with open(os.path.join(folder, "information"), "w") as file:
-            file.write("Model: \t\t A Pretended GPU\nGPU UUID: \t %s\nDevice Minor: \t %d\nGPU Excluded:\t No\n" % (UUID % i, i))
-        with open(os.path.join(root, "nvidia%d" % i), "w"):
-            pass
-    return {"RANKCALL_TEST_GPUS": root}
 
 
 def devices(job):
@@ -248,7 +235,7 @@ def shared_gpus(t):
     equal(devices(t.job), on(0, 1, 0, 1), "devices")
     wait_until(lambda: "share" in t.job.output(), "the warning")
     equal(t.job.output().count("ranks of this node share"), 1, "warnings")
-    told = json.loads(topo(t, "--json", t.job.name, **{"RANKCALL_TEST_GPUS": os.path.join(t.sandbox.folder, "driver")}))
+    told = json.loads(topo(t, "--json", t.job.name, **{"RANKCALL_TEST_GPUS": os.path.join(t.sandbox.folder, "driver0")}))
     equal([gpu["ranks"] for gpu in told["gpus"]], [[0, 2], [1, 3]], "topo")
     equal([warning["kind"] for warning in told["warnings"]], ["shared_gpu"] * 2, "topo's warnings")
 

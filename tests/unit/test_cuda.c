@@ -234,9 +234,104 @@ static void the_real_module_tells_what_is_missing_here(void **state)
     assert_null(device);
 }
 
+static void a_mark_is_passed_when_what_was_begun_before_is_done(void **state)
+{
+    (void)state;
+    struct rk_cuda *device = open_second();
+    void *there, *mark = NULL;
+    char sent[16] = "0123456789";
+    assert_int_equal(cuda.module->take(device, RK_CUDA_DEVICE, sizeof sent, &there, cuda.text), RK_CUDA_OK);
+    assert_int_equal(cuda.module->look(device, cuda.text), RK_CUDA_OK);
+    assert_int_equal(cuda.module->copy(device, there, sent, sizeof sent, cuda.text), RK_CUDA_OK);
+    assert_int_equal(cuda.module->mark(device, &mark, cuda.text), RK_CUDA_OK);
+    assert_int_equal(cuda.module->passed(device, mark, cuda.text), RK_CUDA_BUSY);
+    assert_int_equal(cuda.module->wait(device, cuda.text), RK_CUDA_OK);
+    assert_int_equal(cuda.module->passed(device, mark, cuda.text), RK_CUDA_OK);
+    assert_int_equal(cuda.module->look(device, cuda.text), RK_CUDA_OK);
+    assert_int_equal(cuda.module->mark(device, &mark, cuda.text), RK_CUDA_OK); /* the same one again */
+    cuda.module->wait(device, cuda.text);
+    cuda.module->unmark(device, mark);
+    cuda.module->unmark(device, NULL);
+    cuda.module->give(device, RK_CUDA_DEVICE, there, cuda.text);
+    cuda.module->close(device);
+    assert_int_equal(cuda.held(), 0);
+}
+
+/* A module keeps NCCL once it has opened it: so this is the first case that asks for it. */
+static void nccl_that_is_not_there_is_told(void **state)
+{
+    (void)state;
+    int version = 0;
+    setenv("RANKCALL_TEST_NCCL", "/nowhere/libnccl.so", 1);
+    assert_int_equal(cuda.module->nccl_version(&version, cuda.text), RK_CUDA_ABSENT);
+    check_text("NCCL cannot be used", "/nowhere/libnccl.so");
+}
+
+static void join_alone(struct rk_cuda *device, struct rk_nccl **nccl)
+{
+    uint8_t id[RK_NCCL_ID_SIZE];
+    enum rk_cuda_end end;
+    int looks = 0;
+    char path[512];
+    const char *root = getenv("abs_top_builddir");
+    snprintf(path, sizeof path, "%s/.libs/nccl-double.so", root ? root : ".");
+    setenv("RANKCALL_TEST_NCCL", path, 1);
+    assert_int_equal(cuda.module->nccl_id(id, cuda.text), RK_CUDA_OK);
+    end = cuda.module->nccl_join(device, id, 1, 0, nccl, cuda.text);
+    while (end == RK_CUDA_BUSY && looks++ < 100)
+        end = cuda.module->nccl_look(*nccl, cuda.text);
+    assert_int_equal(end, RK_CUDA_OK);
+    assert_true(looks > 0); /* it does not wait */
+}
+
+static void a_communicator_of_one_reduces(void **state)
+{
+    (void)state;
+    struct rk_cuda *device = open_second();
+    struct rk_nccl *nccl = NULL;
+    int version = 0;
+    float values[4] = {1, 2, 3, 4}, got[4] = {0};
+    void *there;
+    join_alone(device, &nccl);
+    assert_int_equal(cuda.module->nccl_version(&version, cuda.text), RK_CUDA_OK);
+    assert_true(version > 20000);
+    assert_true(cuda.module->nccl_reduces(RANKCALL_FLOAT32));
+    assert_false(cuda.module->nccl_reduces(RANKCALL_INT16)); /* NCCL has none */
+    assert_false(cuda.module->nccl_reduces((enum rankcall_dtype)99));
+    assert_int_equal(cuda.module->take(device, RK_CUDA_DEVICE, sizeof values, &there, cuda.text), RK_CUDA_OK);
+    cuda.module->copy(device, there, values, sizeof values, cuda.text);
+    struct rk_nccl_work work = {.kind = RK_NCCL_ALL_REDUCE, .size = sizeof values, .element = sizeof *values};
+    work.type = RANKCALL_FLOAT32;
+    work.send = work.receive = there;
+    enum rk_cuda_end end = cuda.module->nccl_begin(nccl, &work, cuda.text);
+    while (end == RK_CUDA_BUSY)
+        end = cuda.module->nccl_look(nccl, cuda.text);
+    assert_int_equal(end, RK_CUDA_OK);
+    cuda.module->copy(device, got, there, sizeof got, cuda.text);
+    cuda.module->wait(device, cuda.text);
+    assert_memory_equal(got, values, sizeof values);
+    cuda.module->nccl_leave(nccl);
+    cuda.module->nccl_leave(NULL);
+    cuda.module->give(device, RK_CUDA_DEVICE, there, cuda.text);
+    cuda.module->close(device);
+    assert_int_equal(cuda.held(), 0);
+}
+
+static void an_error_of_the_callers_is_told_the_same_way(void **state)
+{
+    (void)state;
+    struct rk_cuda *device = open_second();
+    assert_int_equal(cuda.module->tell(device, 0, "a kernel", cuda.text), RK_CUDA_OK);
+    assert_int_equal(cuda.module->tell(device, OUT_OF_MEMORY, "a kernel", cuda.text), RK_CUDA_MEMORY);
+    check_text("a kernel on GPU " UUID, "out of memory");
+    cuda.module->close(device);
+}
+
 #define CASE(name) cmocka_unit_test_setup(name, load)
 UNIT_MAIN(CASE(a_device_is_found_by_address_and_by_uuid), CASE(a_device_that_is_not_there_is_told),
           CASE(an_opening_that_fails_half_way_holds_nothing), CASE(copies_go_to_the_device_and_back),
           CASE(memory_is_given_back_only_when_copies_are_done), CASE(kinds_of_memory_are_told_apart),
           CASE(a_full_device_is_told_and_can_be_used_on), CASE(an_error_that_sticks_is_told_from_others),
-          CASE(a_module_that_is_missing_or_foreign_is_refused), CASE(the_real_module_tells_what_is_missing_here))
+          CASE(a_module_that_is_missing_or_foreign_is_refused), CASE(the_real_module_tells_what_is_missing_here),
+          CASE(a_mark_is_passed_when_what_was_begun_before_is_done), CASE(nccl_that_is_not_there_is_told),
+          CASE(a_communicator_of_one_reduces), CASE(an_error_of_the_callers_is_told_the_same_way))

@@ -225,7 +225,7 @@ static void gpus_are_chosen_as_cuda_and_slurm_do(void **state)
     struct rk_machine *machine;
     open_machine("dual-socket-8gpu", &machine);
     for (size_t i = 0; i < COUNT(choices); i++) {
-        struct rk_gpu_choice choice = {choices[i].visible, choices[i].slurm, choices[i].wanted};
+        struct rk_gpu_choice choice = {choices[i].visible, choices[i].slurm, choices[i].wanted, NULL};
         struct rk_gpu chosen[RK_GPUS_MAX];
         char text[128] = "";
         int count;
@@ -275,6 +275,54 @@ static void slices_count_as_gpus(void **state)
     rk_machine_free(machine);
 }
 
+static void pretend_nvml(void)
+{
+    char path[512];
+    const char *root = getenv("abs_top_builddir");
+    snprintf(path, sizeof path, "%s/.libs/nvml-double.so", root ? root : ".");
+    setenv("RANKCALL_TEST_NVML", path, 1);
+}
+
+static void nvml_tells_whose_slice_it_is(void **state)
+{
+    (void)state;
+    struct rk_machine *machine;
+    struct rk_gpu chosen[RK_GPUS_MAX];
+    int count;
+    setenv("CUDA_VISIBLE_DEVICES", "MIG-0a0b0c0d-1111-2222-3333-444455556665,MIG-0a0b0c0d-1111-2222-3333-444455556669",
+           1);
+    pretend_nvml();
+    struct rk_gpu_choice choice = rk_gpu_choice_here(NULL);
+    open_machine("dual-socket-8gpu", &machine);
+    assert_ok(rk_gpus_choose(machine->gpus, machine->gpu_count, &choice, chosen, &count));
+    assert_int_equal(count, 2);
+    assert_string_equal(chosen[0].address, "0000:90:00.0");
+    assert_true(rk_cpus_equal(&chosen[0].near, &machine->gpus[5].near));
+    assert_string_equal(chosen[1].address, ""); /* nor does NVML know it */
+    setenv("RANKCALL_TEST_NVML", "/nowhere/libnvidia-ml.so", 1);
+    assert_ok(rk_gpus_choose(machine->gpus, machine->gpu_count, &choice, chosen, &count));
+    assert_string_equal(chosen[0].address, "");
+    unsetenv("CUDA_VISIBLE_DEVICES");
+    unsetenv("RANKCALL_TEST_NVML");
+    rk_machine_free(machine);
+}
+
+static void nvml_lists_gpus_where_the_driver_shows_no_folder(void **state)
+{
+    (void)state;
+    struct rk_gpu gpus[RK_GPUS_MAX];
+    setenv("RANKCALL_TEST_GPUS", "/nowhere", 1);
+    assert_int_equal(rk_gpus_of_driver(gpus), 0);
+    pretend_nvml();
+    assert_int_equal(rk_gpus_of_driver(gpus), 8);
+    assert_string_equal(gpus[7].address, "0000:bd:00.0");
+    assert_string_equal(gpus[7].uuid, "GPU-00000000-0000-0000-0000-000000000007");
+    assert_int_equal(gpus[7].minor, 7);
+    assert_false(gpus[7].usable); /* there is no such device file */
+    unsetenv("RANKCALL_TEST_NVML");
+    unsetenv("RANKCALL_TEST_GPUS");
+}
+
 /* ---- Sets of CPUs ---- */
 
 static void lists_of_cpus_are_read_and_written(void **state)
@@ -301,4 +349,6 @@ UNIT_MAIN(cmocka_unit_test(two_sockets_share_out_their_cores), cmocka_unit_test(
           cmocka_unit_test(missing_cores_are_never_used), cmocka_unit_test(cores_of_the_wrong_socket_are_told),
           cmocka_unit_test(shared_gpus_are_told), cmocka_unit_test(files_that_cannot_be_read_say_why),
           cmocka_unit_test(gpus_are_chosen_as_cuda_and_slurm_do), cmocka_unit_test(gpus_that_are_not_there_are_refused),
-          cmocka_unit_test(slices_count_as_gpus), cmocka_unit_test(lists_of_cpus_are_read_and_written))
+          cmocka_unit_test(slices_count_as_gpus), cmocka_unit_test(nvml_tells_whose_slice_it_is),
+          cmocka_unit_test(nvml_lists_gpus_where_the_driver_shows_no_folder),
+          cmocka_unit_test(lists_of_cpus_are_read_and_written))

@@ -20,6 +20,7 @@ typedef enum cudaError {
     cudaErrorNoDevice = 100,
     cudaErrorInvalidDevice = 101,
     cudaErrorECCUncorrectable = 214,
+    cudaErrorNotReady = 600,
     cudaErrorIllegalAddress = 700
 } cudaError_t;
 
@@ -31,10 +32,12 @@ enum cudaMemoryType {
     cudaMemoryTypeManaged = 3
 };
 
-#define cudaHostAllocDefault  0x00
-#define cudaStreamNonBlocking 0x01
+#define cudaHostAllocDefault   0x00
+#define cudaStreamNonBlocking  0x01
+#define cudaEventDisableTiming 0x02
 
 typedef struct CUstream_st *cudaStream_t;
+typedef struct CUevent_st *cudaEvent_t;
 typedef struct CUuuid_st {
     char bytes[16];
 } cudaUUID_t;
@@ -47,7 +50,12 @@ struct cudaDeviceProp {
 
 struct cudaPointerAttributes {
     enum cudaMemoryType type;
+    int device;
 };
+
+#ifdef __cplusplus
+extern "C" {
+#endif
 
 const char *cudaGetErrorName(cudaError_t error);
 const char *cudaGetErrorString(cudaError_t error);
@@ -59,15 +67,25 @@ cudaError_t cudaGetDeviceProperties(struct cudaDeviceProp *properties, int devic
 cudaError_t cudaDeviceGetByPCIBusId(int *device, const char *address);
 cudaError_t cudaDeviceGetPCIBusId(char *address, int size, int device);
 cudaError_t cudaSetDevice(int device);
+cudaError_t cudaGetDevice(int *device);
 cudaError_t cudaMemGetInfo(size_t *free_bytes, size_t *all);
 cudaError_t cudaStreamCreateWithFlags(cudaStream_t *stream, unsigned flags);
 cudaError_t cudaStreamDestroy(cudaStream_t stream);
 cudaError_t cudaStreamSynchronize(cudaStream_t stream);
+cudaError_t cudaStreamQuery(cudaStream_t stream);
+cudaError_t cudaEventCreateWithFlags(cudaEvent_t *event, unsigned flags);
+cudaError_t cudaEventDestroy(cudaEvent_t event);
+cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream);
+cudaError_t cudaEventQuery(cudaEvent_t event);
 cudaError_t cudaMalloc(void **memory, size_t size);
 cudaError_t cudaFree(void *memory);
 cudaError_t cudaHostAlloc(void **memory, size_t size, unsigned flags);
 cudaError_t cudaFreeHost(void *memory);
 cudaError_t cudaPointerGetAttributes(struct cudaPointerAttributes *attributes, const void *memory);
 cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t size, enum cudaMemcpyKind kind, cudaStream_t stream);
+
+#ifdef __cplusplus
+}
+#endif
 
 #endif
