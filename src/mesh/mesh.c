@@ -15,6 +15,7 @@
 #include "mesh/collect.h"
 #include "mesh/comm.h"
 #include "mesh/internal.h"
+#include "mesh/links.h"
 
 /* The ranks of this node as the launch method tells them before MPI is up; 1 when it doesn't. */
 static int local_ranks_expected(void)
@@ -176,6 +177,8 @@ int rk_mesh_attach(struct rk_mesh *mesh)
     if (code)
         return code;
     rk_span_open(mesh);
+    if ((code = rk_links_open(mesh)))
+        return code;
     rk_rooms_open(mesh);
     return rk_collect_open(mesh);
 }
@@ -184,7 +187,9 @@ int rk_mesh_settle(struct rk_mesh *mesh)
 {
     rk_liveness_begin(mesh);
     int code = rk_events_open(mesh);
-    return code ? code : rk_liveness_watch(mesh);
+    if (!code)
+        code = rk_liveness_watch(mesh);
+    return code ? code : rk_links_begin(mesh);
 }
 
 void rk_comm_free(MPI_Comm *comm)
@@ -207,7 +212,7 @@ int rk_mesh_open(const struct rk_rank_info *info, rk_agree_fn *agree, void *cont
     struct rk_mesh *mesh = calloc(1, sizeof *mesh);
     if (!mesh)
         return rk_error(RANKCALL_EINTERNAL, "out of memory");
-    mesh->io_fifo = -1;
+    mesh->io_fifo = mesh->link_fifo = -1;
     mesh->info = *info;
     mesh->agree = agree;
     mesh->agree_context = context;
@@ -240,6 +245,7 @@ void rk_mesh_close(struct rk_mesh *mesh)
         return;
     rk_mesh_detach(mesh);
     rk_liveness_end();
+    rk_links_end(mesh->links);
     rk_watch_end(mesh->watch);
     /* MPI_Finalize waits for all processes that have begun together, the dead among them. Who has regrouped leaves
      * without it, which a launch method that lets jobs live on without a rank takes for an end like any other. */
@@ -283,6 +289,11 @@ int rk_mesh_size(const struct rk_mesh *mesh)
 int rk_mesh_nodes(const struct rk_mesh *mesh)
 {
     return mesh->nodes;
+}
+
+bool rk_mesh_linked(const struct rk_mesh *mesh)
+{
+    return mesh->linked;
 }
 
 const struct rk_rank_info *rk_mesh_info(const struct rk_mesh *mesh, int rank)

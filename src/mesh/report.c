@@ -8,7 +8,12 @@
 
 #include <stdatomic.h>
 
+#include "base/fd.h"
 #include "mesh/internal.h"
+#include "mesh/links.h"
+
+#define RK_AWAKE_US 30 /* since the last reports came: the ranks of other nodes still look for the next announcement \
+                        */
 
 static void add_spans(struct rk_spans *sum, const struct rk_spans *part)
 {
@@ -62,6 +67,7 @@ static void report_node(struct rk_mesh *mesh, const struct rk_tally *tally)
         rk_tally_add(&sum, &part);
     }
     rk_mesh_send(mesh, mesh->span.parent, RK_TAG_REPORT, &sum, sizeof sum);
+    rk_io_ring(mesh);
 }
 
 void rk_mesh_report(struct rk_mesh *mesh, const struct rk_tally *tally)
@@ -97,6 +103,18 @@ void rk_reports_await(struct rk_mesh *mesh, uint32_t operation)
                   &span->requests[span->request_count++]);
 }
 
+void rk_mesh_rouse(struct rk_mesh *mesh)
+{
+    const struct rk_word word = {.kind = RK_WORD_ROUSE};
+    struct rk_links *links = mesh->links;
+    int64_t now = links ? rk_now_us() : 0;
+    if (!links || now < mesh->span.awake_until_us)
+        return;
+    for (int i = links->count - links->children; i < links->count; i++)
+        rk_link_say(&links->links[i], &word, NULL);
+    mesh->span.awake_until_us = now + RK_ROUSED_US / 2;
+}
+
 bool rk_mesh_some_reported(const struct rk_mesh *mesh)
 {
     return atomic_load(&mesh->segment->reported) > 0;
@@ -113,6 +131,8 @@ bool rk_mesh_reported(struct rk_mesh *mesh, struct rk_tally *tally)
     if (!done)
         return false;
     span->request_count = 0;
+    if (span->child_count)
+        span->awake_until_us = rk_now_us() + RK_AWAKE_US;
     *tally = RK_TALLY_NONE;
     add_node(mesh, mesh->local_rank, tally);
     for (int i = 0; i < span->child_count; i++)
