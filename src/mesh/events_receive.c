@@ -179,7 +179,8 @@ void rk_receiver_close(struct rk_mesh *mesh)
         cancel(&receiver->slots[i].request);
     free(receiver->debts);
     free(receiver->slots);
-    free(receiver->bulk);
+    if (mesh->nodes == 1) /* else MPI may still write there */
+        free(receiver->bulk);
     receiver->debts = NULL;
     receiver->slots = NULL;
     receiver->bulk = NULL;

@@ -21,7 +21,8 @@ enum rk_tag {
     RK_TAG_INTERRUPT,
     RK_TAG_EVENT,
     RK_TAG_BULK,
-    RK_TAG_CREDIT
+    RK_TAG_CREDIT,
+    RK_TAG_REGROUP
 };
 
 /* A doorbell in the node's shared memory: `rung` counts, `sleepers` tells ringers whether a system call is worth it. */
@@ -90,7 +91,7 @@ struct rk_segment {
 
 /* A rank of another node. */
 struct rk_far {
-    _Atomic int dead, wait_status;
+    _Atomic int dead, wait_status, left_out;
 };
 #define RK_STATUS_LOST (-2) /* of a rank whose node does not answer any more */
 
@@ -160,7 +161,7 @@ struct rk_span {
     int64_t awake_until_us; /* at rank 0: until then other nodes look without being roused */
 };
 
-#define RK_LEFT 5
+#define RK_LEFT 6
 
 struct rk_collect;
 
@@ -172,6 +173,7 @@ struct rk_mesh {
     void *agree_context;
     MPI_Comm world; /* the ranks by number; the others are copies and a part of it */
     MPI_Comm control, events, user, local;
+    MPI_Comm collected;     /* that of collectives, of a broken mesh */
     MPI_Comm left[RK_LEFT]; /* those of before the last regroup, see regroup.c */
     struct rk_rank_info *ranks;
     struct rk_segment *segment;
@@ -181,8 +183,10 @@ struct rk_mesh {
     struct rk_links *links; /* links.h; NULL: all ranks are on one node, or its like can't be made */
     int link_fifo;          /* several nodes: wakes the thread of the links */
     bool linked;
-    struct rk_regroup *regroup;       /* while it regroups */
-    _Atomic(struct rk_vigil *) vigil; /* the same */
+    _Atomic(struct rk_segment *) linked_segment; /* where the thread of this node's links can be asked, ... */
+    int linked_fifo;                             /* ... and woken */
+    struct rk_regroup *regroup;                  /* while it regroups */
+    _Atomic(struct rk_vigil *) vigil;            /* the same */
     struct rk_span span;
     int io_fifo;                /* rank 0: both ends; ranks of its node: the write end; else -1 */
     struct rk_checkpoint early; /* heard before the handler asked; number 0: none */
@@ -268,6 +272,7 @@ void rk_liveness_end(void); /* it leaves in order, or ends the job */
 void rk_liveness_give_up(struct rk_mesh *mesh, int status);
 _Noreturn void rk_liveness_leave(int status); /* this process alone, without exit handlers */
 int rk_liveness_watch(struct rk_mesh *mesh);
+bool rk_mesh_lost_node(const struct rk_mesh *mesh); /* some node does not answer any more */
 void rk_watch_leave(struct rk_watch *watch);
 /* A rank of another node is dead, as waitpid(2) says or RK_STATUS_LOST. False: that was known. */
 bool rk_liveness_far(struct rk_watch *watch, int rank, int status);

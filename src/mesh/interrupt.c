@@ -95,7 +95,7 @@ void rk_mesh_interrupt(struct rk_mesh *mesh, uint64_t number, int code)
 {
     uint64_t word = make_word(number, code);
     set_word(mesh, word);
-    if (!mesh->collect->tidings)
+    if (!mesh->collect->tidings || rk_mesh_broken(mesh)) /* then all leave by that */
         return;
     reap(mesh->collect->tidings);
     for (int rank = 0; rank < mesh->size; rank++)
@@ -143,6 +143,8 @@ void rk_tidings_close(struct rk_mesh *mesh)
     while (tidings->sent) {
         struct tiding *tiding = tidings->sent;
         tidings->sent = tiding->next;
+        if (rk_mesh_broken(mesh))
+            continue;                                  /* its receiver may be dead: MPI keeps it */
         MPI_Wait(&tiding->request, MPI_STATUS_IGNORE); /* a few bytes: they have left long ago */
         free(tiding);
     }

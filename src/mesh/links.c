@@ -15,8 +15,7 @@
 #include "base/fd.h"
 #include "base/log.h"
 
-#define BEAT_US       300000 /* between two bytes that want to be acknowledged */
-#define TELL_US       20000  /* for the ranks beside one that has died to tell of what */
+#define BEAT_US       250000 /* between two bytes that want to be acknowledged */
 #define RING_EVERY_US 500    /* rings that go up, at most so often: who was rung looks for as long */
 #define TELL_LIMIT_US 300000 /* to connect and tell of a death */
 #define STRANGERS     8      /* connections that tell of deaths, at a time */
@@ -212,30 +211,10 @@ static bool is_lost(int failure)
 static void link_ended(struct rk_links *links, struct rk_link *link, int failure)
 {
     close_link(link);
-    if (link->bye)
-        return;
-    if (is_lost(failure))
+    if (!link->bye && is_lost(failure))
         tell_lost(links, link, link->node);
-    else if (links->counts[link->node] == 1)
+    else if (!link->bye)
         tell_death(links, link, links->firsts[link->node], -1);
-    else
-        link->ended_us = rk_now_us();
-}
-
-static int64_t look_at_ends(struct rk_links *links, int64_t next_us)
-{
-    for (int i = 0; i < links->count; i++) {
-        struct rk_link *link = &links->links[i];
-        if (!link->ended_us)
-            continue;
-        if (rk_now_us() < link->ended_us + TELL_US) {
-            next_us = link->ended_us + TELL_US < next_us ? link->ended_us + TELL_US : next_us;
-            continue;
-        }
-        link->ended_us = 0;
-        tell_death(links, link, links->firsts[link->node], -1);
-    }
-    return next_us;
 }
 
 static void accept_stranger(struct loop *loop)
@@ -349,7 +328,7 @@ void *rk_links_main(void *context)
         loop->strangers[i].fd = -1;
     while (!atomic_load(&loop->links->stops)) {
         look_at_wants(loop->links);
-        sleep_until(loop, look_at_ends(loop->links, send_beats(loop)));
+        sleep_until(loop, send_beats(loop));
         serve(loop);
     }
     for (int i = 0; i < STRANGERS; i++)

@@ -65,7 +65,6 @@ struct rk_link {
     int fd;               /* -1: it has ended */
     int node;             /* whose first rank is behind it */
     bool bye;
-    int64_t ended_us; /* nobody has told yet why: 0: not */
     size_t out_size, in_size;
     uint8_t out[RK_LINK_ROOM], in[RK_LINK_ROOM];
 };
@@ -107,6 +106,8 @@ int rk_links_accept(const struct rk_links *links, struct rk_hello *hello);
 /* Why a rank asks the thread of its node to look up. Any rank of the node. */
 enum rk_want { RK_WANT_RING = 1, RK_WANT_DEATHS = 2, RK_WANT_ABORT = 4 };
 void rk_links_want(struct rk_segment *segment, int fifo, enum rk_want want);
+
+int rk_links_count(const struct rk_links *links, int node); /* how many ranks a node has */
 
 /* The first rank of this node is dead, and has told nobody: tells the first ranks of others of all deaths in it. */
 void rk_links_tell(const struct rk_links *links);

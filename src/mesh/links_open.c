@@ -204,6 +204,11 @@ static bool exchange(const struct rk_mesh *mesh, struct rk_links *links, const s
     return true;
 }
 
+int rk_links_count(const struct rk_links *links, int node)
+{
+    return links->counts[node];
+}
+
 static void free_links(struct rk_links *links)
 {
     for (int i = 0; i < links->count; i++) {
@@ -260,7 +265,8 @@ int rk_links_begin(struct rk_mesh *mesh)
     if (!links)
         return RANKCALL_OK;
     links->watch = mesh->watch;
-    links->fifo = mesh->link_fifo;
+    links->fifo = mesh->linked_fifo = mesh->link_fifo;
+    atomic_store(&mesh->linked_segment, mesh->segment);
     if (mesh->local_rank != 0)
         return RANKCALL_OK;
     sigfillset(&all); /* signals are the worker's threads' */

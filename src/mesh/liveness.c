@@ -69,9 +69,11 @@ static void tell_others(const struct rk_watch *watch)
 bool rk_liveness_far(struct rk_watch *watch, int rank, int status)
 {
     struct rk_far *far = &rk_far(watch->segment, watch->local_size)[rank];
-    if (atomic_load(&far->dead))
+    if (atomic_load(&far->dead) && (status == -1 || atomic_load(&far->wait_status) != -1))
         return false;
     atomic_store(&far->wait_status, status);
+    if (atomic_load(&far->dead))
+        return true; /* only now it is known how */
     pthread_mutex_lock(&watch->telling);
     bool new = tell(watch->left ? NULL : watch->mesh, watch->segment, watch->local_size, &far->dead);
     pthread_mutex_unlock(&watch->telling);
@@ -289,6 +291,24 @@ static bool is_dead(const struct rk_mesh *mesh, int rank, int *status)
     const struct rk_far *far = &rk_far(mesh->segment, mesh->local_size)[rank];
     *status = atomic_load(&far->wait_status);
     return atomic_load(&far->dead);
+}
+
+#define HOW_NAPS 10
+
+void rk_mesh_hear_how(const struct rk_mesh *mesh)
+{
+    const struct timespec nap = {.tv_nsec = 1000000};
+    bool asked = mesh->linked;
+    for (int naps = 0; naps < HOW_NAPS && asked; naps++) {
+        asked = false;
+        for (int rank = 0; rank < mesh->size; rank++) {
+            int status = 0, node = mesh->ranks[rank].node;
+            asked |= node != mesh->ranks[mesh->rank].node && is_dead(mesh, rank, &status) && status == -1 &&
+                     rk_links_count(mesh->links, node) > 1;
+        }
+        if (asked)
+            nanosleep(&nap, NULL);
+    }
 }
 
 int rk_mesh_death(const struct rk_mesh *mesh, int after, char *text, size_t size)

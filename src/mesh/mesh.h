@@ -35,6 +35,7 @@ struct rk_rank_info {
     int32_t fresh;         /* 1: it has just taken the place of a dead rank */
     int32_t group, member; /* as mpirun counts: the processes that it started together, and which of them */
     char host[72];
+    char place[72];            /* as mpirun names it */
     char device[32], uuid[64]; /* where it computes */
     char cpus[256], memory[32], bound[12];
     uint8_t offer[RK_OFFER_ROOM]; /* what the ranks of a node agree by on the five above */
@@ -228,7 +229,10 @@ int rk_mesh_death(const struct rk_mesh *mesh, int after, char *text, size_t size
  * nowhere. */
 void rk_mesh_leave_status_at(_Atomic int32_t *status);
 
-/* Whether the others live on when a rank dies: the launch method starts replacements, and all ranks are on one node. */
+/* Of the dead of other nodes it may take a moment until those beside them have told how they ended. */
+void rk_mesh_hear_how(const struct rk_mesh *mesh);
+
+/* Whether the others live on when a rank dies: the launch method starts replacements, and all hear of deaths. */
 bool rk_mesh_outlives(const struct rk_mesh *mesh);
 
 /* Whether a broken mesh can be regrouped, too. */

@@ -267,7 +267,8 @@ void rk_packets_close(struct rk_mesh *mesh)
     struct rk_packets *packets = mesh->collect->packets;
     if (!packets)
         return;
-    for (int settled = 0; !settled;) { /* until nobody has anything to send */
+    /* Until nobody has anything to send. In a broken mesh MPI keeps what it has for ever. */
+    for (int settled = rk_mesh_broken(mesh); !settled;) {
         take_in(mesh);
         reap(mesh);
         for (struct packet *packet = packets->incoming; packet; packet = packet->next)

@@ -12,8 +12,9 @@
 #include "mesh/internal.h"
 #include "mesh/links.h"
 
-#define RK_AWAKE_US 30 /* since the last reports came: the ranks of other nodes still look for the next announcement \
-                        */
+#define RK_AWAKE_US                                                                                  \
+    30 /* since the last reports came: the ranks of other nodes still look for the next announcement \
+        */
 
 static void add_spans(struct rk_spans *sum, const struct rk_spans *part)
 {
@@ -161,9 +162,27 @@ void rk_span_open(struct rk_mesh *mesh)
         span->children[span->child_count++] = first_rank(mesh, child);
 }
 
+/* Some of those they are with are dead. The sends come first. */
+static void abandon_requests(struct rk_span *span)
+{
+    for (int i = 0; i < span->request_count; i++) {
+        if (span->requests[i] == MPI_REQUEST_NULL)
+            continue;
+        if (i < span->child_count) {
+            MPI_Request_free(&span->requests[i]);
+        } else {
+            MPI_Cancel(&span->requests[i]);
+            MPI_Wait(&span->requests[i], MPI_STATUS_IGNORE);
+        }
+    }
+}
+
 void rk_span_close(struct rk_mesh *mesh)
 {
-    if (mesh->span.request_count)
-        MPI_Waitall(mesh->span.request_count, mesh->span.requests, MPI_STATUSES_IGNORE);
-    mesh->span.request_count = 0;
+    struct rk_span *span = &mesh->span;
+    if (span->request_count && !rk_mesh_broken(mesh))
+        MPI_Waitall(span->request_count, span->requests, MPI_STATUSES_IGNORE);
+    else if (span->request_count)
+        abandon_requests(span);
+    span->request_count = 0;
 }
