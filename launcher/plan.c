@@ -310,10 +310,14 @@ static bool has_argument(const struct rk_list *arguments, const char *text)
     return false;
 }
 
+bool rk_plan_spreads(const struct rk_run_values *values)
+{
+    return has_allocation() || has_argument(&values->launcher_arguments, "host");
+}
+
 bool rk_plan_recovers(const struct rk_run_values *values)
 {
-    return values->restarts > 0 && values->ranks > 1 && !has_allocation() &&
-           !has_argument(&values->launcher_arguments, "host");
+    return values->restarts > 0 && values->ranks > 1;
 }
 
 static int add_mpirun(const struct rk_run_values *values, const char *mpirun, struct rk_plan *plan)

@@ -42,9 +42,11 @@ struct rk_plan {
     struct rk_list owned;       /* what the lists point to */
 };
 
-/* Whether mpirun is asked to let the job live on without a rank that dies, so that the rest can have it replaced: on
- * this machine alone. */
+/* Whether mpirun is asked to let the job live on without a rank that dies, so that the rest can have it replaced. */
 bool rk_plan_recovers(const struct rk_run_values *values);
+
+/* Whether ranks may be on other nodes, too: a scheduler or the user has named some. */
+bool rk_plan_spreads(const struct rk_run_values *values);
 
 /* Checks what can be checked before anything is started, and makes the line.
  * Errors: RANKCALL_EINVAL, RANKCALL_EPAYLOAD (setup), RANKCALL_EEXIST (a live job), RANKCALL_ELAUNCH, RANKCALL_ESYSTEM.

@@ -25,7 +25,7 @@ bool rk_restart_survivors(const struct rk_life *life)
 {
     for (int rank = 1; rank < life->values->ranks; rank++) {
         int pid = rk_journal_pid(life->standin.journal, rank);
-        if (pid && rk_processes_alive(pid))
+        if (pid < 0 || (pid && rk_processes_alive(pid))) /* of one on another node nothing is known here */
             return true;
     }
     return false;

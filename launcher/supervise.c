@@ -99,6 +99,8 @@ static void count_ranks(struct rk_life *life)
     bool starting = life->stage == STARTING || life->stage == SETTING_UP;
     if ((!starting && life->stage != REGROUPING) || !rk_plan_recovers(life->values) || rk_now_us() < life->census_us)
         return;
+    if (starting && rk_plan_spreads(life->values))
+        return; /* not all ranks are this mpirun's children */
     size_t children = rk_processes_children(&life->processes);
     life->census_us = rk_now_us() + (starting ? CENSUS_US : RECOUNT_US);
     if (children == 0 || children >= (size_t)life->values->ranks || children != life->last_children)

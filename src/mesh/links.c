@@ -14,6 +14,7 @@
 
 #include "base/fd.h"
 #include "base/log.h"
+#include "mesh/collect_internal.h"
 
 #define BEAT_US       250000 /* between two bytes that want to be acknowledged */
 #define RING_EVERY_US 500    /* rings that go up, at most so often: who was rung looks for as long */
@@ -58,6 +59,12 @@ void rk_link_say(struct rk_link *link, const struct rk_word *word, const void *b
         flush(link);
     }
     pthread_mutex_unlock(&link->lock);
+}
+
+void rk_links_say_down(struct rk_links *links, const struct rk_word *word, const void *bytes)
+{
+    for (int i = links->count - links->children; i < links->count; i++)
+        rk_link_say(&links->links[i], word, bytes);
 }
 
 /* To all neighbours but `from` (NULL: to all). */
@@ -145,16 +152,64 @@ static void end_node(struct rk_links *links, const struct rk_link *from, int sta
     rk_liveness_end_node(links->segment, links->local_size, status);
 }
 
+/* ---- Checkpoints and interrupts ---- */
+
+/* At rank 0: the newest; those between nobody needs. */
+static void tell_passed(struct rk_links *links)
+{
+    struct rk_passed passed;
+    const struct rk_word word = {.kind = RK_WORD_CHECK, .size = sizeof passed};
+    pthread_mutex_lock(&links->telling);
+    bool here = links->arena != NULL;
+    if (here) {
+        passed.checked = atomic_load(&links->arena->checked);
+        passed.left = atomic_load(&links->arena->left);
+    }
+    pthread_mutex_unlock(&links->telling);
+    if (here)
+        rk_links_say_down(links, &word, &passed);
+}
+
+static void take_passed(struct rk_links *links, const struct rk_word *word, const void *bytes)
+{
+    struct rk_passed passed;
+    if (word->size != sizeof passed)
+        return;
+    rk_links_say_down(links, word, bytes);
+    memcpy(&passed, bytes, sizeof passed);
+    pthread_mutex_lock(&links->telling);
+    if (links->arena) {
+        atomic_store(&links->arena->left, passed.left);
+        atomic_store(&links->arena->checked, passed.checked);
+        rk_bell_ring_all(links->segment, links->local_size);
+    }
+    pthread_mutex_unlock(&links->telling);
+}
+
+static void take_interrupt(struct rk_links *links, const struct rk_word *word, const void *bytes)
+{
+    uint64_t interrupt;
+    if (word->size != sizeof interrupt)
+        return;
+    rk_links_say_down(links, word, bytes);
+    memcpy(&interrupt, bytes, sizeof interrupt);
+    pthread_mutex_lock(&links->telling);
+    if (links->arena) {
+        rk_interrupt_set(links->arena, interrupt);
+        rk_bell_ring_all(links->segment, links->local_size);
+    }
+    pthread_mutex_unlock(&links->telling);
+}
+
 /* ---- Hearing ---- */
 
-static void hear(struct rk_links *links, struct rk_link *from, const struct rk_word *word)
+static void hear(struct rk_links *links, struct rk_link *from, const struct rk_word *word, const void *bytes)
 {
     bool sound = word->rank >= 0 && word->rank < links->size && word->node >= 0 && word->node < links->nodes;
     switch (sound ? (enum rk_word_kind)word->kind : RK_WORD_BEAT) {
     case RK_WORD_BEAT: break;
     case RK_WORD_ROUSE:
-        for (int i = links->count - links->children; i < links->count; i++)
-            rk_link_say(&links->links[i], word, NULL);
+        rk_links_say_down(links, word, NULL);
         rk_rouse_node(links->segment);
         break;
     case RK_WORD_RING:
@@ -162,6 +217,8 @@ static void hear(struct rk_links *links, struct rk_link *from, const struct rk_w
         if (links->node)
             atomic_fetch_or(&links->segment->link_wants, RK_WANT_RING);
         break;
+    case RK_WORD_CHECK: take_passed(links, word, bytes); break;
+    case RK_WORD_INTERRUPT: take_interrupt(links, word, bytes); break;
     case RK_WORD_DEATH: tell_death(links, from, word->rank, word->status); break;
     case RK_WORD_LOST: tell_lost(links, from, word->node); break;
     case RK_WORD_ABORT: end_node(links, from, word->status); break;
@@ -185,7 +242,7 @@ static bool read_link(struct rk_links *links, struct rk_link *link)
         memcpy(&word, link->in + at, sizeof word);
         if (link->in_size - at < sizeof word + word.size)
             break;
-        hear(links, link, &word);
+        hear(links, link, &word, link->in + at + sizeof word);
         at += sizeof word + word.size;
     }
     memmove(link->in, link->in + at, link->in_size - at);
@@ -238,6 +295,8 @@ static void look_at_wants(struct rk_links *links)
     unsigned wants = atomic_exchange(&links->segment->link_wants, 0);
     if (wants & RK_WANT_DEATHS)
         tell_own_deaths(links);
+    if (wants & RK_WANT_CHECK)
+        tell_passed(links);
     if (wants & RK_WANT_ABORT)
         end_node(links, NULL, 1);
     if (!(wants & RK_WANT_RING) || !links->node)

@@ -43,19 +43,26 @@ struct rk_hello {
 
 /* What is said on a link: a word, and bytes behind it. */
 enum rk_word_kind {
-    RK_WORD_BEAT = 1, /* nothing: it wants to be acknowledged */
-    RK_WORD_ROUSE,    /* down: an announcement comes */
-    RK_WORD_RING,     /* up: rank 0's IO thread has something to look at */
-    RK_WORD_DEATH,    /* to all: of a rank */
-    RK_WORD_LOST,     /* to all: a node does not answer any more */
-    RK_WORD_ABORT,    /* to all: everybody ends */
-    RK_WORD_BYE       /* the link ends, and this rank lives */
+    RK_WORD_BEAT = 1,  /* nothing: it wants to be acknowledged */
+    RK_WORD_ROUSE,     /* down: an announcement comes */
+    RK_WORD_RING,      /* up: rank 0's IO thread has something to look at */
+    RK_WORD_CHECK,     /* down, with an rk_passed */
+    RK_WORD_INTERRUPT, /* down, with the interrupt's word */
+    RK_WORD_DEATH,     /* to all: of a rank */
+    RK_WORD_LOST,      /* to all: a node does not answer any more */
+    RK_WORD_ABORT,     /* to all: everybody ends */
+    RK_WORD_BYE        /* the link ends, and this rank lives */
 };
 struct rk_word {
     uint8_t kind; /* enum rk_word_kind */
     uint8_t reserved;
     uint16_t size; /* of the bytes behind it */
     int32_t rank, status, node;
+};
+
+/* Checkpoints of rank 0, as the arena has them. */
+struct rk_passed {
+    uint64_t checked, left;
 };
 
 #define RK_LINK_ROOM 16384 /* bytes that wait to be sent, or come in, at most */
@@ -78,6 +85,8 @@ struct rk_links {
     bool *near;           /* by node: on this very host */
     struct rk_contact *contacts;
     uint8_t secret[RK_SECRET_SIZE];
+    pthread_mutex_t telling; /* of the arena */
+    struct rk_arena *arena;  /* NULL: the collectives are closed */
     /* first ranks only: */
     struct rk_link *links; /* the parent's first, if there is one */
     int count, children;   /* children: how many of them, at the end */
@@ -93,10 +102,12 @@ struct rk_links {
  * waiters look often. rk_links_begin: this rank's thread, when mesh->watch is there. */
 int rk_links_open(struct rk_mesh *mesh);
 int rk_links_begin(struct rk_mesh *mesh);
-void rk_links_end(struct rk_links *links); /* takes NULL */
+void rk_links_leave(struct rk_links *links); /* they keep off the arena from now on. Takes NULL */
+void rk_links_end(struct rk_links *links);   /* takes NULL */
 
 /* links.c */
 void *rk_links_main(void *links);
+void rk_links_say_down(struct rk_links *links, const struct rk_word *word, const void *bytes);
 void rk_link_say(struct rk_link *link, const struct rk_word *word, const void *bytes);
 
 /* The same file: a connection to a node, greeted; -1 with an error. And one that somebody else has made. */
@@ -104,7 +115,7 @@ int rk_links_greet(const struct rk_links *links, int node, enum rk_purpose purpo
 int rk_links_accept(const struct rk_links *links, struct rk_hello *hello);
 
 /* Why a rank asks the thread of its node to look up. Any rank of the node. */
-enum rk_want { RK_WANT_RING = 1, RK_WANT_DEATHS = 2, RK_WANT_ABORT = 4 };
+enum rk_want { RK_WANT_RING = 1, RK_WANT_DEATHS = 2, RK_WANT_ABORT = 4, RK_WANT_CHECK = 8 };
 void rk_links_want(struct rk_segment *segment, int fifo, enum rk_want want);
 
 int rk_links_count(const struct rk_links *links, int node); /* how many ranks a node has */

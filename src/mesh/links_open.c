@@ -17,6 +17,7 @@
 #include "base/error.h"
 #include "base/fd.h"
 #include "base/log.h"
+#include "mesh/collect_internal.h"
 #include "mesh/links.h"
 
 #define OPEN_US  5000000 /* for all of a node's links */
@@ -185,6 +186,7 @@ static struct rk_links *make_links(const struct rk_mesh *mesh)
     links->nodes = mesh->nodes;
     links->size = mesh->size;
     links->local_size = mesh->local_size;
+    pthread_mutex_init(&links->telling, NULL);
     return links;
 }
 
@@ -216,6 +218,7 @@ static void free_links(struct rk_links *links)
         pthread_mutex_destroy(&links->links[i].lock);
     }
     rk_fd_close(&links->listener);
+    pthread_mutex_destroy(&links->telling);
     free(links->links);
     free(links->told);
     free(links->firsts);
@@ -265,6 +268,7 @@ int rk_links_begin(struct rk_mesh *mesh)
     if (!links)
         return RANKCALL_OK;
     links->watch = mesh->watch;
+    links->arena = mesh->collect->arena;
     links->fifo = mesh->linked_fifo = mesh->link_fifo;
     atomic_store(&mesh->linked_segment, mesh->segment);
     if (mesh->local_rank != 0)
@@ -277,6 +281,15 @@ int rk_links_begin(struct rk_mesh *mesh)
         return rk_error_system("cannot start the thread of the links between nodes");
     links->running = true;
     return RANKCALL_OK;
+}
+
+void rk_links_leave(struct rk_links *links)
+{
+    if (!links)
+        return;
+    pthread_mutex_lock(&links->telling);
+    links->arena = NULL;
+    pthread_mutex_unlock(&links->telling);
 }
 
 void rk_links_end(struct rk_links *links)

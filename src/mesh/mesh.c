@@ -262,6 +262,7 @@ void rk_mesh_close(struct rk_mesh *mesh)
 {
     if (!mesh)
         return;
+    rk_links_leave(mesh->links);
     rk_mesh_detach(mesh);
     rk_liveness_end();
     atomic_store(&mesh->linked_segment, NULL);

@@ -323,6 +323,7 @@ static void leave_mesh(struct rk_mesh *mesh)
     regroup->vigil = rk_vigil_begin();
     atomic_store(&mesh->vigil, regroup->vigil);
     rk_watch_leave(regroup->watch);
+    rk_links_leave(regroup->links);
     mesh->watch = NULL;
     mesh->links = NULL;
     mesh->link_fifo = -1; /* the watch closes it */
