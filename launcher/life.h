@@ -36,6 +36,7 @@ struct rk_life {
     bool was_ready, hinted;
     bool asked;      /* to stop, by this process */
     bool leaving;    /* whatever happens, it is not started again */
+    bool outlasted;  /* all ranks have left in order, and mpirun had to be told */
     bool orphaned;   /* mpirun ended before rank 0 */
     bool mending;    /* the death that is being made good has been counted */
     int interrupted; /* the signal that asked for the end; 0 */

@@ -252,7 +252,8 @@ void rk_rest_begin(void);
 void rk_rest_idle(bool now);
 
 /* stuck.c: around MPI_Init: a replacement that gets stuck there ends. */
-#define RK_STUCK_S 3
+#define RK_STUCK_S     3
+#define RK_STUCK_FAR_S 10 /* where the job has several nodes */
 void rk_stuck_begin(void);
 void rk_stuck_end(void);
 

@@ -12,6 +12,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "base/error.h"
 #include "base/fd.h"
 #include "base/log.h"
 #include "mesh/collect_internal.h"
@@ -298,7 +299,7 @@ static void look_at_wants(struct rk_links *links)
     if (wants & RK_WANT_CHECK)
         tell_passed(links);
     if (wants & RK_WANT_ABORT)
-        end_node(links, NULL, 1);
+        end_node(links, NULL, rankcall_code_exit_status(RANKCALL_ERANKDIED));
     if (!(wants & RK_WANT_RING) || !links->node)
         return;
     if (rk_now_us() < links->quiet_until_us) {

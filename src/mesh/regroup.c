@@ -23,6 +23,7 @@
 #define REAP_US      1000000 /* for mpirun to notice the deaths: a new process that comes up meanwhile may be forgotten */
 #define SETTLE_US    10000   /* without anything new, before the living set out */
 #define LIMIT_US     10000000 /* for an attempt */
+#define LIMIT_FAR_US 20000000 /* the same on several nodes */
 #define RETRY_US     5000000  /* for a further one on Open MPI 5, which may hang in the one before */
 #define LOOK_US      5000     /* between two looks whether all are still there */
 #define ATTEMPTS_MAX 6        /* in a row */
@@ -268,7 +269,8 @@ static bool try_it(struct rk_regroup *regroup)
     int *dead = calloc((size_t)mesh->size, sizeof *dead);
     int count = dead ? list_left_out(regroup, dead) : 0;
     regroup->joined = false;
-    regroup->deadline_us = rk_now_us() + (regroup->number > 1 && rk_mpi_hears_deaths() ? RETRY_US : LIMIT_US);
+    int64_t limit_us = regroup->number > 1 && rk_mpi_hears_deaths() ? RETRY_US : LIMIT_US;
+    regroup->deadline_us = rk_now_us() + (mesh->nodes > 1 ? LIMIT_FAR_US : limit_us);
     regroup->attempt = dead ? rk_attempt_begin(mesh, dead, count, TAG_BASE + (int)regroup->number, bell) : NULL;
     free(dead);
     if (!regroup->attempt)
