@@ -68,6 +68,8 @@ void rk_mesh_enter(struct rk_mesh *mesh, uint64_t number, int64_t now_us)
 
 void rk_mesh_exit(struct rk_mesh *mesh)
 {
+    if (mesh->collect->packets)
+        rk_packets_leave(mesh);
     rk_place_exit(mesh);
 }
 

@@ -129,6 +129,7 @@ void *rk_part(const struct rk_collective *collective, int rank, size_t *size); /
 int rk_packets_open(struct rk_mesh *mesh);
 void rk_packets_close(struct rk_mesh *mesh);
 void rk_packets_enter(struct rk_mesh *mesh);
+void rk_packets_leave(struct rk_mesh *mesh); /* the handler has returned: lets the last messages go, for a moment */
 int rk_packets_put(struct rk_mesh *mesh, int rank, const void *bytes, size_t size);
 int rk_packets_take(struct rk_mesh *mesh, int rank, void *bytes, size_t size);
 

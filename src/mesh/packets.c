@@ -12,10 +12,12 @@
 #include <string.h>
 
 #include "base/error.h"
+#include "base/fd.h"
 #include "mesh/collect_internal.h"
 
 #define DATA_MAX     (64u << 10) /* bytes of a message */
 #define OUTGOING_MAX 16          /* messages of this call that may be on their way */
+#define LEAVE_US     20000       /* for the last of them to leave when the handler has returned; then in idle looks */
 #define TAG          RK_TAG_BULK
 
 struct packet {
@@ -209,6 +211,26 @@ int rk_packets_take(struct rk_mesh *mesh, int rank, void *bytes, size_t size)
         offset += piece;
     } while (!code && offset < size);
     return code;
+}
+
+struct leaving {
+    struct rk_mesh *mesh;
+    int64_t until_us;
+};
+
+static bool has_left(void *context)
+{
+    struct leaving *leaving = context;
+    rk_tidings_look(leaving->mesh);
+    return !reap(leaving->mesh) || rk_mesh_interrupted(leaving->mesh, leaving->mesh->collect->number) ||
+           rk_now_us() > leaving->until_us;
+}
+
+void rk_packets_leave(struct rk_mesh *mesh)
+{
+    struct leaving leaving = {mesh, rk_now_us() + LEAVE_US};
+    if (mesh->collect->packets->outgoing && !has_left(&leaving))
+        rk_mesh_wait(mesh, has_left, &leaving);
 }
 
 /* Takes in what has arrived from ranks; the order of each rank's messages is that of the list. */

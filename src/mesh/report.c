@@ -55,11 +55,18 @@ static bool node_reported(void *context)
     return (int)atomic_load(&mesh->segment->reported) == mesh->local_size - 1;
 }
 
+/* What this rank still sends to others of the call needs its hand. */
+static bool look_for_reports(void *context)
+{
+    rk_mesh_drive(context);
+    return node_reported(context);
+}
+
 /* The first rank of another node waits for its node and the nodes below it. */
 static void report_node(struct rk_mesh *mesh, const struct rk_tally *tally)
 {
     struct rk_tally sum = *tally, part;
-    if (!rk_mesh_wait(mesh, node_reported, mesh))
+    if (!rk_mesh_wait(mesh, look_for_reports, mesh))
         return;
     add_node(mesh, 0, &sum);
     for (int i = 0; i < mesh->span.child_count; i++) {
