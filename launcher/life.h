@@ -30,8 +30,8 @@ enum rk_stage {
 };
 
 struct rk_life {
-    const struct rk_run_values *values;
-    const struct rk_plan *plan;
+    struct rk_run_values *values;
+    struct rk_plan *plan;
     enum rk_stage stage;
     bool was_ready, hinted;
     bool asked;      /* to stop, by this process */

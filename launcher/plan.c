@@ -69,6 +69,15 @@ __attribute__((format(printf, 2, 3))) static const char *own(struct rk_plan *pla
     return NULL;
 }
 
+const char *rk_plan_keep(struct rk_plan *plan, char *text)
+{
+    if (text && !append(&plan->owned, text))
+        return text;
+    free(text);
+    rk_error(RANKCALL_EINTERNAL, "no memory for a command line");
+    return NULL;
+}
+
 static int add_option(struct rk_plan *plan, const char *option, const char *value)
 {
     return value ? add(plan, option, value, NULL) : rankcall_last_error()->code;
@@ -346,6 +355,8 @@ int rk_plan_make(const struct rk_run_values *values, struct rk_plan *plan)
     enum rk_bind bind;
     if ((values->bind && (code = rk_bind_read(values->bind, &bind))) ||
         (values->gpus && (code = rk_gpu_choice_check(values->gpus))))
+        return code;
+    if ((code = rk_plan_check_loss(values)))
         return code;
     if ((code = rk_program_find(values->program[0], path)))
         return code;

@@ -19,10 +19,11 @@
 #include "launcher/say.h"
 #include "launcher/supervise.h"
 
-#define END_US    10000000 /* how long mpirun may take to end after rank 0 has gone, or setup failed */
-#define LINGER_US 2000000  /* the same in order, on several nodes: when ranks were replaced mpirun 4.1 may not notice \
-                            */
-#define EXIT_US 200000     /* from the end of a process's connections to its own */
+#define END_US 10000000 /* how long mpirun may take to end after rank 0 has gone, or setup failed */
+#define LINGER_US                                                                                                 \
+    2000000            /* the same in order, on several nodes: when ranks were replaced mpirun 4.1 may not notice \
+                        */
+#define EXIT_US 200000 /* from the end of a process's connections to its own */
 
 /* Only this user's processes are the job's. Returns the process, 0: another user's. */
 static int peer_of(int fd)

@@ -128,7 +128,9 @@ bool rk_restart(struct rk_life *life)
         unlink(life->plan->launcher);
         return false;
     }
-    if (!rk_life_launch(life))
+    const char *lost[RK_LOST_MAX];
+    size_t count = rk_journal_lost(life->standin.journal, lost);
+    if ((!count || !rk_plan_leave_out(life->values, life->plan, lost, count)) && !rk_life_launch(life))
         return true;
     rk_life_blame(life);
     return false;

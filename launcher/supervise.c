@@ -309,7 +309,7 @@ static void stop_listening(struct rk_life *life)
     rk_standin_end(&life->standin);
 }
 
-int rk_supervise(const struct rk_run_values *values, const struct rk_plan *plan)
+int rk_supervise(struct rk_run_values *values, struct rk_plan *plan)
 {
     struct rk_life life = {.values = values, .plan = plan, .signals = -1, .listener = -1, .rank0_fd = -1};
     rk_relay_open(&life.relay);

@@ -293,6 +293,12 @@ static bool is_dead(const struct rk_mesh *mesh, int rank, int *status)
     return atomic_load(&far->dead);
 }
 
+bool rk_mesh_is_lost(const struct rk_mesh *mesh, int rank)
+{
+    int status = 0;
+    return is_dead(mesh, rank, &status) && status == RK_STATUS_LOST;
+}
+
 #define HOW_NAPS 10
 
 void rk_mesh_hear_how(const struct rk_mesh *mesh)

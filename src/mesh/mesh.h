@@ -229,6 +229,9 @@ int rk_mesh_death(const struct rk_mesh *mesh, int after, char *text, size_t size
  * nowhere. */
 void rk_mesh_leave_status_at(_Atomic int32_t *status);
 
+/* Whether a dead rank is lost with its node. */
+bool rk_mesh_is_lost(const struct rk_mesh *mesh, int rank);
+
 /* Of the dead of other nodes it may take a moment until those beside them have told how they ended. */
 void rk_mesh_hear_how(const struct rk_mesh *mesh);
 

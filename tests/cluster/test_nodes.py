@@ -107,10 +107,12 @@ def payloads(t):
     job = start(t, FOUR)
     with job.connect() as client:
         for size in (1, 900, 968, 1100, 32 << 10, 65 << 10, 1 << 20, (5 << 20) + 3, 40 << 20):
-            data = os.urandom(min(size, 1 << 20)) * -(-size // (1 << 20))
-            data = data[:size]
+            data = (os.urandom(min(size, 1 << 20)) * -(-size // (1 << 20)))[:size]
+            crc = zlib.crc32(b"{}")
+            for part in (b"x", bytes(12), data):
+                crc = zlib.crc32(part, crc)
             sums = client.invoke("checksum", Payload(b"{}", [Attachment("x", data)])).json["sums"]
-            equal(sums, [zlib.crc32(data)] * 4, "%d bytes" % size)
+            equal(sums, [crc] * 4, "%d bytes" % size)
 
 
 @case("a hundred thousand events from each rank of another node arrive whole", ranks=(4,), own=True, timeout=120)
@@ -211,6 +213,43 @@ def lost(t):
     for node in ("node1", "node2"):  # who was cut off ends by itself
         wait_until(lambda: "test_worker" not in on(node, "ps", "-e", "-o", "comm"), "the ranks on %s to end" % node, 20)
         subprocess.run([NODES, "run", node, "pkill", "-KILL", "-x", "orted"], check=False)
+
+
+def lose_node(t, hosts, mode, ranks):
+    """A job of four ranks loses node2; the ranks that it has then."""
+    job = start(t, hosts, ranks=4, run_options=("--on-node-loss", mode))
+    job.any_status = True
+    try:
+        with job.connect() as client:
+            equal([rank["host"] for rank in ranks_of(client)], ["node1", "node1", "node2", "node2"])
+        nodes("cut", "node2")
+        if not ranks:
+            check(job.wait(60) != 0, "exit status of a job without places for its ranks")
+            return job
+        wait_until(lambda: "READY again" in job.output(), "the job to be started again", 60)
+        after = expect_work(job, ranks)
+        equal([rank["host"] for rank in after], ["node1", "node1", "node3", "node3"][:ranks])
+        return job
+    finally:
+        nodes("join", "node2")
+        with contextlib.suppress(subprocess.CalledProcessError):
+            on("node2", "pkill", "-KILL", "orted|test_worker")
+
+
+@case("a job that has lost a node starts again on a spare one", ranks=(4,), own=True, timeout=120)
+def spare(t):
+    lose_node(t, "node1:2,node2:2,node3:2", "fail", 4)
+
+
+@case("a job that has lost a node starts again with the ranks that fit", ranks=(4,), own=True, timeout=120)
+def shrink(t):
+    lose_node(t, FOUR, "shrink", 2)
+
+
+@case("a job that has lost a node without another place for its ranks ends and says why", ranks=(4,), own=True, timeout=120)
+def no_place(t):
+    job = lose_node(t, FOUR, "fail", 0)
+    check("node2 is lost, and the others have 2 places for 4 ranks" in job.output(), job.output())
 
 
 if "RANKCALL_NODES" not in os.environ:
