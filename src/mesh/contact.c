@@ -22,7 +22,7 @@
 #include "mesh/links.h"
 
 #define TRY_US        500000 /* for one address */
-#define UNANSWERED_MS 350    /* bytes that nobody acknowledges for so long end a link */
+#define UNANSWERED_MS 350    /* after the first retransmission, that is 200 ms or more later, a link ends */
 
 static const uint8_t mapped[12] = {[10] = 0xff, [11] = 0xff};
 
