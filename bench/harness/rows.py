@@ -6,8 +6,9 @@ from .bulk import events, payloads
 from .calls import cold, crowd, invoke, scale
 from .collectives import collectives
 from .life import deaths, idle, memory, start
+from .nodes import nodes
 from .peers import peers
 
 GROUPS = {"invoke": invoke, "cold": cold, "scale": scale, "crowd": crowd, "events": events, "payloads": payloads,
           "idle": idle, "memory": memory, "start": start, "collectives": collectives, "deaths": deaths}
-ON_REQUEST = {"peers": peers}  # measured only when they are named
+ON_REQUEST = {"nodes": nodes, "peers": peers}  # measured only when they are named
