@@ -326,7 +326,19 @@ bool rk_plan_spreads(const struct rk_run_values *values)
 
 bool rk_plan_recovers(const struct rk_run_values *values)
 {
-    return values->restarts > 0 && values->ranks > 1;
+    return values->restarts > 0 && values->ranks > 1 && !values->plain;
+}
+
+void rk_plan_make_plain(struct rk_plan *plan)
+{
+    struct rk_list *argv = &plan->argv;
+    for (size_t i = 1; i < argv->count; i++)
+        if (!strcmp(argv->items[i], "--enable-recovery")) {
+            size_t gone = plan->line >= 5 ? 3 : 1; /* --with-ft ulfm */
+            memmove(argv->items + i, argv->items + i + gone, (argv->count + 1 - i - gone) * sizeof(*argv->items));
+            argv->count -= gone;
+            return;
+        }
 }
 
 static int add_mpirun(const struct rk_run_values *values, const char *mpirun, struct rk_plan *plan)

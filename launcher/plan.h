@@ -18,6 +18,7 @@ struct rk_run_values {
     int ranks;
     const char *name, *socket, *setup;
     int queue;                /* 0: the worker's default */
+    bool plain;               /* a rank's end is to be the job's, after all */
     const char *on_node_loss; /* "fail", "shrink", or NULL */
     int restarts;             /* how often in an hour dead ranks are replaced */
     double grace;             /* seconds for ranks to come back from a call; negative: the worker's own */
@@ -45,6 +46,9 @@ struct rk_plan {
 
 /* Whether mpirun is asked to let the job live on without a rank that dies, so that the rest can have it replaced. */
 bool rk_plan_recovers(const struct rk_run_values *values);
+
+/* Takes that out of the line. */
+void rk_plan_make_plain(struct rk_plan *plan);
 
 /* Whether ranks may be on other nodes, too: a scheduler or the user has named some. */
 bool rk_plan_spreads(const struct rk_run_values *values);

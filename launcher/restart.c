@@ -100,6 +100,28 @@ static void pause_before(struct rk_life *life)
         rk_life_step(life);
 }
 
+void rk_restart_plainly(struct rk_life *life)
+{
+    rk_say("rank 0 has not reported: starting the job again, such that mpirun tells of a rank that has ended");
+    life->plainly = true;
+    life->values->plain = true;
+    rk_leftovers_note(&life->leftovers, life->processes.mpirun);
+    rk_processes_signal_all(&life->processes, SIGKILL, false);
+}
+
+bool rk_restarted_plainly(struct rk_life *life)
+{
+    if (!life->plainly || life->interrupted || life->leaving || life->killed)
+        return false;
+    life->plainly = false;
+    rk_plan_make_plain(life->plan);
+    clean_up(life);
+    if (!rk_life_launch(life))
+        return true;
+    rk_life_blame(life);
+    return false;
+}
+
 bool rk_restart(struct rk_life *life)
 {
     if (!rk_restart_possible(life) || life->killed || rk_rank0_said_goodbye(life))

@@ -21,9 +21,11 @@
 #include "launcher/report.h"
 #include "launcher/say.h"
 
-#define CENSUS_US   250000   /* how often ranks are counted during the start */
-#define RECOUNT_US  20000    /* the same when rank 0 has gone */
-#define SHORT_US    2000000  /* for which there may be fewer than all, and no more coming */
+#define CENSUS_US  250000  /* how often ranks are counted during the start */
+#define RECOUNT_US 20000   /* the same when rank 0 has gone */
+#define SHORT_US   2000000 /* for which there may be fewer than all, and no more coming */
+#define PLAIN_US \
+    20000000 /* on several nodes without a word of rank 0: mpirun, which outlives ranks, may hide one's end */
 #define HINT_US     10000000 /* when to say what a start waits for */
 #define FAREWELL_US 100000   /* for clients to hear that there is no more rank 0 */
 
@@ -92,6 +94,13 @@ static void on_supervisor(struct rk_life *life)
 
 /* ---- The loop ---- */
 
+/* For tests RANKCALL_TEST_PLAIN_US is another limit. */
+static int64_t plain_us(void)
+{
+    const char *limit = getenv("RANKCALL_TEST_PLAIN_US");
+    return limit ? atoll(limit) : PLAIN_US;
+}
+
 /* A rank that dies before rank 0 knows of it: nobody else would notice, since mpirun lets the others live. When rank 0
  * has died and nobody is left to replace it, mpirun may take long to notice. */
 static void count_ranks(struct rk_life *life)
@@ -99,8 +108,12 @@ static void count_ranks(struct rk_life *life)
     bool starting = life->stage == STARTING || life->stage == SETTING_UP;
     if ((!starting && life->stage != REGROUPING) || !rk_plan_recovers(life->values) || rk_now_us() < life->census_us)
         return;
-    if (starting && rk_plan_spreads(life->values))
-        return; /* not all ranks are this mpirun's children */
+    if (starting && rk_plan_spreads(life->values)) { /* not all ranks are this mpirun's children */
+        life->census_us = rk_now_us() + CENSUS_US;
+        if (life->stage == STARTING && rk_now_us() > life->begun_us + plain_us())
+            rk_restart_plainly(life);
+        return;
+    }
     size_t children = rk_processes_children(&life->processes);
     life->census_us = rk_now_us() + (starting ? CENSUS_US : RECOUNT_US);
     if (children == 0 || children >= (size_t)life->values->ranks || children != life->last_children)
@@ -322,7 +335,7 @@ int rk_supervise(struct rk_run_values *values, struct rk_plan *plan)
     if (life.processes.running) {
         do
             watch(&life);
-        while (rk_restart(&life));
+        while (rk_restarted_plainly(&life) || rk_restart(&life));
         if (!life.error && !life.killed)
             judge(&life);
     }

@@ -215,6 +215,18 @@ def lost(t):
         subprocess.run([NODES, "run", node, "pkill", "-KILL", "-x", "orted"], check=False)
 
 
+@case("a rank of another node that ends at its start ends the job, with its status", ranks=(4,), own=True, timeout=60)
+def ends_early(t):
+    script = os.path.join(t.folder("worker"), "worker")
+    with open(script, "w") as file:
+        file.write("#!/bin/sh\n[ $(hostname) != node2 ] || exit 3\nexec %s \"$@\"\n" % program("test_worker"))
+    os.chmod(script, 0o755)
+    job = start(t, FOUR, program_path=script, ready=False, env={"RANKCALL_TEST_PLAIN_US": "4000000"})
+    job.any_status = True
+    check(job.wait(40) != 0, "exit status of a job that could not start")
+    check("the rank ended with status 3" in job.output(), job.output())
+
+
 def lose_node(t, hosts, mode, ranks):
     """A job of four ranks loses node2; the ranks that it has then."""
     job = start(t, hosts, ranks=4, run_options=("--on-node-loss", mode))
