@@ -73,6 +73,11 @@ void rk_life_deadline(struct rk_life *life)
         rk_error(RANKCALL_ETIMEOUT, "not every rank was READY within %.6g s", life->values->timeout);
         break;
     case STOPPING:
+        if (rk_rank0_said_goodbye(life) && rk_plan_recovers(life->values) && rk_plan_spreads(life->values)) {
+            life->outlasted = true;
+            rk_life_terminate(life);
+            return;
+        }
         rk_error(life->asked ? RANKCALL_EWEDGED : RANKCALL_EJOBDIED, life->asked
                                                                          ? "the job did not end in time and was killed"
                                                                          : "rank 0 is gone; what was left was killed");
@@ -102,6 +107,8 @@ int rk_life_judge(struct rk_life *life)
     int status = life->processes.wait_status;
     if (recovers && !lost && life->was_ready && life->plan->line >= 5)
         status = 0; /* else that of a rank that was replaced: mpirun 5 remembers those */
+    if (life->outlasted)
+        status = 0;
     int code;
     if (status || lost || !stopped_early(life))
         code = rk_verdict(status, last ? last : "", life->was_ready, lost);

@@ -32,12 +32,14 @@ enum rk_stage {
 };
 
 struct rk_life {
-    const struct rk_run_values *values;
-    const struct rk_plan *plan;
+    struct rk_run_values *values;
+    struct rk_plan *plan;
     enum rk_stage stage;
     bool was_ready, hinted;
     bool asked;      /* to stop, by this process */
     bool leaving;    /* whatever happens, it is not started again */
+    bool plainly;    /* it is being started again, once, such that a rank's end ends it */
+    bool outlasted;  /* all ranks have left in order, and mpirun had to be told */
     bool orphaned;   /* mpirun ended before rank 0 */
     bool mending;    /* the death that is being made good has been counted */
     int interrupted; /* the signal that asked for the end; 0 */
@@ -92,7 +94,11 @@ void rk_stopped_look(struct rk_life *life); /* kills a rank 0 that has been stop
 bool rk_restart_possible(const struct rk_life *life);
 bool rk_restart_survivors(const struct rk_life *life); /* somebody is left who can replace rank 0 */
 void rk_restart_lost(struct rk_life *life,
-                     bool ending);     /* rank 0 has gone with the last error; `ending`: so does the job */
+                     bool ending); /* rank 0 has gone with the last error; `ending`: so does the job */
+/* A start on several nodes that does not come to an end: mpirun is killed, and started again without --enable-recovery,
+ * under which it would hang and not tell of a rank that has ended. */
+void rk_restart_plainly(struct rk_life *life);
+bool rk_restarted_plainly(struct rk_life *life);
 bool rk_restart(struct rk_life *life); /* the job has ended: whether it has been started again */
 
 #endif

@@ -69,6 +69,15 @@ __attribute__((format(printf, 2, 3))) static const char *own(struct rk_plan *pla
     return NULL;
 }
 
+const char *rk_plan_keep(struct rk_plan *plan, char *text)
+{
+    if (text && !append(&plan->owned, text))
+        return text;
+    free(text);
+    rk_error(RANKCALL_EINTERNAL, "no memory for a command line");
+    return NULL;
+}
+
 static int add_option(struct rk_plan *plan, const char *option, const char *value)
 {
     return value ? add(plan, option, value, NULL) : rankcall_last_error()->code;
@@ -322,10 +331,26 @@ static bool has_argument(const struct rk_list *arguments, const char *text)
     return false;
 }
 
+bool rk_plan_spreads(const struct rk_run_values *values)
+{
+    return has_allocation() || has_argument(&values->launcher_arguments, "host");
+}
+
 bool rk_plan_recovers(const struct rk_run_values *values)
 {
-    return values->restarts > 0 && values->ranks > 1 && values->method == RK_MPIRUN && !has_allocation() &&
-           !has_argument(&values->launcher_arguments, "host");
+    return values->restarts > 0 && values->ranks > 1 && values->method == RK_MPIRUN && !values->plain;
+}
+
+void rk_plan_make_plain(struct rk_plan *plan)
+{
+    struct rk_list *argv = &plan->argv;
+    for (size_t i = 1; i < argv->count; i++)
+        if (!strcmp(argv->items[i], "--enable-recovery")) {
+            size_t gone = plan->line >= 5 ? 3 : 1; /* --with-ft ulfm */
+            memmove(argv->items + i, argv->items + i + gone, (argv->count + 1 - i - gone) * sizeof(*argv->items));
+            argv->count -= gone;
+            return;
+        }
 }
 
 static int add_mpirun(const struct rk_run_values *values, const char *mpirun, struct rk_plan *plan)
@@ -387,6 +412,8 @@ int rk_plan_make(const struct rk_run_values *values, struct rk_plan *plan)
     enum rk_bind bind;
     if ((values->bind && (code = rk_bind_read(values->bind, &bind))) ||
         (values->gpus && (code = rk_gpu_choice_check(values->gpus))))
+        return code;
+    if ((code = rk_plan_check_loss(values)))
         return code;
     if ((code = rk_program_find(values->program[0], path)))
         return code;

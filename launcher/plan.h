@@ -26,13 +26,15 @@ struct rk_run_values {
     bool arrived;          /* sent here by one that was started elsewhere */
     int het_group;         /* of a heterogeneous job; negative: it is none, or this one */
     const char *name, *socket, *setup;
-    int queue;               /* 0: the worker's default */
-    int restarts;            /* how often in an hour dead ranks are replaced */
-    double grace;            /* seconds for ranks to come back from a call; negative: the worker's own */
-    uint64_t payload_cap;    /* 0: the worker's default */
-    const char *call_log;    /* or NULL */
-    const char *bind, *gpus; /* or NULL */
-    double walltime_drain;   /* seconds; negative: the default */
+    int queue;                /* 0: the worker's default */
+    bool plain;               /* a rank's end is to be the job's, after all */
+    const char *on_node_loss; /* "fail", "shrink", or NULL */
+    int restarts;             /* how often in an hour dead ranks are replaced */
+    double grace;             /* seconds for ranks to come back from a call; negative: the worker's own */
+    uint64_t payload_cap;     /* 0: the worker's default */
+    const char *call_log;     /* or NULL */
+    const char *bind, *gpus;  /* or NULL */
+    double walltime_drain;    /* seconds; negative: the default */
     bool requeue;
     double client_stall; /* seconds; negative: the worker's default */
     struct rk_list launcher_arguments;
@@ -54,14 +56,25 @@ struct rk_plan {
     struct rk_list owned;        /* what the lists point to */
 };
 
-/* Whether mpirun is asked to let the job live on without a rank that dies, so that the rest can have it replaced: on
- * this machine alone. */
+/* Whether mpirun is asked to let the job live on without a rank that dies, so that the rest can have it replaced. */
 bool rk_plan_recovers(const struct rk_run_values *values);
+
+/* Takes that out of the line. */
+void rk_plan_make_plain(struct rk_plan *plan);
+
+/* Whether ranks may be on other nodes, too: a scheduler or the user has named some. */
+bool rk_plan_spreads(const struct rk_run_values *values);
 
 /* Checks what can be checked before anything is started, and makes the line.
  * Errors: RANKCALL_EINVAL, RANKCALL_EPAYLOAD (setup), RANKCALL_EEXIST (a live job), RANKCALL_ELAUNCH, RANKCALL_ESYSTEM.
  */
 int rk_plan_make(const struct rk_run_values *values, struct rk_plan *plan);
+
+/* lost.c: the same line without nodes that are lost, and with fewer ranks if that is what the user wants. Says what it
+ * does. Errors: RANKCALL_ERANKDIED: there are no places for the ranks. */
+int rk_plan_leave_out(struct rk_run_values *values, struct rk_plan *plan, const char *const *lost, size_t count);
+int rk_plan_check_loss(const struct rk_run_values *values); /* Errors: RANKCALL_EINVAL */
+const char *rk_plan_keep(struct rk_plan *plan, char *text); /* malloc()ed, the plan's from now on; takes NULL */
 
 /* The line as a shell would take it. Ownership: the caller's, free(); NULL when memory is out. */
 char *rk_plan_text(const struct rk_plan *plan);

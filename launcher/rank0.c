@@ -21,8 +21,11 @@
 #include "launcher/supervise.h"
 #include "launcher/verdict.h"
 
-#define END_US  10000000 /* how long mpirun may take to end after rank 0 has gone, or setup failed */
-#define EXIT_US 200000   /* from the end of a process's connections to its own */
+#define END_US 10000000 /* how long mpirun may take to end after rank 0 has gone, or setup failed */
+#define LINGER_US                                                                                                 \
+    2000000            /* the same in order, on several nodes: when ranks were replaced mpirun 4.1 may not notice \
+                        */
+#define EXIT_US 200000 /* from the end of a process's connections to its own */
 
 /* Only this user's processes are the job's. Returns the process, 0: another user's. */
 static int peer_of(int fd)
@@ -56,8 +59,9 @@ static void setup_failed(struct rk_life *life, int code)
         return;
     if (!lost)
         rk_life_blame(life);
-    if (life->stage < STOPPING)
-        rk_life_enter(life, STOPPING, END_US);
+    bool lingers = rk_rank0_said_goodbye(life) && rk_plan_recovers(life->values) && rk_plan_spreads(life->values);
+    if (life->stage < STOPPING || (lingers && life->stage == STOPPING))
+        rk_life_enter(life, STOPPING, lingers ? LINGER_US : END_US);
 }
 
 static int welcome(struct rk_life *life, int fd)
@@ -217,6 +221,9 @@ void rk_rank0_moved(struct rk_life *life)
     else
         status = describe_end(life);
     rk_error_free(said);
+    /* On several nodes the others may have ended it with them. */
+    if (!ending && rk_plan_spreads(life->values) && WIFEXITED(status) && status >= 0)
+        ending = WEXITSTATUS(status) == rankcall_code_exit_status(RANKCALL_ERANKDIED);
     bool bad = life->was_ready && life->stage < STOPPING && !life->leaving && !rk_rank0_said_goodbye(life);
     if (life->standin.journal && rk_journal_stopping(life->standin.journal))
         bad = false;

@@ -34,7 +34,7 @@ _rankcall_value()
     --bind) _rankcall_reply "$word" 'auto numa none' ;;
     --input) _rankcall_reply "$word" '' -f ;;
     -a | --attach) COMPREPLY=() ;;
-    -H | --handler | -n | --ranks | --name | --queue | --payload-cap | --gpus | --allowed | --restarts | --grace | --launcher-arg | --client-stall | --drain | --streaming-timeout | --het-group | --walltime-drain | --wait | --duration)
+    -H | --handler | -n | --ranks | --name | --queue | --payload-cap | --gpus | --allowed | --restarts | --on-node-loss | --grace | --launcher-arg | --client-stall | --drain | --streaming-timeout | --het-group | --walltime-drain | --wait | --duration)
         COMPREPLY=()
         ;;
     -t | --timeout) COMPREPLY=() ;;

@@ -25,7 +25,7 @@ bool rk_restart_survivors(const struct rk_life *life)
 {
     for (int rank = 1; rank < life->values->ranks; rank++) {
         int pid = rk_journal_pid(life->standin.journal, rank);
-        if (pid && rk_processes_alive(pid))
+        if (pid < 0 || (pid && rk_processes_alive(pid))) /* of one on another node nothing is known here */
             return true;
     }
     return false;
@@ -100,6 +100,28 @@ static void pause_before(struct rk_life *life)
         rk_life_step(life);
 }
 
+void rk_restart_plainly(struct rk_life *life)
+{
+    rk_say("rank 0 has not reported: starting the job again, such that mpirun tells of a rank that has ended");
+    life->plainly = true;
+    life->values->plain = true;
+    rk_leftovers_note(&life->leftovers, life->processes.mpirun);
+    rk_processes_signal_all(&life->processes, SIGKILL, false);
+}
+
+bool rk_restarted_plainly(struct rk_life *life)
+{
+    if (!life->plainly || life->interrupted || life->leaving || life->killed)
+        return false;
+    life->plainly = false;
+    rk_plan_make_plain(life->plan);
+    clean_up(life);
+    if (!rk_life_launch(life))
+        return true;
+    rk_life_blame(life);
+    return false;
+}
+
 bool rk_restart(struct rk_life *life)
 {
     if (!rk_restart_possible(life) || life->killed || rk_rank0_said_goodbye(life))
@@ -128,7 +150,9 @@ bool rk_restart(struct rk_life *life)
         unlink(life->plan->launcher);
         return false;
     }
-    if (!rk_life_launch(life))
+    const char *lost[RK_LOST_MAX];
+    size_t count = rk_journal_lost(life->standin.journal, lost);
+    if ((!count || !rk_plan_leave_out(life->values, life->plan, lost, count)) && !rk_life_launch(life))
         return true;
     rk_life_blame(life);
     return false;

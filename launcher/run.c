@@ -116,6 +116,10 @@ static const struct rk_option options[] = {
      "append a line a call to FILE (-: standard error):\noutcome, sizes, and times in microseconds"},
     {"restarts", 0, "N", RK_OPTION_NUMBER, offsetof(struct rk_run_values, restarts),
      "how often in an hour ranks that died are replaced (default: 10);\n0: a rank's death ends the job"},
+    {"on-node-loss", 0, "MODE", RK_OPTION_TEXT, offsetof(struct rk_run_values, on_node_loss),
+     "when a node does not answer any more and the others have no\n"
+     "places for all ranks: fail, end (default); shrink, start again\n"
+     "with as many ranks as there are places"},
     {"grace", 0, "SECONDS", RK_OPTION_SECONDS, offsetof(struct rk_run_values, grace),
      "for ranks to come back from a call that has ended, or that others\nhave returned from, before they are killed "
      "(default: 30;\n0: no limit)"},

@@ -19,6 +19,8 @@ static bool another_runs(const struct rk_life *life)
 {
     for (int rank = 1; rank < life->values->ranks; rank++) {
         int pid = rk_journal_pid(life->standin.journal, rank);
+        if (pid < 0)
+            return true; /* on another node: it does for all that is known */
         if (pid && !strchr("?TtZ", rk_process_state(pid)))
             return true;
     }

@@ -23,9 +23,12 @@
 #include "launcher/report.h"
 #include "launcher/say.h"
 
-#define CENSUS_US   250000   /* how often ranks are counted during the start */
-#define RECOUNT_US  20000    /* the same when rank 0 has gone */
-#define SHORT_US    2000000  /* for which there may be fewer than all, and no more coming */
+#define CENSUS_US  250000  /* how often ranks are counted during the start */
+#define RECOUNT_US 20000   /* the same when rank 0 has gone */
+#define SHORT_US   2000000 /* for which there may be fewer than all, and no more coming */
+#define PLAIN_US \
+    20000000 /* on several nodes without a word of rank 0: mpirun, which outlives ranks, may hide one's end */
+#define EMPTY_US    5000000  /* for which it may have no process after that */
 #define HINT_US     10000000 /* when to say what a start waits for */
 #define FAREWELL_US 100000   /* for clients to hear that there is no more rank 0 */
 
@@ -108,13 +111,43 @@ static void on_supervisor(struct rk_life *life)
 
 /* ---- The loop ---- */
 
+static bool is_counted(const struct rk_life *life)
+{
+    return rk_plan_recovers(life->values) || (life->values->plain && life->stage == STARTING);
+}
+
+/* mpirun 4.1 may stay for ever when it has said that a rank of another node has ended, and killed its own. */
+static void see_empty_mpirun(struct rk_life *life)
+{
+    size_t children = rk_processes_children(&life->processes);
+    if (children || life->short_since_us < life->begun_us)
+        life->short_since_us = rk_now_us();
+    if (rk_now_us() - life->short_since_us >= EMPTY_US)
+        rk_processes_signal_all(&life->processes, SIGKILL, false);
+}
+
+/* For tests RANKCALL_TEST_PLAIN_US is another limit. */
+static int64_t plain_us(void)
+{
+    const char *limit = getenv("RANKCALL_TEST_PLAIN_US");
+    return limit ? atoll(limit) : PLAIN_US;
+}
+
 /* A rank that dies before rank 0 knows of it: nobody else would notice, since mpirun lets the others live. When rank 0
  * has died and nobody is left to replace it, mpirun may take long to notice. */
 static void count_ranks(struct rk_life *life)
 {
     bool starting = life->stage == STARTING || life->stage == SETTING_UP;
-    if ((!starting && life->stage != REGROUPING) || !rk_plan_recovers(life->values) || rk_now_us() < life->census_us)
+    if ((!starting && life->stage != REGROUPING) || !is_counted(life) || rk_now_us() < life->census_us)
         return;
+    if (starting && rk_plan_spreads(life->values)) { /* not all ranks are this mpirun's children */
+        life->census_us = rk_now_us() + CENSUS_US;
+        if (life->values->plain)
+            see_empty_mpirun(life);
+        else if (life->stage == STARTING && rk_now_us() > life->begun_us + plain_us())
+            rk_restart_plainly(life);
+        return;
+    }
     size_t children = rk_processes_children(&life->processes);
     life->census_us = rk_now_us() + (starting ? CENSUS_US : RECOUNT_US);
     if (children == 0 || children >= (size_t)life->values->ranks || children != life->last_children)
@@ -149,7 +182,7 @@ static int patience_ms(const struct rk_life *life)
     if (!life->hinted && (until < 0 || life->begun_us + HINT_US < until))
         until = life->begun_us + HINT_US;
     bool counts = life->stage == STARTING || life->stage == REGROUPING;
-    if (counts && rk_plan_recovers(life->values) && (until < 0 || life->census_us < until))
+    if (counts && is_counted(life) && (until < 0 || life->census_us < until))
         until = life->census_us;
     if (life->stage == READY && (until < 0 || life->look_us < until))
         until = life->look_us;
@@ -344,7 +377,7 @@ static void stop_listening(struct rk_life *life)
     rk_standin_end(&life->standin);
 }
 
-int rk_supervise(const struct rk_run_values *values, const struct rk_plan *plan)
+int rk_supervise(struct rk_run_values *values, struct rk_plan *plan)
 {
     struct rk_life life = {.values = values, .plan = plan, .signals = -1, .listener = -1, .rank0_fd = -1};
     rk_relay_open(&life.relay);
@@ -358,7 +391,7 @@ int rk_supervise(const struct rk_run_values *values, const struct rk_plan *plan)
     if (life.processes.running) {
         do
             watch(&life);
-        while (rk_restart(&life));
+        while (rk_restarted_plainly(&life) || rk_restart(&life));
         if (!life.error && !life.killed)
             judge(&life);
     }

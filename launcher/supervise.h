@@ -12,6 +12,6 @@
 
 /* Starts what the plan says, tells of it, passes signals and output on, and returns when nothing of it is left.
  * Returns: the exit status. */
-int rk_supervise(const struct rk_run_values *values, const struct rk_plan *plan);
+int rk_supervise(struct rk_run_values *values, struct rk_plan *plan);
 
 #endif

@@ -6,8 +6,10 @@ from .bulk import events, payloads
 from .calls import cold, crowd, invoke, scale
 from .collectives import collectives
 from .life import deadlines, deaths, idle, memory, start
+from .nodes import nodes
 from .peers import peers
 
 GROUPS = {"invoke": invoke, "cold": cold, "scale": scale, "crowd": crowd, "events": events, "payloads": payloads,
-          "idle": idle, "memory": memory, "start": start, "collectives": collectives, "deaths": deaths, "deadlines": deadlines}
-ON_REQUEST = {"peers": peers}  # measured only when they are named
+          "idle": idle, "memory": memory, "start": start, "collectives": collectives, "deaths": deaths,
+          "deadlines": deadlines}
+ON_REQUEST = {"nodes": nodes, "peers": peers}  # measured only when they are named

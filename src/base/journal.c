@@ -46,6 +46,8 @@ struct rk_journal {
     _Atomic int32_t left;    /* how rank 0 has exited, if it tells */
     pthread_mutex_t alive;   /* rank 0 holds it; robust */
     _Atomic bool held;
+    _Atomic uint32_t lost_count;
+    char lost[RK_LOST_MAX][72];
     struct entry entries[RK_JOURNAL_CLIENTS];
     int32_t ranks;
     int32_t launcher; /* its pid; 0: there is none */
@@ -261,6 +263,26 @@ void rk_journal_succeeded(struct rk_journal *journal)
 {
     if (atomic_load_explicit(&journal->row, memory_order_relaxed))
         atomic_store(&journal->row, 0);
+}
+
+void rk_journal_lose(struct rk_journal *journal, const char *node)
+{
+    uint32_t count = atomic_load(&journal->lost_count);
+    for (uint32_t i = 0; i < count; i++)
+        if (!strcmp(journal->lost[i], node))
+            return;
+    if (count == RK_LOST_MAX)
+        return;
+    strncpy(journal->lost[count], node, sizeof journal->lost[count] - 1);
+    atomic_store(&journal->lost_count, count + 1);
+}
+
+size_t rk_journal_lost(const struct rk_journal *journal, const char *nodes[RK_LOST_MAX])
+{
+    uint32_t count = atomic_load(&journal->lost_count);
+    for (uint32_t i = 0; i < count && i < RK_LOST_MAX; i++)
+        nodes[i] = journal->lost[i];
+    return count;
 }
 
 void rk_journal_seat(struct rk_journal *journal, int rank, int group, int member, int pid)

@@ -54,6 +54,13 @@ bool rk_journal_mend(struct rk_journal *journal, unsigned allowed);
 bool rk_journal_may_mend(const struct rk_journal *journal, unsigned allowed); /* whether one more would be */
 unsigned rk_journal_mended(const struct rk_journal *journal);                 /* within this hour */
 
+/* A node does not answer any more, and what is started anew keeps off it: by the name that the launch method has for
+ * it.
+ */
+#define RK_LOST_MAX 32 /* nodes that are remembered */
+void rk_journal_lose(struct rk_journal *journal, const char *node);
+size_t rk_journal_lost(const struct rk_journal *journal, const char *nodes[RK_LOST_MAX]);
+
 /* How long to wait before the job goes on, in microseconds: more with each death, until a call has succeeded. */
 int64_t rk_journal_pause_us(const struct rk_journal *journal);
 void rk_journal_succeeded(struct rk_journal *journal);
@@ -82,7 +89,8 @@ _Atomic int32_t *rk_journal_left(struct rk_journal *journal);
 /* Which process has a rank: mpirun counts the groups that it has started in a job, from 1, and processes in a group
  * from 0. What another process said as that rank is forgotten. */
 void rk_journal_seat(struct rk_journal *journal, int rank, int group, int member, int pid);
-int rk_journal_pid(const struct rk_journal *journal, int rank); /* of the process that has it; 0: not known */
+/* Of the process that has it; 0: not known; negative: it is on another node. */
+int rk_journal_pid(const struct rk_journal *journal, int rank);
 int rk_journal_seated(const struct rk_journal *journal, int group, int member); /* its rank; -1: not known */
 
 /* A line that a rank has printed; the launcher alone calls this. */

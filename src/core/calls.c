@@ -373,6 +373,8 @@ enum rk_admission rk_call_admit(struct rk_client *client, const struct rk_header
     if (rk_handler_find(frontend->context->worker->handlers, request.handler, &handler) ||
         check_admission(frontend, header, &request))
         return refuse(client, header->id);
+    if (!frontend->running && !frontend->away)
+        rk_mesh_rouse(frontend->context->mesh);
     struct rk_job_call *call = calloc(1, sizeof *call);
     if (!call || set_deadlines(frontend, call, &request)) {
         free(call);

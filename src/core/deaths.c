@@ -136,8 +136,11 @@ void rk_deaths_take(struct rk_frontend *frontend)
     int rank = -1, dead = -1;
     if (frontend->doomed)
         return; /* all is said */
+    rk_mesh_hear_how(frontend->context->mesh);
     while ((rank = rk_mesh_death(frontend->context->mesh, rank, text, sizeof text)) >= 0) {
         rk_log(RK_LOG_ERROR, "%s", text);
+        if (rk_mesh_is_lost(frontend->context->mesh, rank))
+            rk_journal_lose(frontend->journal, rk_mesh_info(frontend->context->mesh, rank)->place);
         if (dead < 0) {
             dead = rank;
             snprintf(first, sizeof first, "%s", text);

@@ -344,7 +344,8 @@ static void *io_main(void *context)
     struct rk_frontend *frontend = context;
     int64_t spin_until = 0, nap_us = RK_NAP_MIN_US;
     int looks = 0;
-    int64_t nap_max_us = rk_mesh_nodes(frontend->context->mesh) > 1 ? RK_REMOTE_POLL_US : RK_NAP_MAX_US;
+    bool polls = rk_mesh_nodes(frontend->context->mesh) > 1 && !rk_mesh_linked(frontend->context->mesh);
+    int64_t nap_max_us = polls ? RK_REMOTE_POLL_US : RK_NAP_MAX_US;
     pthread_setname_np(pthread_self(), RK_IO_THREAD);
     rk_device_bind_io(frontend->context->device);
     frontend->nice = getpriority(PRIO_PROCESS, 0);

@@ -39,6 +39,7 @@ void rk_mesh_announce(struct rk_mesh *mesh, struct rk_announcement *announcement
         notice->address = (uint64_t)(uintptr_t)rk_payload_bytes(payload);
         notice->where = rk_room_of(rk_payload_bytes(payload));
     }
+    rk_mesh_rouse(mesh);
     rk_reports_await(mesh, announcement->operation);
     note_stop(mesh);
     rk_io_wake(mesh); /* it looks for the reports before it sleeps: nobody needs to ring it for them */
@@ -82,9 +83,18 @@ static bool rung(void *context)
 void rk_mesh_await(struct rk_mesh *mesh, struct rk_announcement *announcement)
 {
     struct rk_patience patience = rk_mesh_patience(mesh, false);
+    struct rk_bell *bell = &mesh->segment->all;
+    if (mesh->nodes > 1)
+        patience.nap_part = 0;
+    if (mesh->nodes > 1)
+        patience.nap_max_us = mesh->linked ? RK_NAP_MAX_US : RK_REMOTE_POLL_US;
+    if (mesh->linked)
+        patience.roused = &mesh->segment->roused;
+    if (mesh->linked && mesh->local_rank == 0 && mesh->rank != 0)
+        bell = &mesh->segment->rank[0].bell; /* it rings the other one itself */
     mesh->looks = 0;
     rk_rest_idle(true);
-    rk_bell_wait(&mesh->segment->all, &patience, rung, mesh);
+    rk_bell_wait(bell, &patience, rung, mesh);
     rk_rest_idle(false);
     mesh->rings_seen++;
     if (!rk_mesh_broken(mesh)) /* else a death may have rung, and rank 0 may be writing there */

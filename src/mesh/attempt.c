@@ -23,7 +23,7 @@
 struct rk_attempt {
     struct rk_mesh *draft;
     MPI_Comm before, tagged; /* the communicators that the living leave: one for those who hear of deaths, one else */
-    int tag, count;
+    int tag, count, nodes;
     int *dead;
     pthread_mutex_t lock;
     _Atomic bool abandoned; /* set with the lock held */
@@ -43,6 +43,8 @@ bool rk_mpi_hears_deaths(void)
 static void moment(const char *step, int rank)
 {
     const char *wanted = getenv("RANKCALL_TEST_DIE");
+    if (getenv("RANKCALL_TEST_TELL"))
+        fprintf(stderr, "@@ %lld %s %d\n", (long long)rk_now_us() / 1000 % 1000000, step, rank);
     char at[16], who[16], file[PATH_MAX], self[16] = "new";
     if (!wanted || sscanf(wanted, "%15[^,],%15[^,],%4095s", at, who, file) != 3)
         return;
@@ -100,16 +102,49 @@ static MPI_Info where_to_start(void)
     return info;
 }
 
+/* Each where the dead one was. */
+static int spawn_on_nodes(MPI_Comm living, const struct rk_attempt *attempt, char *program, char **arguments,
+                          MPI_Comm *between, int *codes)
+{
+    size_t count = (size_t)attempt->count;
+    char **programs = calloc(count, sizeof *programs), ***all = calloc(count, sizeof *all);
+    MPI_Info *infos = calloc(count, sizeof(MPI_Info));
+    int *ones = calloc(count, sizeof *ones), failure = MPI_ERR_OTHER;
+    bool room = programs && all && infos && ones;
+    for (size_t i = 0; room && i < count; i++) {
+        programs[i] = program;
+        all[i] = arguments;
+        infos[i] = where_to_start();
+        ones[i] = 1;
+        MPI_Info_set(infos[i], "host", attempt->draft->ranks[attempt->dead[i]].place);
+    }
+    if (room && count == 1)
+        failure = MPI_Comm_spawn(program, arguments, 1, infos[0], 0, living, between, codes);
+    else if (room)
+        failure = MPI_Comm_spawn_multiple((int)count, programs, all, ones, infos, 0, living, between, codes);
+    for (size_t i = 0; room && i < count; i++)
+        MPI_Info_free(&infos[i]);
+    free(programs);
+    free(all);
+    free(infos);
+    free(ones);
+    return failure;
+}
+
 /* As many processes as have died. Only the root's arguments count. */
-static int spawn(MPI_Comm living, int count, MPI_Comm *between)
+static int spawn(MPI_Comm living, const struct rk_attempt *attempt, MPI_Comm *between)
 {
     char program[PATH_MAX] = "", bytes[ARGS_MAX];
-    int rank, failure = MPI_ERR_OTHER;
+    int rank, count = attempt->count, failure = MPI_ERR_OTHER;
     int *codes = calloc((size_t)count, sizeof *codes);
     char **arguments = own_arguments(bytes, sizeof bytes);
     MPI_Info info = where_to_start();
     MPI_Comm_rank(living, &rank);
-    if (codes && (rank != 0 || (arguments && own_program(bytes, program))))
+    if (!codes || (rank == 0 && (!arguments || !own_program(bytes, program))))
+        failure = MPI_ERR_OTHER;
+    else if (attempt->nodes > 1)
+        failure = spawn_on_nodes(living, attempt, program, arguments, between, codes);
+    else
         failure = MPI_Comm_spawn(program, arguments, count, info, 0, living, between, codes);
     MPI_Info_free(&info);
     free(arguments);
@@ -200,7 +235,7 @@ static const char *go(struct rk_attempt *attempt)
         return "no communicator without the dead";
     MPI_Comm_set_errhandler(living, MPI_ERRORS_RETURN);
     moment("spawn", draft->rank);
-    if (spawn(living, attempt->count, &between) || atomic_load(&attempt->abandoned))
+    if (spawn(living, attempt, &between) || atomic_load(&attempt->abandoned))
         return "MPI_Comm_spawn failed";
     draft->world = restore_order(between, false, draft->rank, attempt->dead, attempt->count);
     MPI_Comm_free(&living);
@@ -248,7 +283,7 @@ static struct rk_mesh *make_draft(const struct rk_mesh *mesh)
     memcpy(ranks, mesh->ranks, (size_t)mesh->size * sizeof *ranks); /* a replacement inherits from those */
     draft->ranks = ranks;
     draft->given = mesh->given;
-    draft->io_fifo = draft->segment_fd = -1;
+    draft->io_fifo = draft->segment_fd = draft->link_fifo = -1;
     draft->world = draft->control = draft->events = draft->user = draft->local = MPI_COMM_NULL;
     return draft;
 }
@@ -272,6 +307,7 @@ struct rk_attempt *rk_attempt_begin(const struct rk_mesh *mesh, const int *dead,
     attempt->before = mesh->world;
     attempt->tagged = mesh->control;
     attempt->count = count;
+    attempt->nodes = mesh->nodes;
     attempt->tag = tag;
     attempt->bell = bell;
     pthread_mutex_init(&attempt->lock, NULL);

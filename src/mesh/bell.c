@@ -47,9 +47,26 @@ void rk_bell_ring_all(struct rk_segment *segment, int local_size)
         rk_bell_ring(&segment->rank[i].bell);
 }
 
+void rk_rouse_node(struct rk_segment *segment)
+{
+    atomic_fetch_add(&segment->roused, 1);
+    rk_bell_ring(&segment->rank[0].bell);
+    futex_wake_all(&segment->all.rung);
+}
+
+static int64_t longer_nap(const struct rk_patience *patience, int64_t nap_us, int64_t waited_us)
+{
+    int64_t limit_us = patience->nap_max_us;
+    if (patience->nap_part && waited_us / patience->nap_part < limit_us)
+        limit_us = waited_us / patience->nap_part;
+    nap_us = nap_us * 2 < limit_us ? nap_us * 2 : limit_us;
+    return nap_us > RK_NAP_MIN_US ? nap_us : RK_NAP_MIN_US;
+}
+
 bool rk_bell_wait(struct rk_bell *bell, const struct rk_patience *patience, bool (*ready)(void *), void *context)
 {
-    int64_t spin_until = 0, nap_us = RK_NAP_MIN_US;
+    int64_t spin_until = 0, nap_us = RK_NAP_MIN_US, begun_us = 0;
+    uint32_t roused = patience->roused ? atomic_load(patience->roused) : 0;
     for (int looks = 1;; looks++) {
         uint32_t rung = atomic_load(&bell->rung);
         if (ready(context))
@@ -58,7 +75,12 @@ bool rk_bell_wait(struct rk_bell *bell, const struct rk_patience *patience, bool
             return false;
         int64_t now = rk_now_us();
         if (!spin_until)
-            spin_until = now + RK_SPIN_US;
+            spin_until = (begun_us = now) + RK_SPIN_US;
+        if (patience->roused && atomic_load(patience->roused) != roused) {
+            roused = atomic_load(patience->roused);
+            spin_until = now + RK_ROUSED_US;
+            nap_us = RK_NAP_MIN_US;
+        }
         if (now < spin_until || looks < RK_SPIN_LOOKS) {
             if (!patience->looks_yield)
                 sched_yield();
@@ -73,13 +95,14 @@ bool rk_bell_wait(struct rk_bell *bell, const struct rk_patience *patience, bool
             nap_us = RK_NAP_MIN_US;
             continue;
         }
-        nap_us = nap_us * 2 < patience->nap_max_us ? nap_us * 2 : patience->nap_max_us;
+        nap_us = longer_nap(patience, nap_us, now - begun_us);
     }
 }
 
 struct rk_patience rk_mesh_patience(const struct rk_mesh *mesh, bool looks_ask_mpi)
 {
-    return (struct rk_patience){.nap_max_us = mesh->nodes > 1 ? RK_REMOTE_POLL_US : RK_NAP_MAX_US,
+    return (struct rk_patience){.nap_max_us = mesh->nodes > 1 ? RK_REMOTE_NAP_US : RK_NAP_MAX_US,
+                                .nap_part = mesh->nodes > 1 ? RK_REMOTE_NAP_PART : 0,
                                 .looks_yield = looks_ask_mpi && mesh->mpi_yields,
                                 .broken = &mesh->segment->deaths};
 }

@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  * Copyright (c) 2026 The rankcall authors */
 
-/* Checkpoints of a job on one node: rank 0 publishes how many it has passed and at which one the call was first to be
- * left; the others wait for that. Rank 0 waits for nobody. */
+/* Checkpoints: rank 0 publishes how many it has passed and at which one the call was first to be left; the others wait
+ * for that. Rank 0 waits for nobody. Other nodes get both by their links, where they are said anew in the memory of the
+ * node; they are stamps, so what was said of an earlier call is older than what the next one waits for. */
 
 #include "mesh/collect_internal.h"
+#include "mesh/links.h"
 
 #define NEVER UINT64_MAX
 
@@ -22,6 +24,13 @@ static void decide(struct rk_arena *arena, uint64_t checkpoint)
 {
     if (atomic_load_explicit(&arena->left, memory_order_relaxed) == NEVER)
         atomic_store_explicit(&arena->left, checkpoint, memory_order_relaxed);
+}
+
+static void publish(struct rk_mesh *mesh, uint64_t checked)
+{
+    rk_publish(mesh, &mesh->collect->arena->checked, checked);
+    if (mesh->links)
+        rk_links_want(mesh->segment, mesh->link_fifo, RK_WANT_CHECK);
 }
 
 /* Returns 0 unless a rank has died. */
@@ -43,7 +52,7 @@ bool rk_checkpoint_shared(struct rk_mesh *mesh, bool answer)
     if (mesh->rank == 0 && answer)
         decide(arena, checkpoint);
     if (mesh->rank == 0)
-        rk_publish(mesh, &arena->checked, checkpoint + 1);
+        publish(mesh, checkpoint + 1);
     else if (await_rank_0(mesh, checkpoint))
         return true;
     uint64_t left = atomic_load_explicit(&arena->left, memory_order_relaxed);
@@ -56,5 +65,5 @@ void rk_checkpoint_leave(struct rk_mesh *mesh)
     if (mesh->rank != 0)
         return;
     decide(arena, mesh->collect->checkpoints);
-    rk_publish(mesh, &arena->checked, mesh->collect->base + (UINT64_C(1) << 47));
+    publish(mesh, mesh->collect->base + (UINT64_C(1) << 47));
 }

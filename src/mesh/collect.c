@@ -43,7 +43,9 @@ void rk_collect_close(struct rk_mesh *mesh)
     rk_tidings_close(mesh);
     rk_packets_close(mesh);
     rk_arena_close(mesh);
-    if (collect->comm != MPI_COMM_NULL)
+    if (rk_mesh_broken(mesh))
+        mesh->collected = collect->comm; /* messages may still be on their way */
+    else if (collect->comm != MPI_COMM_NULL)
         MPI_Comm_free(&collect->comm);
     free(collect);
     mesh->collect = NULL;
@@ -66,6 +68,8 @@ void rk_mesh_enter(struct rk_mesh *mesh, uint64_t number, int64_t now_us)
 
 void rk_mesh_exit(struct rk_mesh *mesh)
 {
+    if (mesh->collect->packets)
+        rk_packets_leave(mesh);
     rk_place_exit(mesh);
 }
 

@@ -85,6 +85,9 @@ static inline bool rk_stamp_reached(uint64_t stamp, uint64_t target)
     return (int64_t)(stamp - target) >= 0;
 }
 
+/* interrupt.c: sets it in the memory of a node, unless there is one of this call or a later one. */
+void rk_interrupt_set(struct rk_arena *arena, uint64_t word);
+
 /* arena.c: the shared memory, and who may read whose. Collective over mesh->local. */
 int rk_arena_open(struct rk_mesh *mesh);
 void rk_arena_close(struct rk_mesh *mesh);
@@ -126,6 +129,7 @@ void *rk_part(const struct rk_collective *collective, int rank, size_t *size); /
 int rk_packets_open(struct rk_mesh *mesh);
 void rk_packets_close(struct rk_mesh *mesh);
 void rk_packets_enter(struct rk_mesh *mesh);
+void rk_packets_leave(struct rk_mesh *mesh); /* the handler has returned: lets the last messages go, for a moment */
 int rk_packets_put(struct rk_mesh *mesh, int rank, const void *bytes, size_t size);
 int rk_packets_take(struct rk_mesh *mesh, int rank, void *bytes, size_t size);
 

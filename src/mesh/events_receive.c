@@ -194,7 +194,7 @@ void rk_receiver_close(struct rk_mesh *mesh)
     free(receiver->slots);
     if (receiver->bulk && receiver->lender)
         rk_room_forsake(receiver->bulk);
-    else
+    else if (mesh->nodes == 1) /* else MPI may still write there */
         free(receiver->bulk);
     receiver->debts = NULL;
     receiver->slots = NULL;

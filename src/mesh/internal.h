@@ -21,7 +21,8 @@ enum rk_tag {
     RK_TAG_INTERRUPT,
     RK_TAG_EVENT,
     RK_TAG_BULK,
-    RK_TAG_CREDIT
+    RK_TAG_CREDIT,
+    RK_TAG_REGROUP
 };
 
 /* A doorbell in the node's shared memory: `rung` counts, `sleepers` tells ringers whether a system call is worth it. */
@@ -61,6 +62,7 @@ struct rk_place {
     _Atomic int held; /* it has taken the mutex */
     _Atomic int dead;
     _Atomic int wait_status; /* of a dead one, as for waitpid(2); -1: not known. One that exits may have set it */
+    _Atomic int rank;
     _Atomic uint32_t arrived, joined; /* for which attempt to regroup it waits; in which it has connected with all */
     _Atomic int left_out;             /* of the attempt that was ordered */
     struct rk_stack stack;
@@ -80,8 +82,24 @@ struct rk_segment {
     _Atomic int64_t not_before_us;           /* of the next attempt */
     _Alignas(64) _Atomic uint64_t sent;      /* messages given to MPI for the funnel by the ranks of this node */
     _Alignas(64) _Atomic uint32_t io_asleep; /* rank 0's IO thread waits for its descriptor */
-    struct rk_place rank[];                  /* by local rank */
+    /* Several nodes, links.h: */
+    _Alignas(64) _Atomic uint32_t roused; /* counts: an announcement is about to come from another node */
+    _Atomic uint32_t link_asleep;         /* the thread of the links waits for its descriptors */
+    _Atomic uint32_t link_wants;          /* enum rk_want: what it is asked for */
+    _Atomic uint32_t link_ended;          /* it has told the others to end */
+    struct rk_place rank[];               /* by local rank; then with several nodes an rk_far for every rank */
 };
+
+/* A rank of another node. */
+struct rk_far {
+    _Atomic int dead, wait_status, left_out;
+};
+#define RK_STATUS_LOST (-2) /* of a rank whose node does not answer any more */
+
+static inline struct rk_far *rk_far(struct rk_segment *segment, int local_size)
+{
+    return (struct rk_far *)(void *)&segment->rank[local_size];
+}
 
 /* A word that goes down the tree. */
 struct rk_checkpoint {
@@ -145,9 +163,10 @@ struct rk_span {
     struct rk_tally tallies[32]; /* at rank 0: the children's, being received */
     MPI_Request requests[64];    /* at rank 0: of both */
     int request_count;
+    int64_t awake_until_us; /* at rank 0: until then other nodes look without being roused */
 };
 
-#define RK_LEFT 5
+#define RK_LEFT 6
 
 struct rk_collect;
 
@@ -168,6 +187,9 @@ struct rk_collect;
     struct rk_segment *segment;                                                                    \
     size_t segment_size;                                                                           \
     struct rk_span span;                                                                           \
+    struct rk_links *links; /* links.h; NULL: one node alone, or its like can't be made */         \
+    bool linked;                                                                                   \
+    int link_fifo;              /* several nodes: wakes the thread of the links */                 \
     int segment_fd;             /* rank 0: for clients that ring; else -1 */                       \
     int io_fifo;                /* rank 0: both ends; ranks of its node: the write end; else -1 */ \
     struct rk_collect *collect; /* collect_internal.h */
@@ -193,13 +215,16 @@ struct rk_mesh {
         };
     };
     bool initialised_mpi, replacement;
+    MPI_Comm collected; /* that of collectives, of a broken mesh */
     struct rk_rank_info *ranks;
     MPI_Comm left[RK_LEFT]; /* communicators of before the last regroup, see regroup.c */
     uint32_t rings_seen, looks;
-    struct rk_watch *watch;           /* liveness.c */
-    struct rk_regroup *regroup;       /* while it regroups */
-    _Atomic(struct rk_vigil *) vigil; /* the same */
-    struct rk_checkpoint early;       /* heard before the handler asked; number 0: none */
+    struct rk_watch *watch;                      /* liveness.c */
+    _Atomic(struct rk_segment *) linked_segment; /* where the thread of this node's links can be asked, ... */
+    int linked_fifo;                             /* ... and woken */
+    struct rk_regroup *regroup;                  /* while it regroups */
+    _Atomic(struct rk_vigil *) vigil;            /* the same */
+    struct rk_checkpoint early;                  /* heard before the handler asked; number 0: none */
     struct rk_sender sender;
     struct rk_receiver receiver;
 };
@@ -261,7 +286,8 @@ void rk_rest_begin(void);
 void rk_rest_idle(bool now);
 
 /* stuck.c: around MPI_Init: a replacement that gets stuck there ends. */
-#define RK_STUCK_S 3
+#define RK_STUCK_S     3
+#define RK_STUCK_FAR_S 10 /* where the job has several nodes */
 void rk_stuck_begin(void);
 void rk_stuck_end(void);
 
@@ -281,7 +307,13 @@ void rk_liveness_end(void); /* it leaves in order, or ends the job */
 void rk_liveness_give_up(struct rk_mesh *mesh, int status);
 _Noreturn void rk_liveness_leave(int status); /* this process alone, without exit handlers */
 int rk_liveness_watch(struct rk_mesh *mesh);
+bool rk_mesh_lost_node(const struct rk_mesh *mesh); /* some node does not answer any more */
 void rk_watch_leave(struct rk_watch *watch);
+/* A rank of another node is dead, as waitpid(2) says or RK_STATUS_LOST. False: that was known. */
+bool rk_liveness_far(struct rk_watch *watch, int rank, int status);
+void rk_liveness_ring(struct rk_watch *watch); /* rank 0's IO thread, and the first rank of the node */
+/* Kills the ranks of this node, this process last. */
+_Noreturn void rk_liveness_end_node(struct rk_segment *segment, int ranks, int status);
 void rk_watch_end(struct rk_watch *watch); /* and of its segment. Takes NULL */
 
 /* stacks.c: this rank leaves its place. */
@@ -290,9 +322,13 @@ void rk_stacks_close(void);
 /* bell.c */
 void rk_bell_ring(struct rk_bell *bell);
 void rk_bell_ring_all(struct rk_segment *segment, int local_size); /* of all ranks of the node */
+/* The main threads of this node look for an announcement that is about to come. Costs earliness when it is missed. */
+void rk_rouse_node(struct rk_segment *segment);
 /* How a waiter waits: until true, when it is ready, or false, when it gave up. */
 struct rk_patience {
-    int64_t nap_max_us;             /* how long it may sleep at most before it looks by itself */
+    int64_t nap_max_us;             /* how long it may sleep at most before it looks by itself ... */
+    unsigned nap_part;              /* ... and no longer than this part of what it has waited; 0: any */
+    const _Atomic uint32_t *roused; /* looks anew when this changes; NULL: nothing does */
     bool looks_yield;               /* a look gives the CPU away already, as MPI's do with mpi_yield_when_idle */
     const _Atomic uint32_t *broken; /* gives up when this is not 0 */
 };

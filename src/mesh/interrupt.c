@@ -3,13 +3,15 @@
 
 /* Interrupts: a word in each node's shared memory says which call is to be left, and why.
  *
- * It need not be reset: the next call has another number. To other nodes rank 0's IO thread sends the word to every
- * rank, since any one may be alone in a collective while the rest of its node computes. */
+ * It need not be reset: the next call has another number. To other nodes it goes down the links; where there are none
+ * rank 0's IO thread sends the word to every rank, since any one may be alone in a collective while the rest of its
+ * node computes. */
 
 #include <stdlib.h>
 
 #include "base/error.h"
 #include "mesh/collect_internal.h"
+#include "mesh/links.h"
 
 #define CODE_BITS 8
 #define CODE_MASK ((UINT64_C(1) << CODE_BITS) - 1)
@@ -41,13 +43,18 @@ uint64_t rk_mesh_last_interrupted(const struct rk_mesh *mesh)
 }
 
 /* The first word for a call stays, and none of an earlier call comes after it. */
-static void set_word(struct rk_mesh *mesh, uint64_t word)
+void rk_interrupt_set(struct rk_arena *arena, uint64_t word)
 {
-    struct rk_arena *arena = mesh->collect->arena;
     uint64_t old = atomic_load(&arena->interrupt);
     while (old >> CODE_BITS < word >> CODE_BITS)
         if (atomic_compare_exchange_weak(&arena->interrupt, &old, word))
             break;
+}
+
+static void set_word(struct rk_mesh *mesh, uint64_t word)
+{
+    struct rk_arena *arena = mesh->collect->arena;
+    rk_interrupt_set(arena, word);
     if (atomic_load(&arena->waiters))
         rk_wake_waiters(mesh);
 }
@@ -95,8 +102,14 @@ void rk_mesh_interrupt(struct rk_mesh *mesh, uint64_t number, int code)
 {
     uint64_t word = make_word(number, code);
     set_word(mesh, word);
-    if (!mesh->collect->tidings)
+    if (!mesh->collect->tidings || rk_mesh_broken(mesh)) /* then all leave by that */
         return;
+    if (mesh->links) {
+        const struct rk_word down = {.kind = RK_WORD_INTERRUPT, .size = sizeof word};
+        rk_links_say_down(mesh->links, &down, &word);
+        rk_bell_ring_all(mesh->segment, mesh->local_size);
+        return;
+    }
     reap(mesh->collect->tidings);
     for (int rank = 0; rank < mesh->size; rank++)
         if (mesh->ranks[rank].node != mesh->ranks[mesh->rank].node)
@@ -130,7 +143,7 @@ int rk_tidings_open(struct rk_mesh *mesh)
     if (!tidings)
         return rk_error(RANKCALL_EINTERNAL, "out of memory");
     tidings->hearing = MPI_REQUEST_NULL;
-    if (mesh->ranks[mesh->rank].node != 0)
+    if (mesh->ranks[mesh->rank].node != 0 && !mesh->links)
         listen(mesh);
     return RANKCALL_OK;
 }
@@ -143,6 +156,8 @@ void rk_tidings_close(struct rk_mesh *mesh)
     while (tidings->sent) {
         struct tiding *tiding = tidings->sent;
         tidings->sent = tiding->next;
+        if (rk_mesh_broken(mesh))
+            continue;                                  /* its receiver may be dead: MPI keeps it */
         MPI_Wait(&tiding->request, MPI_STATUS_IGNORE); /* a few bytes: they have left long ago */
         free(tiding);
     }

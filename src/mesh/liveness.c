@@ -27,10 +27,13 @@
 #include "base/fd.h"
 #include "base/log.h"
 #include "mesh/internal.h"
+#include "mesh/links.h"
 
 struct rk_watch {
     struct rk_mesh *mesh;
     struct rk_segment *segment;
+    const struct rk_links *links; /* NULL: none */
+    int link_fifo;                /* this watch's; -1: none */
     size_t segment_size;
     int local_rank, local_size;
     pthread_mutex_t telling; /* of a death: the mesh stays as it is meanwhile */
@@ -39,16 +42,60 @@ struct rk_watch {
     pthread_t thread;
 };
 
-/* Tells all ranks of the node that this one is dead, once. `mesh`: with an IO thread to ring; or NULL. */
-static void tell(struct rk_mesh *mesh, struct rk_segment *segment, int ranks, struct rk_place *place)
+/* Tells all ranks of the node that one is dead, once. `mesh`: with an IO thread to ring; or NULL. False: they knew. */
+static bool tell(struct rk_mesh *mesh, struct rk_segment *segment, int ranks, _Atomic int *dead)
 {
-    if (atomic_exchange(&place->dead, 1))
-        return;
+    if (atomic_exchange(dead, 1))
+        return false;
     atomic_fetch_add(&segment->deaths, 1);
     rk_bell_ring(&segment->all);
     rk_bell_ring_all(segment, ranks);
-    if (mesh)
+    if (mesh && mesh->io_fifo >= 0)
         rk_io_ring(mesh);
+    return true;
+}
+
+/* The other nodes hear of a death in this one from its first rank; when that is dead, from this one. */
+static void tell_others(const struct rk_watch *watch)
+{
+    if (!watch->links)
+        return;
+    if (atomic_load(&watch->segment->rank[0].dead))
+        rk_links_tell(watch->links);
+    else
+        rk_links_want(watch->segment, watch->link_fifo, RK_WANT_DEATHS);
+}
+
+bool rk_liveness_far(struct rk_watch *watch, int rank, int status)
+{
+    struct rk_far *far = &rk_far(watch->segment, watch->local_size)[rank];
+    if (atomic_load(&far->dead) && (status == -1 || atomic_load(&far->wait_status) != -1))
+        return false;
+    atomic_store(&far->wait_status, status);
+    if (atomic_load(&far->dead))
+        return true; /* only now it is known how */
+    pthread_mutex_lock(&watch->telling);
+    bool new = tell(watch->left ? NULL : watch->mesh, watch->segment, watch->local_size, &far->dead);
+    pthread_mutex_unlock(&watch->telling);
+    return new;
+}
+
+void rk_liveness_ring(struct rk_watch *watch)
+{
+    rk_bell_ring(&watch->segment->rank[0].bell);
+    pthread_mutex_lock(&watch->telling);
+    if (!watch->left && watch->mesh->io_fifo >= 0)
+        rk_io_ring(watch->mesh);
+    pthread_mutex_unlock(&watch->telling);
+}
+
+void rk_liveness_end_node(struct rk_segment *segment, int ranks, int status)
+{
+    int own = (int)getpid();
+    for (int i = 0; i < ranks; i++)
+        if (atomic_load(&segment->rank[i].pid) != own)
+            kill(atomic_load(&segment->rank[i].pid), SIGKILL);
+    _exit(status);
 }
 
 static void record(struct rk_watch *watch, int local_rank, int pidfd)
@@ -62,8 +109,9 @@ static void record(struct rk_watch *watch, int local_rank, int pidfd)
     if (!left && status > 0 && WIFEXITED(status) && rk_mpi_hears_deaths())
         atomic_store(&watch->segment->unheard, 1);
     pthread_mutex_lock(&watch->telling);
-    tell(watch->left ? NULL : watch->mesh, watch->segment, watch->local_size, place);
+    tell(watch->left ? NULL : watch->mesh, watch->segment, watch->local_size, &place->dead);
     pthread_mutex_unlock(&watch->telling);
+    tell_others(watch);
 }
 
 void rk_liveness_give_up(struct rk_mesh *mesh, int status)
@@ -72,7 +120,9 @@ void rk_liveness_give_up(struct rk_mesh *mesh, int status)
     if (!place || mesh->rank == 0 || rk_mesh_broken(mesh))
         return;
     atomic_store(&place->wait_status, (status & 0xff) << 8);
-    tell(mesh, mesh->segment, mesh->local_size, place);
+    tell(mesh, mesh->segment, mesh->local_size, &place->dead);
+    if (mesh->links)
+        rk_links_want(mesh->segment, mesh->link_fifo, RK_WANT_DEATHS);
 }
 
 /* A rank takes its mutex when it has connected with all, each at a moment of its own. False: it has died before. */
@@ -187,6 +237,8 @@ int rk_liveness_watch(struct rk_mesh *mesh)
     pthread_mutex_init(&watch->telling, NULL);
     watch->mesh = mesh;
     watch->segment = mesh->segment;
+    watch->links = mesh->links;
+    watch->link_fifo = mesh->link_fifo;
     watch->segment_size = mesh->segment_size;
     watch->local_rank = mesh->local_rank;
     watch->local_size = mesh->local_size;
@@ -216,6 +268,7 @@ void rk_watch_end(struct rk_watch *watch)
     pthread_mutex_unlock(&watch->segment->rank[watch->local_rank].alive);
     if (watch->running)
         pthread_join(watch->thread, NULL);
+    rk_fd_close(&watch->link_fifo);
     munmap(watch->segment, watch->segment_size);
     pthread_mutex_destroy(&watch->telling);
     free(watch);
@@ -228,15 +281,52 @@ bool rk_mesh_broken(const struct rk_mesh *mesh)
     return mesh->segment && atomic_load_explicit(&mesh->segment->deaths, memory_order_relaxed) != 0;
 }
 
+static bool is_dead(const struct rk_mesh *mesh, int rank, int *status)
+{
+    const struct rk_place *place = &mesh->segment->rank[mesh->ranks[rank].local_rank];
+    if (mesh->ranks[rank].node == mesh->ranks[mesh->rank].node) {
+        *status = atomic_load(&place->wait_status);
+        return atomic_load(&place->dead);
+    }
+    const struct rk_far *far = &rk_far(mesh->segment, mesh->local_size)[rank];
+    *status = atomic_load(&far->wait_status);
+    return atomic_load(&far->dead);
+}
+
+bool rk_mesh_is_lost(const struct rk_mesh *mesh, int rank)
+{
+    int status = 0;
+    return is_dead(mesh, rank, &status) && status == RK_STATUS_LOST;
+}
+
+#define HOW_NAPS 10
+
+void rk_mesh_hear_how(const struct rk_mesh *mesh)
+{
+    const struct timespec nap = {.tv_nsec = 1000000};
+    bool asked = mesh->linked;
+    for (int naps = 0; naps < HOW_NAPS && asked; naps++) {
+        asked = false;
+        for (int rank = 0; rank < mesh->size; rank++) {
+            int status = 0, node = mesh->ranks[rank].node;
+            asked |= node != mesh->ranks[mesh->rank].node && is_dead(mesh, rank, &status) && status == -1 &&
+                     rk_links_count(mesh->links, node) > 1;
+        }
+        if (asked)
+            nanosleep(&nap, NULL);
+    }
+}
+
 int rk_mesh_death(const struct rk_mesh *mesh, int after, char *text, size_t size)
 {
     for (int rank = after + 1; rank < mesh->size; rank++) {
         const struct rk_rank_info *info = &mesh->ranks[rank];
-        const struct rk_place *place = &mesh->segment->rank[info->local_rank];
-        if (info->node != mesh->ranks[mesh->rank].node || !atomic_load(&place->dead))
+        int status = 0;
+        if (!is_dead(mesh, rank, &status))
             continue;
-        char how[96];
-        rk_ended_text(atomic_load(&place->wait_status), how, sizeof how);
+        char how[96] = "is lost: its node does not answer any more";
+        if (status != RK_STATUS_LOST)
+            rk_ended_text(status, how, sizeof how);
         snprintf(text, size, "rank %d (pid %d) on %s %s", rank, info->pid, info->host, how);
         return rank;
     }

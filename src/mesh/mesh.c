@@ -9,12 +9,14 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/error.h"
 #include "mesh/collect.h"
 #include "mesh/comm.h"
 #include "mesh/internal.h"
+#include "mesh/links.h"
 
 /* The ranks of this node as the launch method tells them before MPI is up; 1 when it doesn't. */
 static int local_ranks_expected(void)
@@ -78,15 +80,32 @@ static void copy_world(struct rk_mesh *mesh)
     MPI_Comm_dup(mesh->world, &mesh->user);
 }
 
+/* After a regroup: Open MPI 4.1 does not know of every process that another one has started where it is, and ranks
+ * would disagree about who is on the node. But everybody is where the one was whose number it has, as the living know.
+ */
+static int node_before(const struct rk_mesh *mesh)
+{
+    const struct rk_rank_info *ranks = mesh->ranks;
+    bool fresh = ranks[mesh->rank].pid == 0;
+    int knows = fresh ? mesh->size : mesh->rank, root = 0, *nodes = calloc((size_t)mesh->size, sizeof *nodes);
+    if (!nodes)
+        rk_mesh_abort((struct rk_mesh *)mesh, 1);
+    for (int rank = 0; rank < mesh->size; rank++)
+        nodes[rank] = ranks[rank].node;
+    MPI_Allreduce(&knows, &root, 1, MPI_INT, MPI_MIN, mesh->world);
+    MPI_Bcast(nodes, mesh->size, MPI_INT, root, mesh->world);
+    int node = nodes[mesh->rank];
+    free(nodes);
+    return node;
+}
+
 /* The ranks that share memory. For tests RANKCALL_TEST_NODES makes so many nodes of one. */
 static void split_by_node(struct rk_mesh *mesh)
 {
     const char *pretend = getenv("RANKCALL_TEST_NODES");
     MPI_Comm node;
-    /* Open MPI 4.1 does not know of every process that another one has started where it is: ranks would disagree about
-     * who is on the node, and wait for each other for ever. Jobs of one node alone regroup. */
     if (mesh->world != MPI_COMM_WORLD) {
-        MPI_Comm_split(mesh->world, 0, mesh->rank, &mesh->local);
+        MPI_Comm_split(mesh->world, node_before(mesh), mesh->rank, &mesh->local);
         return;
     }
     MPI_Comm_split_type(mesh->world, MPI_COMM_TYPE_SHARED, mesh->rank, MPI_INFO_NULL, &node);
@@ -158,6 +177,7 @@ static int exchange_infos(struct rk_mesh *mesh)
     mine.pid = (int32_t)getpid();
     mine.fresh = fresh;
     gethostname(mine.host, sizeof mine.host - 1);
+    snprintf(mine.place, sizeof mine.place, "%s", getenv("PMIX_HOSTNAME") ? getenv("PMIX_HOSTNAME") : mine.host);
     MPI_Allgather(&mine, sizeof mine, MPI_BYTE, mesh->ranks, sizeof mine, MPI_BYTE, mesh->control);
     inherit_offers(mesh, before);
     free(before);
@@ -176,6 +196,8 @@ int rk_mesh_attach(struct rk_mesh *mesh)
     if (code)
         return code;
     rk_span_open(mesh);
+    if ((code = rk_links_open(mesh)))
+        return code;
     rk_rooms_open(mesh);
     return rk_collect_open(mesh);
 }
@@ -184,7 +206,9 @@ int rk_mesh_settle(struct rk_mesh *mesh)
 {
     rk_liveness_begin(mesh);
     int code = rk_events_open(mesh);
-    return code ? code : rk_liveness_watch(mesh);
+    if (!code)
+        code = rk_liveness_watch(mesh);
+    return code ? code : rk_links_begin(mesh);
 }
 
 void rk_comm_free(MPI_Comm *comm)
@@ -207,7 +231,7 @@ int rk_mesh_open(const struct rk_rank_info *info, rk_agree_fn *agree, void *cont
     struct rk_mesh *mesh = calloc(1, sizeof *mesh);
     if (!mesh)
         return rk_error(RANKCALL_EINTERNAL, "out of memory");
-    mesh->io_fifo = mesh->segment_fd = -1;
+    mesh->io_fifo = mesh->segment_fd = mesh->link_fifo = -1;
     mesh->info = *info;
     mesh->agree = agree;
     mesh->agree_context = context;
@@ -238,8 +262,11 @@ void rk_mesh_close(struct rk_mesh *mesh)
 {
     if (!mesh)
         return;
+    rk_links_leave(mesh->links);
     rk_mesh_detach(mesh);
     rk_liveness_end();
+    atomic_store(&mesh->linked_segment, NULL);
+    rk_links_end(mesh->links);
     rk_watch_end(mesh->watch);
     /* MPI_Finalize waits for all processes that have begun together, the dead among them. Who has regrouped leaves
      * without it, which a launch method that lets jobs live on without a rank takes for an end like any other. */
@@ -247,6 +274,20 @@ void rk_mesh_close(struct rk_mesh *mesh)
         finalise(mesh);
     free(mesh->ranks);
     free(mesh);
+}
+
+#define END_NAPS 50
+
+/* The thread of this node's links tells them, if its process is there. */
+static void end_other_nodes(const struct rk_mesh *mesh)
+{
+    const struct timespec nap = {.tv_nsec = 1000000};
+    struct rk_segment *segment = atomic_load(&mesh->linked_segment);
+    if (!segment || atomic_load(&segment->rank[0].dead))
+        return;
+    rk_links_want(segment, mesh->linked_fifo, RK_WANT_ABORT);
+    for (int naps = 0; naps < END_NAPS && !atomic_load(&segment->link_ended); naps++)
+        nanosleep(&nap, NULL);
 }
 
 void rk_mesh_abort(struct rk_mesh *mesh, int status)
@@ -260,8 +301,13 @@ void rk_mesh_abort(struct rk_mesh *mesh, int status)
      * first: ranks may do the same to each other. */
     if (mesh)
         rk_vigil_kill_newcomers(mesh->vigil);
+    if (outlived && mesh->nodes > 1)
+        end_other_nodes(mesh);
+    /* mpirun is out of reach: nobody else would end the ranks of a node that is cut off. */
+    if (mesh && mesh->ranks && rk_mesh_lost_node(mesh) && mesh->ranks[mesh->rank].node != 0)
+        rk_liveness_end_node(mesh->segment, mesh->local_size, status);
     for (int rank = 0; outlived && rank < mesh->size; rank++)
-        if (rank != mesh->rank && mesh->ranks[rank].pid > 0)
+        if (rank != mesh->rank && mesh->ranks[rank].node == mesh->ranks[mesh->rank].node && mesh->ranks[rank].pid > 0)
             kill(mesh->ranks[rank].pid, SIGKILL);
     MPI_Initialized(&up);
     MPI_Finalized(&down);
@@ -283,6 +329,11 @@ int rk_mesh_size(const struct rk_mesh *mesh)
 int rk_mesh_nodes(const struct rk_mesh *mesh)
 {
     return mesh->nodes;
+}
+
+bool rk_mesh_linked(const struct rk_mesh *mesh)
+{
+    return mesh->linked;
 }
 
 const struct rk_rank_info *rk_mesh_info(const struct rk_mesh *mesh, int rank)

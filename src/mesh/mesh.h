@@ -5,8 +5,8 @@
  *
  * Control traffic (announcements, tallies, checkpoints), events and the worker's own traffic each have a communicator.
  * Whoever waits spins briefly with sched_yield and then sleeps on a doorbell in memory shared by the node, which also
- * holds what is said in a few words: the announcement, and that a rank is done. Between nodes, where no doorbell
- * reaches yet, sleepers look again every RK_REMOTE_POLL_US. Data goes by MPI. */
+ * holds what is said in a few words: the announcement, and that a rank is done. Between nodes links wake the idle and
+ * tell of deaths (links.h); who waits in a call looks often. Data goes by MPI. */
 
 #ifndef RK_MESH_MESH_H
 #define RK_MESH_MESH_H
@@ -23,7 +23,10 @@
 #define RK_NAP_MAX_US      100000 /* ... up to this: 10 looks a second cost 0.01 % of a core */
 #define RK_REGROUP_GRACE_S 10     /* how long the living may take to come back from their handlers after a death */
 #define RK_OFFER_ROOM      1312   /* bytes that a rank tells those of its node for their placement */
-#define RK_REMOTE_POLL_US  500    /* how often a waiter looks when its peers may be on another node */
+#define RK_REMOTE_NAP_US   2000   /* longest nap in a call when its peers may be on another node, and ... */
+#define RK_REMOTE_NAP_PART 100    /* ... that part of what it has waited */
+#define RK_REMOTE_POLL_US  500    /* how often an idle rank looks where there are no links between nodes */
+#define RK_ROUSED_US       300    /* how long who was roused by another node looks for the announcement */
 
 struct rk_mesh;
 
@@ -33,6 +36,7 @@ struct rk_rank_info {
     int32_t fresh;         /* 1: it has just taken the place of a dead rank */
     int32_t group, member; /* as mpirun counts: the processes that it started together, and which of them */
     char host[72];
+    char place[72];            /* as mpirun names it */
     char device[32], uuid[64]; /* where it computes */
     char cpus[256], memory[32], bound[12];
     uint8_t offer[RK_OFFER_ROOM]; /* what the ranks of a node agree by on the five above */
@@ -55,6 +59,7 @@ _Noreturn void rk_mesh_abort(struct rk_mesh *mesh, int status);
 int rk_mesh_rank(const struct rk_mesh *mesh);
 int rk_mesh_size(const struct rk_mesh *mesh);
 int rk_mesh_nodes(const struct rk_mesh *mesh);
+bool rk_mesh_linked(const struct rk_mesh *mesh); /* between nodes, too, sleepers are woken and deaths are told */
 const struct rk_rank_info *rk_mesh_info(const struct rk_mesh *mesh, int rank);
 
 /* Sets mpi_yield_when_idle in the environment when this node runs more threads of ours than it has usable CPUs, unless
@@ -89,6 +94,9 @@ int64_t rk_mesh_payload_memory_rest_us(void); /* how long such a while is */
  * never blocks. */
 void rk_mesh_announce(struct rk_mesh *mesh, struct rk_announcement *announcement,
                       const struct rankcall_payload *payload);
+
+/* Wakes the ranks of other nodes if they may sleep, since a call is coming. Rank 0's IO thread. */
+void rk_mesh_rouse(struct rk_mesh *mesh);
 
 /* Sleeps until the next announcement; REGROUP when the mesh is broken. Main thread. */
 void rk_mesh_await(struct rk_mesh *mesh, struct rk_announcement *announcement);
@@ -222,7 +230,13 @@ int rk_mesh_death(const struct rk_mesh *mesh, int after, char *text, size_t size
  * nowhere. */
 void rk_mesh_leave_status_at(_Atomic int32_t *status);
 
-/* Whether the others live on when a rank dies: the launch method starts replacements, and all ranks are on one node. */
+/* Whether a dead rank is lost with its node. */
+bool rk_mesh_is_lost(const struct rk_mesh *mesh, int rank);
+
+/* Of the dead of other nodes it may take a moment until those beside them have told how they ended. */
+void rk_mesh_hear_how(const struct rk_mesh *mesh);
+
+/* Whether the others live on when a rank dies: the launch method starts replacements, and all hear of deaths. */
 bool rk_mesh_outlives(const struct rk_mesh *mesh);
 
 /* Whether a broken mesh can be regrouped, too. */

@@ -12,10 +12,12 @@
 #include <string.h>
 
 #include "base/error.h"
+#include "base/fd.h"
 #include "mesh/collect_internal.h"
 
 #define DATA_MAX     (64u << 10) /* bytes of a message */
 #define OUTGOING_MAX 16          /* messages of this call that may be on their way */
+#define LEAVE_US     20000       /* for the last of them to leave when the handler has returned; then in idle looks */
 #define TAG          RK_TAG_BULK
 
 struct packet {
@@ -211,6 +213,26 @@ int rk_packets_take(struct rk_mesh *mesh, int rank, void *bytes, size_t size)
     return code;
 }
 
+struct leaving {
+    struct rk_mesh *mesh;
+    int64_t until_us;
+};
+
+static bool has_left(void *context)
+{
+    struct leaving *leaving = context;
+    rk_tidings_look(leaving->mesh);
+    return !reap(leaving->mesh) || rk_mesh_interrupted(leaving->mesh, leaving->mesh->collect->number) ||
+           rk_now_us() > leaving->until_us;
+}
+
+void rk_packets_leave(struct rk_mesh *mesh)
+{
+    struct leaving leaving = {mesh, rk_now_us() + LEAVE_US};
+    if (mesh->collect->packets->outgoing && !has_left(&leaving))
+        rk_mesh_wait(mesh, has_left, &leaving);
+}
+
 /* Takes in what has arrived from ranks; the order of each rank's messages is that of the list. */
 static void take_in(struct rk_mesh *mesh)
 {
@@ -267,7 +289,8 @@ void rk_packets_close(struct rk_mesh *mesh)
     struct rk_packets *packets = mesh->collect->packets;
     if (!packets)
         return;
-    for (int settled = 0; !settled;) { /* until nobody has anything to send */
+    /* Until nobody has anything to send. In a broken mesh MPI keeps what it has for ever. */
+    for (int settled = rk_mesh_broken(mesh); !settled;) {
         take_in(mesh);
         reap(mesh);
         for (struct packet *packet = packets->incoming; packet; packet = packet->next)

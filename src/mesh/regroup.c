@@ -16,33 +16,19 @@
 #include "base/error.h"
 #include "base/fd.h"
 #include "base/log.h"
-#include "mesh/internal.h"
+#include "mesh/links.h"
+#include "mesh/regroup.h"
 
-#define TAG_BASE     1
+#define TAG_BASE     64      /* of attempts: above all tags of messages (enum rk_tag), which may lie around */
 #define REAP_US      1000000 /* for mpirun to notice the deaths: a new process that comes up meanwhile may be forgotten */
 #define SETTLE_US    10000   /* without anything new, before the living set out */
 #define LIMIT_US     10000000 /* for an attempt */
+#define LIMIT_FAR_US 20000000 /* the same on several nodes */
 #define RETRY_US     5000000  /* for a further one on Open MPI 5, which may hang in the one before */
 #define LOOK_US      5000     /* between two looks whether all are still there */
 #define ATTEMPTS_MAX 6        /* in a row */
 
-struct rk_regroup {
-    struct rk_mesh *mesh;
-    struct rk_segment *segment; /* of the broken mesh */
-    struct rk_watch *watch;     /* the same */
-    int ranks, local_rank;      /* the same: all are on one node */
-    struct rk_vigil *vigil;
-    uint32_t number; /* of the attempt */
-    struct rk_attempt *attempt;
-    bool joined;
-    /* gathering */
-    int64_t grace_over_us, settled_us, reaped_us;
-    uint32_t deaths;
-    /* the attempt */
-    int64_t deadline_us;
-};
-
-_Noreturn static void give_up(struct rk_mesh *mesh, const char *what)
+void rk_regroup_give_up(struct rk_mesh *mesh, const char *what)
 {
     rk_log(RK_LOG_ERROR, "rank %d: cannot regroup: %s", mesh->rank, what);
     rk_mesh_abort(mesh, rankcall_code_exit_status(RANKCALL_ERANKDIED));
@@ -50,13 +36,40 @@ _Noreturn static void give_up(struct rk_mesh *mesh, const char *what)
 
 bool rk_mesh_outlives(const struct rk_mesh *mesh)
 {
-    return mesh->nodes == 1 && mesh->size > 1 &&
-           (rk_mesh_is_set("OMPI_MCA_orte_enable_recovery") || rk_mpi_hears_deaths());
+    if (mesh->nodes > 1 && (!mesh->linked || rk_mpi_hears_deaths()))
+        return false;
+    return mesh->size > 1 && (rk_mesh_is_set("OMPI_MCA_orte_enable_recovery") || rk_mpi_hears_deaths());
+}
+
+/* Nor does mpirun start anything any more when one of its nodes is gone. */
+bool rk_mesh_lost_node(const struct rk_mesh *mesh)
+{
+    for (int rank = 0; mesh->nodes > 1 && mesh->segment && rank < mesh->size; rank++)
+        if (atomic_load(&rk_far(mesh->segment, mesh->local_size)[rank].wait_status) == RK_STATUS_LOST)
+            return true;
+    return false;
 }
 
 bool rk_mesh_can_regroup(const struct rk_mesh *mesh)
 {
-    return rk_mesh_outlives(mesh) && !(mesh->segment && atomic_load(&mesh->segment->unheard));
+    return rk_mesh_outlives(mesh) && !(mesh->segment && atomic_load(&mesh->segment->unheard)) &&
+           !rk_mesh_lost_node(mesh);
+}
+
+bool rk_regroup_is_dead(const struct rk_regroup *regroup, int rank)
+{
+    const struct rk_rank_info *info = &regroup->mesh->ranks[rank];
+    if (info->node == regroup->mesh->ranks[regroup->mesh->rank].node)
+        return atomic_load(&regroup->segment->rank[info->local_rank].dead);
+    return atomic_load(&rk_far(regroup->segment, regroup->ranks)[rank].dead);
+}
+
+bool rk_regroup_left_out(const struct rk_regroup *regroup, int rank)
+{
+    const struct rk_rank_info *info = &regroup->mesh->ranks[rank];
+    if (info->node == regroup->mesh->ranks[regroup->mesh->rank].node)
+        return atomic_load(&regroup->segment->rank[info->local_rank].left_out);
+    return atomic_load(&rk_far(regroup->segment, regroup->ranks)[rank].left_out);
 }
 
 /* ---- Gathering ---- */
@@ -148,6 +161,8 @@ static bool gathered(void *context)
     }
     if (!leads(regroup) || !all_arrived(regroup) || !has_settled(regroup))
         return false;
+    if (regroup->mesh->nodes > 1 && !rk_nodes_ordered(regroup))
+        return false;
     order(regroup);
     return true;
 }
@@ -196,16 +211,17 @@ static bool all_joined(const struct rk_regroup *regroup)
 
 static bool one_more_is_dead(const struct rk_regroup *regroup)
 {
-    for (int i = 0; i < regroup->ranks; i++) {
-        struct rk_place *place = &regroup->segment->rank[i];
-        if (atomic_load(&place->dead) && !atomic_load(&place->left_out))
+    for (int rank = 0; rank < regroup->mesh->size; rank++)
+        if (rk_regroup_is_dead(regroup, rank) && !rk_regroup_left_out(regroup, rank))
             return true;
-    }
     return false;
 }
 
+/* Several nodes could not agree that there is another attempt: then the job is started again. */
 static void abandon(const struct rk_regroup *regroup, const char *why)
 {
+    if (regroup->mesh->nodes > 1)
+        rk_regroup_give_up(regroup->mesh, why);
     rk_log(RK_LOG_WARNING, "attempt %u to regroup: %s", regroup->number, why);
     decide(regroup, false);
 }
@@ -225,12 +241,12 @@ static bool decided(void *context)
     else if (leads(regroup) && rk_vigil_lost_one(regroup->vigil, &stuck) && !stuck)
         abandon(regroup, "a replacement has died before it was up");
     else if (stuck || rk_now_us() > regroup->deadline_us)
-        give_up(regroup->mesh, "no replacement has come up in time"); /* nor would the next */
+        rk_regroup_give_up(regroup->mesh, "no replacement has come up in time"); /* nor would the next */
     if (state == RK_ATTEMPT_DONE && !regroup->joined) {
         regroup->joined = true;
         atomic_store(&segment->rank[regroup->local_rank].joined, regroup->number);
     }
-    if (state == RK_ATTEMPT_DONE && all_joined(regroup))
+    if (state == RK_ATTEMPT_DONE && all_joined(regroup) && (regroup->mesh->nodes == 1 || rk_nodes_joined(regroup)))
         decide(regroup, true);
     return atomic_load(&segment->verdict) >> 1 >= regroup->number;
 }
@@ -238,9 +254,9 @@ static bool decided(void *context)
 static int list_left_out(const struct rk_regroup *regroup, int *dead)
 {
     int count = 0;
-    for (int i = 0; i < regroup->ranks; i++)
-        if (atomic_load(&regroup->segment->rank[i].left_out))
-            dead[count++] = i; /* all ranks are on one node */
+    for (int rank = 0; rank < regroup->mesh->size; rank++)
+        if (rk_regroup_left_out(regroup, rank))
+            dead[count++] = rank;
     return count;
 }
 
@@ -250,14 +266,15 @@ static bool try_it(struct rk_regroup *regroup)
     struct rk_mesh *mesh = regroup->mesh;
     struct rk_patience patience = {.nap_max_us = LOOK_US};
     struct rk_bell *bell = &regroup->segment->rank[regroup->local_rank].bell;
-    int *dead = calloc((size_t)regroup->ranks, sizeof *dead);
+    int *dead = calloc((size_t)mesh->size, sizeof *dead);
     int count = dead ? list_left_out(regroup, dead) : 0;
     regroup->joined = false;
-    regroup->deadline_us = rk_now_us() + (regroup->number > 1 && rk_mpi_hears_deaths() ? RETRY_US : LIMIT_US);
+    int64_t limit_us = regroup->number > 1 && rk_mpi_hears_deaths() ? RETRY_US : LIMIT_US;
+    regroup->deadline_us = rk_now_us() + (mesh->nodes > 1 ? LIMIT_FAR_US : limit_us);
     regroup->attempt = dead ? rk_attempt_begin(mesh, dead, count, TAG_BASE + (int)regroup->number, bell) : NULL;
     free(dead);
     if (!regroup->attempt)
-        give_up(mesh, "out of memory");
+        rk_regroup_give_up(mesh, "out of memory");
     rk_bell_wait(bell, &patience, decided, regroup);
     if (atomic_load(&regroup->segment->verdict) & 1) {
         rk_attempt_take(regroup->attempt, mesh);
@@ -275,7 +292,8 @@ static bool try_it(struct rk_regroup *regroup)
  * be taken for one of the communicator that got its number. */
 static void leave_behind(struct rk_mesh *mesh)
 {
-    const MPI_Comm left[RK_LEFT] = {mesh->control, mesh->events, mesh->user, mesh->local, mesh->world};
+    const MPI_Comm left[RK_LEFT] = {mesh->control, mesh->events, mesh->user, mesh->local, mesh->world, mesh->collected};
+    mesh->collected = MPI_COMM_NULL;
     for (int i = 0; i < RK_LEFT; i++)
         rk_comm_free(&mesh->left[i]);
     for (int i = 0; i < RK_LEFT; i++)
@@ -286,13 +304,17 @@ static struct rk_regroup *begin(struct rk_mesh *mesh)
 {
     struct rk_regroup *regroup = calloc(1, sizeof *regroup);
     if (!regroup)
-        give_up(mesh, "out of memory");
+        rk_regroup_give_up(mesh, "out of memory");
     regroup->mesh = mesh;
     regroup->segment = mesh->segment;
     regroup->watch = mesh->watch;
+    regroup->links = mesh->links;
+    regroup->comm = mesh->control;
     regroup->ranks = mesh->local_size;
     regroup->local_rank = mesh->local_rank;
     regroup->number = 1;
+    if (mesh->nodes > 1 && !rk_nodes_open(regroup))
+        rk_regroup_give_up(mesh, "out of memory");
     return regroup;
 }
 
@@ -303,7 +325,10 @@ static void leave_mesh(struct rk_mesh *mesh)
     regroup->vigil = rk_vigil_begin();
     atomic_store(&mesh->vigil, regroup->vigil);
     rk_watch_leave(regroup->watch);
+    rk_links_leave(regroup->links);
     mesh->watch = NULL;
+    mesh->links = NULL;
+    mesh->link_fifo = -1; /* the watch closes it */
     rk_mesh_detach(mesh);
     leave_behind(mesh);
 }
@@ -312,8 +337,10 @@ static void finish(struct rk_mesh *mesh)
 {
     struct rk_regroup *regroup = mesh->regroup;
     if (rk_mesh_settle(mesh))
-        give_up(mesh, rankcall_last_error()->message);
+        rk_regroup_give_up(mesh, rankcall_last_error()->message);
+    rk_links_end(regroup->links);
     rk_watch_end(regroup->watch);
+    rk_nodes_close(regroup);
     atomic_store(&mesh->vigil, NULL);
     rk_vigil_end(regroup->vigil);
     free(regroup);
@@ -333,7 +360,7 @@ bool rk_mesh_regroup(struct rk_mesh *mesh, int64_t grace_us, int64_t pause_us)
         return true;
     }
     if (regroup->number++ == ATTEMPTS_MAX)
-        give_up(mesh, "too many attempts");
+        rk_regroup_give_up(mesh, "too many attempts");
     return false;
 }
 

@@ -8,7 +8,13 @@
 
 #include <stdatomic.h>
 
+#include "base/fd.h"
 #include "mesh/internal.h"
+#include "mesh/links.h"
+
+#define RK_AWAKE_US                                                                                  \
+    30 /* since the last reports came: the ranks of other nodes still look for the next announcement \
+        */
 
 static void add_spans(struct rk_spans *sum, const struct rk_spans *part)
 {
@@ -49,11 +55,18 @@ static bool node_reported(void *context)
     return (int)atomic_load(&mesh->segment->reported) == mesh->local_size - 1;
 }
 
+/* What this rank still sends to others of the call needs its hand. */
+static bool look_for_reports(void *context)
+{
+    rk_mesh_drive(context);
+    return node_reported(context);
+}
+
 /* The first rank of another node waits for its node and the nodes below it. */
 static void report_node(struct rk_mesh *mesh, const struct rk_tally *tally)
 {
     struct rk_tally sum = *tally, part;
-    if (!rk_mesh_wait(mesh, node_reported, mesh))
+    if (!rk_mesh_wait(mesh, look_for_reports, mesh))
         return;
     add_node(mesh, 0, &sum);
     for (int i = 0; i < mesh->span.child_count; i++) {
@@ -62,6 +75,7 @@ static void report_node(struct rk_mesh *mesh, const struct rk_tally *tally)
         rk_tally_add(&sum, &part);
     }
     rk_mesh_send(mesh, mesh->span.parent, RK_TAG_REPORT, &sum, sizeof sum);
+    rk_io_ring(mesh);
 }
 
 void rk_mesh_report(struct rk_mesh *mesh, const struct rk_tally *tally)
@@ -97,6 +111,18 @@ void rk_reports_await(struct rk_mesh *mesh, uint32_t operation)
                   &span->requests[span->request_count++]);
 }
 
+void rk_mesh_rouse(struct rk_mesh *mesh)
+{
+    const struct rk_word word = {.kind = RK_WORD_ROUSE};
+    struct rk_links *links = mesh->links;
+    int64_t now = links ? rk_now_us() : 0;
+    if (!links || now < mesh->span.awake_until_us)
+        return;
+    for (int i = links->count - links->children; i < links->count; i++)
+        rk_link_say(&links->links[i], &word, NULL);
+    mesh->span.awake_until_us = now + RK_ROUSED_US / 2;
+}
+
 bool rk_mesh_some_reported(const struct rk_mesh *mesh)
 {
     return atomic_load(&mesh->segment->reported) > 0;
@@ -113,6 +139,8 @@ bool rk_mesh_reported(struct rk_mesh *mesh, struct rk_tally *tally)
     if (!done)
         return false;
     span->request_count = 0;
+    if (span->child_count)
+        span->awake_until_us = rk_now_us() + RK_AWAKE_US;
     *tally = RK_TALLY_NONE;
     add_node(mesh, mesh->local_rank, tally);
     for (int i = 0; i < span->child_count; i++)
@@ -141,9 +169,27 @@ void rk_span_open(struct rk_mesh *mesh)
         span->children[span->child_count++] = first_rank(mesh, child);
 }
 
+/* Some of those they are with are dead. The sends come first. */
+static void abandon_requests(struct rk_span *span)
+{
+    for (int i = 0; i < span->request_count; i++) {
+        if (span->requests[i] == MPI_REQUEST_NULL)
+            continue;
+        if (i < span->child_count) {
+            MPI_Request_free(&span->requests[i]);
+        } else {
+            MPI_Cancel(&span->requests[i]);
+            MPI_Wait(&span->requests[i], MPI_STATUS_IGNORE);
+        }
+    }
+}
+
 void rk_span_close(struct rk_mesh *mesh)
 {
-    if (mesh->span.request_count)
-        MPI_Waitall(mesh->span.request_count, mesh->span.requests, MPI_STATUSES_IGNORE);
-    mesh->span.request_count = 0;
+    struct rk_span *span = &mesh->span;
+    if (span->request_count && !rk_mesh_broken(mesh))
+        MPI_Waitall(span->request_count, span->requests, MPI_STATUSES_IGNORE);
+    else if (span->request_count)
+        abandon_requests(span);
+    span->request_count = 0;
 }

@@ -20,6 +20,7 @@
 #include "base/error.h"
 #include "base/fd.h"
 #include "mesh/internal.h"
+#include "mesh/links.h"
 
 #define NAME_SIZE 64
 
@@ -96,38 +97,43 @@ static int join_segment(struct rk_mesh *mesh)
 {
     void *memory = NULL;
     mesh->segment_size = sizeof(struct rk_segment) + (size_t)mesh->local_size * sizeof(struct rk_place);
+    if (mesh->nodes > 1)
+        mesh->segment_size += (size_t)mesh->size * sizeof(struct rk_far);
     int code = share(mesh, mesh->segment_size, &memory, mesh->rank == 0 ? &mesh->segment_fd : NULL);
     mesh->segment = code ? NULL : memory;
     if (!code && mesh->rank == 0 && getrandom(&mesh->segment->mark, sizeof mesh->segment->mark, GRND_NONBLOCK) < 0)
         mesh->segment->mark = (uint64_t)rk_now_us();
     if (!code && mesh->local_rank == 0)
         code = rk_liveness_prepare(mesh->segment, mesh->local_size);
-    if (!code)
+    if (!code) {
+        atomic_store(&mesh->segment->rank[mesh->local_rank].rank, mesh->rank);
         atomic_store(&mesh->segment->rank[mesh->local_rank].pid, (int)getpid());
+    }
     return agree(mesh, code); /* who watches must know whom */
 }
 
-/* The pipe has a name for as long as the ranks of rank 0's node need to open it. */
-static int join_pipe(struct rk_mesh *mesh)
+/* A pipe to the first rank of the node. It has a name for as long as the others need to open it. */
+static int join_pipe(struct rk_mesh *mesh, int *fd)
 {
     char folder[NAME_SIZE], path[NAME_SIZE + 8];
     int code = RANKCALL_OK;
     snprintf(folder, sizeof folder, "/tmp/rankcall-pipe-%ld-XXXXXX", (long)getpid());
-    if (mesh->rank == 0 && !mkdtemp(folder))
+    bool first = mesh->local_rank == 0;
+    if (first && !mkdtemp(folder))
         code = rk_error_system("cannot make a folder in /tmp");
     MPI_Bcast(folder, NAME_SIZE, MPI_CHAR, 0, mesh->local);
     snprintf(path, sizeof path, "%s/io", folder);
-    if (!code && mesh->rank == 0 && mkfifo(path, 0600))
+    if (!code && first && mkfifo(path, 0600))
         code = rk_error_system("cannot make a pipe at %s", path);
-    if (!code && mesh->rank == 0)
-        mesh->io_fifo = open(path, O_RDWR | O_NONBLOCK | O_CLOEXEC);
+    if (!code && first)
+        *fd = open(path, O_RDWR | O_NONBLOCK | O_CLOEXEC);
     code = agree(mesh, code);
-    if (!code && mesh->rank != 0)
-        mesh->io_fifo = open(path, O_WRONLY | O_NONBLOCK | O_CLOEXEC);
-    if (!code && mesh->io_fifo < 0)
+    if (!code && !first)
+        *fd = open(path, O_WRONLY | O_NONBLOCK | O_CLOEXEC);
+    if (!code && *fd < 0)
         code = rk_error_system("cannot open the pipe %s", path);
     code = agree(mesh, code);
-    if (mesh->rank == 0) {
+    if (first) {
         unlink(path);
         rmdir(folder);
     }
@@ -172,10 +178,12 @@ void rk_segment_sweep(int pid)
 
 int rk_segment_open(struct rk_mesh *mesh)
 {
-    mesh->io_fifo = mesh->segment_fd = -1;
+    mesh->io_fifo = mesh->segment_fd = mesh->link_fifo = -1;
     int code = join_segment(mesh);
     if (!code && mesh->ranks[mesh->rank].node == 0)
-        code = join_pipe(mesh);
+        code = join_pipe(mesh, &mesh->io_fifo);
+    if (!code && mesh->nodes > 1)
+        code = join_pipe(mesh, &mesh->link_fifo);
     return code;
 }
 
@@ -217,6 +225,8 @@ void rk_io_drain(struct rk_mesh *mesh)
 
 void rk_io_ring(struct rk_mesh *mesh)
 {
+    if (mesh->io_fifo < 0 && mesh->links)
+        rk_links_want(mesh->segment, mesh->link_fifo, RK_WANT_RING);
     if (mesh->io_fifo < 0)
         return;
     atomic_thread_fence(memory_order_seq_cst); /* the work is visible before the look at the sleeper */

@@ -172,5 +172,8 @@ bool rk_mesh_broadcast(struct rk_mesh *mesh, const struct rk_announcement *annou
         *payload = view;
         return true;
     }
-    return spread(mesh, (uint8_t *)rk_payload_bytes(*payload), size); /* only read at the root */
+    bool spread_out = spread(mesh, (uint8_t *)rk_payload_bytes(*payload), size); /* only read at the root */
+    if (!spread_out && mesh->nodes > 1)
+        rk_payload_ref(*payload); /* for good: MPI may still read it */
+    return spread_out;
 }

@@ -22,8 +22,10 @@ _Noreturn static void end(void *context)
 
 void rk_stuck_begin(void)
 {
+    const char *nodes = getenv("OMPI_MCA_orte_num_nodes");
+    int limit_s = nodes && atoi(nodes) > 1 ? RK_STUCK_FAR_S : RK_STUCK_S;
     if (getenv("OMPI_PARENT_PORT")) /* as Open MPI marks a process that another one started */
-        rk_guard_begin(&guard, RK_STUCK_S, end, NULL);
+        rk_guard_begin(&guard, limit_s, end, NULL);
 }
 
 void rk_stuck_end(void)

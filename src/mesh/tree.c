@@ -56,7 +56,7 @@ static void pass_on(struct rk_mesh *mesh, struct rk_checkpoint checkpoint)
 
 void rk_mesh_begin(struct rk_mesh *mesh, uint64_t number)
 {
-    while (mesh->nodes > 1 && mesh->rank && mesh->early.number < number) {
+    while (mesh->nodes > 1 && !mesh->linked && mesh->rank && mesh->early.number < number) {
         int arrived = 0;
         MPI_Iprobe(rk_tree_parent(mesh->rank), RK_TAG_CHECKPOINT, mesh->control, &arrived, MPI_STATUS_IGNORE);
         if (!arrived)
@@ -80,7 +80,7 @@ static struct rk_checkpoint hear(struct rk_mesh *mesh, uint64_t number)
 bool rk_mesh_checkpoint(struct rk_mesh *mesh, uint64_t number, bool answer)
 {
     struct rk_checkpoint checkpoint = {number, answer};
-    if (mesh->nodes == 1)
+    if (mesh->nodes == 1 || mesh->linked)
         return rk_checkpoint_shared(mesh, answer);
     rk_mesh_step(mesh);
     rk_place_change(mesh, RK_AT_CHECKPOINT);
@@ -93,7 +93,7 @@ bool rk_mesh_checkpoint(struct rk_mesh *mesh, uint64_t number, bool answer)
 
 void rk_mesh_leave(struct rk_mesh *mesh, uint64_t number)
 {
-    if (mesh->nodes == 1)
+    if (mesh->nodes == 1 || mesh->linked)
         rk_checkpoint_leave(mesh);
     else
         pass_on(mesh, (struct rk_checkpoint){number, CHECKPOINT_LEAVE});

@@ -32,6 +32,7 @@ FULL = os.environ.get("RANKCALL_TEST_FULL", "0") != "0"  # the long counts
 COMMAND = os.environ.get("RANKCALL_COMMAND", "rankcall")
 PROGRAMS = os.environ.get("RANKCALL_TEST_PROGRAMS", os.path.join(os.path.dirname(os.path.abspath(__file__)), "build"))
 MPIRUN = os.environ.get("RANKCALL_TEST_MPIRUN", "mpirun")
+HOSTS = os.environ.get("RANKCALL_TEST_HOSTS")  # as mpirun's --host takes them: jobs then have several nodes
 
 
 def mpirun_line():
@@ -87,10 +88,11 @@ class Job:
         given = list(options) + (["--setup", setup] if setup is not None else [])
         tail = [program_path or program(worker)]
         if by == "launcher":
-            line = [*launcher_wrapper, COMMAND, "run", "-n", str(ranks), *where, *given, *run_options, "--", *tail, *arguments]
+            spread = ["--launcher-arg", "--host", "--launcher-arg", HOSTS] if HOSTS else []
+            line = [*launcher_wrapper, COMMAND, "run", *spread, "-n", str(ranks), *where, *given, *run_options, "--", *tail, *arguments]
         else:
             own = ["--", *arguments] if arguments else []
-            line = [MPIRUN, "-n", str(ranks), *run_options, *wrapper, *tail, *where, *given, *own]
+            line = [MPIRUN, *(["--host", HOSTS] if HOSTS else []), "-n", str(ranks), *run_options, *wrapper, *tail, *where, *given, *own]
         self.line = line
         self.any_status = False  # the way of starting has an exit status of its own
         self.out_path, self.err_path = (os.path.join(sandbox.folder, "%s-%d.%s" % (self.name, Job.count, end))
