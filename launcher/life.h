@@ -82,7 +82,7 @@ int rk_life_judge(struct rk_life *life); /* mpirun has ended and nobody said why
 /* rank0.c */
 void rk_rank0_connected(struct rk_life *life);
 void rk_rank0_moved(struct rk_life *life);
-void rk_rank0_kept(struct rk_life *life); /* there is something for the keeper to do */
+void rk_rank0_kept(struct rk_life *life);   /* there is something for the keeper to do */
 void rk_rank0_bereft(struct rk_life *life); /* srun says that a rank has ended: rank 0 may not know */
 void rk_rank0_forget(struct rk_life *life);
 bool rk_rank0_said_goodbye(const struct rk_life *life);
