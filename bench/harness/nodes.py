@@ -53,5 +53,5 @@ def nodes(bench, effort):
                 def measure_floor(job=job, floor=floor):
                     return ask_floor(job, floor, "invoke", "-", 256, 50, 200)
 
-                rows.append(in_turns(row, measure_ours, measure_floor, 10, effort, limit_s=40))
+                rows.append(in_turns(row, measure_ours, measure_floor, 10, effort, limit_s=15))
     return rows
