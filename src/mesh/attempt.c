@@ -283,7 +283,7 @@ static struct rk_mesh *make_draft(const struct rk_mesh *mesh)
     memcpy(ranks, mesh->ranks, (size_t)mesh->size * sizeof *ranks); /* a replacement inherits from those */
     draft->ranks = ranks;
     draft->given = mesh->given;
-    draft->io_fifo = draft->segment_fd = draft->link_fifo = -1;
+    draft->io_fifo = draft->link_fifo = -1;
     draft->world = draft->control = draft->events = draft->user = draft->local = MPI_COMM_NULL;
     return draft;
 }

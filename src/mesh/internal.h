@@ -70,8 +70,7 @@ struct rk_place {
 
 /* The memory that the ranks of a node share. */
 struct rk_segment {
-    struct rk_bell all;                      /* announcements: `rung` counts them. The first: clients know where */
-    uint64_t mark;                           /* tells a client that this is the memory that it was told of */
+    struct rk_bell all;                      /* announcements: `rung` counts them */
     struct rk_notice notice;                 /* the last one; stays until all ranks have reported on it */
     _Alignas(64) _Atomic uint32_t reported;  /* ranks of this node, but rank 0, that have */
     _Atomic uint32_t deaths;                 /* ranks of this node that are dead */
@@ -190,7 +189,6 @@ struct rk_collect;
     struct rk_links *links; /* links.h; NULL: one node alone, or its like can't be made */         \
     bool linked;                                                                                   \
     int link_fifo;              /* several nodes: wakes the thread of the links */                 \
-    int segment_fd;             /* rank 0: for clients that ring; else -1 */                       \
     int io_fifo;                /* rank 0: both ends; ranks of its node: the write end; else -1 */ \
     struct rk_collect *collect; /* collect_internal.h */
 

@@ -79,7 +79,7 @@ def keys(t):
     documented = {name for row in rows for name in re.findall(r"\w+", row)}
     with t.connect() as client:
         equal(set(client.status()), documented - {"restart", "walltime"}, "keys of the status")  # those: without a rank 0, with an allocation
-        equal(set(client.welcome), {"job", "worker", "version", "pid", "host", "socket", "world_size", "handlers", "bell"}, "WELCOME")
+        equal(set(client.welcome), {"job", "worker", "version", "pid", "host", "socket", "world_size", "handlers"}, "WELCOME")
 
 
 @case("the codes are the document's")
