@@ -8,6 +8,7 @@
  *     send HANDLER BYTES WARM-UP CALLS      -> {"ns": [...]}: with an attachment of so many bytes
  *     fetch HANDLER BYTES WARM-UP CALLS     -> {"ns": [...]}: for a result with an attachment of so many bytes
  *     stream HANDLER RANK EVENTS BYTES      -> {"events": n, "ns": t}: from the first event to the result
+ *     connect - COUNT                       -> {"ns": [...]}: of as many more connections, which stay
  *     stop                                  the job */
 
 #include <rankcall/runner.h>
@@ -150,6 +151,20 @@ static void stream(struct rankcall_runner *runner, const struct bench_command *c
     bench_print_rate(events, end - first);
 }
 
+static void connect_more(const char *path, const struct bench_command *command)
+{
+    const long long count = command->numbers[0];
+    uint64_t *ns = bench_samples((size_t)count);
+    for (long long i = 0; i < count; i++) {
+        struct rankcall_runner *runner; /* until the program ends */
+        const uint64_t start = bench_now();
+        check(rankcall_connect(path, &runner), path);
+        ns[i] = bench_now() - start;
+    }
+    bench_print_samples(ns, (size_t)count);
+    free(ns);
+}
+
 int main(int argc, char **argv)
 {
     struct bench_command command;
@@ -163,6 +178,8 @@ int main(int argc, char **argv)
             move_bytes(runner, &command);
         else if (!strcmp(command.word, "stream"))
             stream(runner, &command);
+        else if (!strcmp(command.word, "connect"))
+            connect_more(argv[1], &command);
         else if (!strcmp(command.word, "stop"))
             check(rankcall_stop(runner, 1), "stop");
         else
