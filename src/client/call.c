@@ -69,6 +69,7 @@ static int send_call(struct rankcall_runner *runner, const struct rk_call_head *
         rk_calls_remove(&runner->calls, pending);
         return code;
     }
+    rk_early_ring(runner, pending->submitted_us);
     *out = pending;
     return RANKCALL_OK;
 }

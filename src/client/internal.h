@@ -71,6 +71,8 @@ struct rankcall_runner {
     char *job, *path;
     uint64_t last_id, queued, frames;
     int64_t spin_until_us; /* at least */
+    int64_t used_us;       /* when a call was last sent */
+    void *bell;            /* of the job's ranks, where they can be woken; or NULL */
     struct rk_calls calls;
     struct rk_child *child;
 };
@@ -111,6 +113,11 @@ int rk_runner_wait(struct rankcall_runner *runner, int64_t deadline_us); /* OK: 
 uint64_t rk_runner_written(const struct rankcall_runner *runner);        /* bytes given to the socket */
 int rk_runner_break(struct rankcall_runner *runner, int code);           /* the end, with the thread's last error */
 int rk_runner_end(const struct rankcall_runner *runner);                 /* sets that error again */
+
+/* early.c: ranks are woken beside rank 0's IO thread. */
+void rk_early_open(struct rankcall_runner *runner, const struct rankcall_payload *welcome); /* what it tells; or NULL */
+void rk_early_ring(struct rankcall_runner *runner, int64_t now_us);                         /* a call has been sent */
+void rk_early_close(struct rankcall_runner *runner);
 
 /* question.c: frames that are answered like calls. */
 int rk_runner_ask(struct rankcall_runner *runner, uint8_t type, const uint8_t *head, size_t head_size,

@@ -50,6 +50,7 @@ static void on_welcome(struct rankcall_runner *runner, const struct rk_header *h
         runner->path = strdup(path);
     if (runner->welcome.payload_cap > RK_PAYLOAD_CAP_DEFAULT)
         rk_conn_set_payload_cap(runner->conn, runner->welcome.payload_cap);
+    rk_early_open(runner, payload);
     if (runner->resuming)
         rk_resume_finish(runner);
 }

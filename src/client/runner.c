@@ -145,6 +145,7 @@ void rankcall_runner_free(struct rankcall_runner *runner)
     if (runner->child)
         rankcall_terminate(runner, FREE_GRACE);
     rk_child_free(runner->child);
+    rk_early_close(runner);
     rk_conn_free(runner->conn);
     rk_calls_free(&runner->calls);
     rk_error_free(runner->error);

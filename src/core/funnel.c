@@ -168,19 +168,30 @@ static void take_inline(struct rk_frontend *frontend, const struct rk_envelope *
     }
 }
 
-static void take_bulk(struct rk_frontend *frontend, const struct rk_envelope *envelope, uint8_t *bulk)
+static void free_bulk(const struct rk_arrival *arrival)
 {
+    if (arrival->lender)
+        arrival->lender->give(arrival->lender->context, arrival->bulk);
+    else
+        free(arrival->bulk);
+}
+
+static void take_bulk(struct rk_frontend *frontend, const struct rk_arrival *arrival)
+{
+    const struct rk_envelope *envelope = &arrival->envelope;
     struct rk_job_call *call = book(frontend, envelope);
+    if (arrival->lender)
+        rk_frontend_rest(frontend);
     if (envelope->kind == RK_MESSAGE_ERROR) {
-        take_error_bytes(frontend, envelope, bulk + RK_ENVELOPE_SIZE);
-        free(bulk);
+        take_error_bytes(frontend, envelope, arrival->bulk + RK_ENVELOPE_SIZE);
+        free_bulk(arrival);
     } else if (call) {
-        write_heads(call, envelope, bulk);
-        if (rk_conn_send_take(call->client->conn, bulk, RK_ENVELOPE_SIZE + envelope->size))
+        write_heads(call, envelope, arrival->bulk);
+        if (rk_conn_send_take(call->client->conn, arrival->bulk, RK_ENVELOPE_SIZE + envelope->size, arrival->lender))
             rk_client_doom(call->client);
         rk_client_dirty(call->client);
     } else {
-        free(bulk);
+        free_bulk(arrival);
     }
 }
 
@@ -230,7 +241,7 @@ static bool poll_once(struct rk_frontend *frontend)
         return answer_offer(frontend);
     case RK_POLL_MESSAGE:
         if (arrival.bulk)
-            take_bulk(frontend, &arrival.envelope, arrival.bulk);
+            take_bulk(frontend, &arrival);
         else
             take_inline(frontend, &arrival.envelope, buffer);
         return true;

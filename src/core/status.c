@@ -304,12 +304,26 @@ struct rankcall_payload *rk_status_payload(struct rk_frontend *frontend)
     return status;
 }
 
+/* For clients of this node. */
+static void set_bell(struct rk_frontend *frontend, struct rankcall_payload *payload)
+{
+    uint64_t mark;
+    int fd = frontend->away ? -1 : rk_mesh_bell(frontend->context->mesh, &mark); /* away: the mesh is being made anew */
+    struct rankcall_payload *bell = fd < 0 ? NULL : rankcall_payload_new();
+    if (!bell)
+        return;
+    rankcall_set_int(bell, "fd", fd);
+    rankcall_set_int(bell, "mark", (int64_t)(mark & ((UINT64_C(1) << 52) - 1)));
+    set_nested(payload, "bell", bell);
+}
+
 struct rankcall_payload *rk_welcome_payload(struct rk_frontend *frontend)
 {
     struct rankcall_payload *welcome = rankcall_payload_new();
     if (!welcome)
         return NULL;
     set_identity(frontend, welcome);
+    set_bell(frontend, welcome);
     set_array(frontend, welcome, "handlers", handler_count(frontend), handler_row);
     return welcome;
 }

@@ -41,6 +41,7 @@ void rk_mesh_announce(struct rk_mesh *mesh, struct rk_announcement *announcement
     }
     rk_reports_await(mesh, announcement->operation);
     note_stop(mesh);
+    rk_io_wake(mesh); /* it looks for the reports before it sleeps: nobody needs to ring it for them */
     rk_bell_ring(&mesh->segment->all);
 }
 

@@ -253,7 +253,7 @@ static struct rk_mesh *make_draft(const struct rk_mesh *mesh)
     draft->size = mesh->size;
     draft->info = mesh->info;
     draft->mpi_yields = mesh->mpi_yields;
-    draft->io_fifo = -1;
+    draft->io_fifo = draft->segment_fd = -1;
     draft->world = draft->control = draft->events = draft->user = draft->local = MPI_COMM_NULL;
     return draft;
 }
@@ -351,6 +351,7 @@ void rk_attempt_take(struct rk_attempt *attempt, struct rk_mesh *mesh)
     mesh->segment_size = draft->segment_size;
     mesh->segment = draft->segment;
     mesh->io_fifo = draft->io_fifo;
+    mesh->segment_fd = draft->segment_fd;
     mesh->span = draft->span;
     mesh->collect = draft->collect;
     free_draft(draft);

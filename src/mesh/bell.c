@@ -22,10 +22,11 @@
 #include "base/fd.h"
 #include "mesh/internal.h"
 
-static void futex_wait(_Atomic uint32_t *word, uint32_t expected, int64_t timeout_us)
+/* Whether it was woken. */
+static bool futex_wait(_Atomic uint32_t *word, uint32_t expected, int64_t timeout_us)
 {
     struct timespec limit = {.tv_sec = timeout_us / 1000000, .tv_nsec = timeout_us % 1000000 * 1000};
-    syscall(SYS_futex, (uint32_t *)word, FUTEX_WAIT, expected, &limit, NULL, 0);
+    return !syscall(SYS_futex, (uint32_t *)word, FUTEX_WAIT, expected, &limit, NULL, 0);
 }
 
 static void futex_wake_all(_Atomic uint32_t *word)
@@ -64,9 +65,14 @@ bool rk_bell_wait(struct rk_bell *bell, const struct rk_patience *patience, bool
             continue;
         }
         atomic_fetch_add(&bell->sleepers, 1);
-        if (atomic_load(&bell->rung) == rung)
-            futex_wait(&bell->rung, rung, nap_us);
+        bool woken = atomic_load(&bell->rung) == rung && futex_wait(&bell->rung, rung, nap_us);
         atomic_fetch_sub(&bell->sleepers, 1);
+        if (woken && atomic_load(&bell->rung) == rung) { /* a client's call is on its way */
+            spin_until = rk_now_us() + RK_EARLY_SPIN_US;
+            looks = 0;
+            nap_us = RK_NAP_MIN_US;
+            continue;
+        }
         nap_us = nap_us * 2 < patience->nap_max_us ? nap_us * 2 : patience->nap_max_us;
     }
 }

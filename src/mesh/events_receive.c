@@ -17,9 +17,10 @@ static void pay(struct rk_mesh *mesh, int rank)
     if (debt->request != MPI_REQUEST_NULL)
         MPI_Test(&debt->request, &left, MPI_STATUS_IGNORE);
     if (left) {
-        debt->credit = (struct rk_credit){debt->bytes, debt->verdict};
+        debt->credit = (struct rk_credit){debt->bytes, debt->verdict, debt->where};
         debt->bytes = 0;
         debt->verdict = RK_VERDICT_NONE;
+        debt->where = (struct rk_room_name){0};
         MPI_Isend(&debt->credit, sizeof debt->credit, MPI_BYTE, rank, RK_TAG_CREDIT, mesh->events, &debt->request);
     } else {
         mesh->receiver.unpaid = true;
@@ -34,9 +35,10 @@ static void settle(struct rk_mesh *mesh, int rank)
         pay(mesh, rank);
 }
 
-static void answer(struct rk_mesh *mesh, int rank, enum rk_verdict verdict)
+static void answer(struct rk_mesh *mesh, int rank, enum rk_verdict verdict, struct rk_room_name where)
 {
     mesh->receiver.debts[rank].verdict = verdict;
+    mesh->receiver.debts[rank].where = where;
     pay(mesh, rank);
 }
 
@@ -72,7 +74,13 @@ static void await_piece(struct rk_mesh *mesh)
 bool rk_events_accept(struct rk_mesh *mesh, const struct rk_envelope *envelope)
 {
     struct rk_receiver *receiver = &mesh->receiver;
-    receiver->bulk = malloc(RK_ENVELOPE_SIZE + envelope->size);
+    uint64_t size = RK_ENVELOPE_SIZE + envelope->size;
+    receiver->lender = rk_mesh_payload_memory(mesh);
+    receiver->bulk = receiver->lender ? receiver->lender->take(receiver->lender->context, size) : NULL;
+    if (!receiver->bulk) {
+        receiver->lender = NULL;
+        receiver->bulk = malloc(size);
+    }
     if (!receiver->bulk) {
         rk_events_refuse(mesh, envelope);
         return false;
@@ -80,13 +88,14 @@ bool rk_events_accept(struct rk_mesh *mesh, const struct rk_envelope *envelope)
     receiver->envelope = *envelope;
     receiver->received = 0;
     await_piece(mesh);
-    answer(mesh, (int)envelope->rank, RK_VERDICT_GO);
+    answer(mesh, (int)envelope->rank, RK_VERDICT_GO,
+           receiver->lender ? rk_room_of(receiver->bulk) : (struct rk_room_name){0});
     return true;
 }
 
 void rk_events_refuse(struct rk_mesh *mesh, const struct rk_envelope *envelope)
 {
-    answer(mesh, (int)envelope->rank, RK_VERDICT_SKIP);
+    answer(mesh, (int)envelope->rank, RK_VERDICT_SKIP, (struct rk_room_name){0});
 }
 
 static enum rk_poll poll_bulk(struct rk_mesh *mesh, struct rk_arrival *arrival)
@@ -98,6 +107,8 @@ static enum rk_poll poll_bulk(struct rk_mesh *mesh, struct rk_arrival *arrival)
     if (!done)
         return RK_POLL_MOVING;
     MPI_Get_count(&status, MPI_BYTE, &size);
+    if (size == 0) /* it has written all of it into the room */
+        receiver->received = receiver->envelope.size;
     receiver->received += (uint64_t)size;
     if (receiver->received < receiver->envelope.size) {
         await_piece(mesh);
@@ -105,6 +116,7 @@ static enum rk_poll poll_bulk(struct rk_mesh *mesh, struct rk_arrival *arrival)
     }
     arrival->envelope = receiver->envelope;
     arrival->bulk = receiver->bulk;
+    arrival->lender = receiver->lender;
     receiver->bulk = NULL;
     return RK_POLL_MESSAGE;
 }
@@ -135,6 +147,7 @@ enum rk_poll rk_events_poll(struct rk_mesh *mesh, uint8_t *buffer, struct rk_arr
     receiver->taken++;
     memcpy(&arrival->envelope, slot->bytes, sizeof arrival->envelope);
     arrival->bulk = NULL;
+    arrival->lender = NULL;
     if (!arrival->envelope.bulk)
         memcpy(buffer, slot->bytes, RK_ENVELOPE_SIZE + arrival->envelope.size);
     await_message(mesh, slot);
@@ -179,7 +192,10 @@ void rk_receiver_close(struct rk_mesh *mesh)
         cancel(&receiver->slots[i].request);
     free(receiver->debts);
     free(receiver->slots);
-    free(receiver->bulk);
+    if (receiver->bulk && receiver->lender)
+        rk_room_forsake(receiver->bulk);
+    else
+        free(receiver->bulk);
     receiver->debts = NULL;
     receiver->slots = NULL;
     receiver->bulk = NULL;

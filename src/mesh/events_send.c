@@ -24,8 +24,10 @@ static void take_credit(struct rk_mesh *mesh)
     if (!arrived)
         return;
     sender->used -= sender->credit.bytes;
-    if (sender->credit.verdict != RK_VERDICT_NONE)
+    if (sender->credit.verdict != RK_VERDICT_NONE) {
         sender->verdict = sender->credit.verdict;
+        sender->where = sender->credit.where;
+    }
     rk_sender_await(mesh);
 }
 
@@ -64,6 +66,10 @@ static bool send_bulk(struct rk_mesh *mesh, const struct rankcall_payload *paylo
     bool wanted = rk_mesh_wait(mesh, has_verdict, mesh) && mesh->sender.verdict == RK_VERDICT_GO;
     mesh->sender.verdict = RK_VERDICT_NONE;
     size_t count = wanted ? rk_payload_pieces(payload, &pieces) : 0;
+    if (wanted && mesh->sender.where.id && rk_room_write(mesh, &mesh->sender.where, RK_ENVELOPE_SIZE, pieces, count)) {
+        rk_mesh_send(mesh, 0, RK_TAG_BULK, "", 0);
+        return true;
+    }
     for (size_t i = 0; i < count; i++)
         send_piece(mesh, pieces[i].iov_base, pieces[i].iov_len);
     return wanted;

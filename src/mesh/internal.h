@@ -68,7 +68,8 @@ struct rk_place {
 
 /* The memory that the ranks of a node share. */
 struct rk_segment {
-    struct rk_bell all;                      /* announcements: `rung` counts them */
+    struct rk_bell all;                      /* announcements: `rung` counts them. The first: clients know where */
+    uint64_t mark;                           /* tells a client that this is the memory that it was told of */
     struct rk_notice notice;                 /* the last one; stays until all ranks have reported on it */
     _Alignas(64) _Atomic uint32_t reported;  /* ranks of this node, but rank 0, that have */
     _Atomic uint32_t deaths;                 /* ranks of this node that are dead */
@@ -90,7 +91,8 @@ struct rk_checkpoint {
 /* What rank 0 answers to a sender. */
 struct rk_credit {
     uint64_t bytes;
-    uint64_t verdict; /* enum rk_verdict */
+    uint64_t verdict;          /* enum rk_verdict */
+    struct rk_room_name where; /* to GO: write it there; or none */
 };
 enum rk_verdict { RK_VERDICT_NONE, RK_VERDICT_GO, RK_VERDICT_SKIP };
 
@@ -105,12 +107,14 @@ struct rk_sender {
     struct rk_credit credit; /* being received */
     MPI_Request request;
     uint64_t verdict;
+    struct rk_room_name where;
 };
 
 /* What rank 0 owes a rank. */
 struct rk_debt {
-    uint64_t bytes;          /* of its window */
-    uint64_t verdict;        /* enum rk_verdict: an answer that must go */
+    uint64_t bytes;   /* of its window */
+    uint64_t verdict; /* enum rk_verdict: an answer that must go */
+    struct rk_room_name where;
     struct rk_credit credit; /* being sent */
     MPI_Request request;
 };
@@ -128,10 +132,11 @@ struct rk_slot {
 struct rk_receiver {
     struct rk_slot *slots; /* a ring */
     int oldest;
-    uint64_t taken;        /* messages */
-    struct rk_debt *debts; /* by rank */
-    bool unpaid;           /* an answer waits for an earlier one to leave */
-    uint8_t *bulk;         /* being received: envelope and payload; NULL: none */
+    uint64_t taken;                         /* messages */
+    struct rk_debt *debts;                  /* by rank */
+    bool unpaid;                            /* an answer waits for an earlier one to leave */
+    uint8_t *bulk;                          /* being received: envelope and payload; NULL: none */
+    const struct rk_payload_memory *lender; /* of that; NULL: malloc()ed */
     struct rk_envelope envelope;
     uint64_t received;
     MPI_Request request;
@@ -163,6 +168,7 @@ struct rk_mesh {
     struct rk_rank_info *ranks;
     struct rk_segment *segment;
     size_t segment_size;
+    int segment_fd; /* rank 0: for clients that ring; else -1 */
     uint32_t rings_seen, looks;
     struct rk_watch *watch;           /* liveness.c */
     struct rk_regroup *regroup;       /* while it regroups */

@@ -207,7 +207,7 @@ int rk_mesh_open(const struct rk_rank_info *info, rk_agree_fn *agree, void *cont
     struct rk_mesh *mesh = calloc(1, sizeof *mesh);
     if (!mesh)
         return rk_error(RANKCALL_EINTERNAL, "out of memory");
-    mesh->io_fifo = -1;
+    mesh->io_fifo = mesh->segment_fd = -1;
     mesh->info = *info;
     mesh->agree = agree;
     mesh->agree_context = context;

@@ -18,6 +18,7 @@
 
 #define RK_SPIN_LOOKS      50  /* ... and looks at least: where CPUs are short, time alone passes without a look */
 #define RK_SPIN_US         50  /* how long a waiter spins before it sleeps */
+#define RK_EARLY_SPIN_US   200 /* the same after a client has woken it, whose call is on its way */
 #define RK_NAP_MIN_US      200 /* how long a sleeper sleeps at first before it looks by itself; then twice as long ... */
 #define RK_NAP_MAX_US      100000 /* ... up to this: 10 looks a second cost 0.01 % of a core */
 #define RK_REGROUP_GRACE_S 10     /* how long the living may take to come back from their handlers after a death */
@@ -176,8 +177,8 @@ bool rk_events_send(struct rk_mesh *mesh, enum rk_message_kind kind, uint64_t nu
 
 struct rk_arrival {
     struct rk_envelope envelope;
-    uint8_t *bulk; /* NULL: the whole message lies in the buffer given; else malloc()ed: envelope and payload, the
-                      caller's */
+    uint8_t *bulk; /* NULL: the whole message lies in the buffer given; else envelope and payload, the caller's */
+    const struct rk_payload_memory *lender; /* whose memory that is; NULL: malloc()ed */
 };
 
 enum rk_poll {
@@ -268,6 +269,11 @@ void rk_mesh_ring(struct rk_mesh *mesh, int rank);
 
 /* Lets MPI move what it can. Any thread. */
 void rk_mesh_drive(struct rk_mesh *mesh);
+
+/* Rank 0: the descriptor of the memory that begins with the bell of announcements, on which main threads sleep, and the
+ * mark that lies behind it; -1: none. A client of the same node may wake them there (FUTEX_WAKE) while its call is on
+ * its way: they look for a moment and sleep again. */
+int rk_mesh_bell(const struct rk_mesh *mesh, uint64_t *mark);
 
 /* The IO thread's bell: a descriptor to wait on at rank 0, which becomes readable when rung while asleep.
  * Pattern: rk_io_doze(), look once more for work, wait for the descriptor, rk_io_wake(); rk_io_drain() when it was

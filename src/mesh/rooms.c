@@ -127,6 +127,14 @@ static void give(void *context, uint8_t *bytes)
     pthread_mutex_unlock(&all.lock);
 }
 
+void rk_room_forsake(uint8_t *bytes)
+{
+    pthread_mutex_lock(&all.lock);
+    find(bytes)->left = true;
+    pthread_mutex_unlock(&all.lock);
+    give(NULL, bytes);
+}
+
 struct rk_room_name rk_room_of(const uint8_t *bytes)
 {
     pthread_mutex_lock(&all.lock);

@@ -111,6 +111,24 @@ bool rk_room_copy(const struct rk_mesh *mesh, const struct rk_room_name *name, u
     return done == size;
 }
 
+bool rk_room_write(const struct rk_mesh *mesh, const struct rk_room_name *name, uint64_t offset,
+                   const struct iovec *pieces, size_t count)
+{
+    int fd = open_room(mesh->ranks[0].pid, name);
+    bool written = fd >= 0;
+    offset += RK_ROOM_PAGE;
+    for (size_t i = 0; written && i < count; i++)
+        for (size_t done = 0; written && done < pieces[i].iov_len;) {
+            ssize_t put =
+                pwrite(fd, (const uint8_t *)pieces[i].iov_base + done, pieces[i].iov_len - done, (off_t)offset);
+            written = put > 0;
+            done += written ? (size_t)put : 0;
+            offset += written ? (uint64_t)put : 0;
+        }
+    rk_fd_close(&fd);
+    return written;
+}
+
 void rk_room_leave(void *context, uint8_t *bytes)
 {
     (void)context;

@@ -13,6 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/random.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -47,20 +48,24 @@ static int create_segment(const char *name, size_t size)
     return code;
 }
 
-static int map_segment(const char *name, size_t size, void **memory)
+/* `keep`: where the descriptor goes; NULL: it is closed. */
+static int map_segment(const char *name, size_t size, void **memory, int *keep)
 {
     int fd = shm_open(name, O_RDWR, 0);
     if (fd < 0)
         return rk_error_system("cannot open shared memory %s", name);
     *memory = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-    close(fd);
+    if (keep)
+        *keep = fd;
+    else
+        close(fd);
     if (*memory != MAP_FAILED)
         return RANKCALL_OK;
     *memory = NULL;
     return rk_error_system("cannot map shared memory %s", name);
 }
 
-int rk_segment_share(struct rk_mesh *mesh, size_t size, void **memory)
+static int share(struct rk_mesh *mesh, size_t size, void **memory, int *keep)
 {
     char name[NAME_SIZE] = "";
     int code = RANKCALL_OK;
@@ -72,7 +77,7 @@ int rk_segment_share(struct rk_mesh *mesh, size_t size, void **memory)
     MPI_Bcast(name, NAME_SIZE, MPI_CHAR, 0, mesh->local);
     code = agree(mesh, code);
     if (!code)
-        code = agree(mesh, map_segment(name, size, memory));
+        code = agree(mesh, map_segment(name, size, memory, keep));
     if (mesh->local_rank == 0)
         shm_unlink(name);
     if (code && *memory) {
@@ -82,12 +87,19 @@ int rk_segment_share(struct rk_mesh *mesh, size_t size, void **memory)
     return code;
 }
 
+int rk_segment_share(struct rk_mesh *mesh, size_t size, void **memory)
+{
+    return share(mesh, size, memory, NULL);
+}
+
 static int join_segment(struct rk_mesh *mesh)
 {
     void *memory = NULL;
     mesh->segment_size = sizeof(struct rk_segment) + (size_t)mesh->local_size * sizeof(struct rk_place);
-    int code = rk_segment_share(mesh, mesh->segment_size, &memory);
+    int code = share(mesh, mesh->segment_size, &memory, mesh->rank == 0 ? &mesh->segment_fd : NULL);
     mesh->segment = code ? NULL : memory;
+    if (!code && mesh->rank == 0 && getrandom(&mesh->segment->mark, sizeof mesh->segment->mark, GRND_NONBLOCK) < 0)
+        mesh->segment->mark = (uint64_t)rk_now_us();
     if (!code && mesh->local_rank == 0)
         code = rk_liveness_prepare(mesh->segment, mesh->local_size);
     if (!code)
@@ -160,7 +172,7 @@ void rk_segment_sweep(int pid)
 
 int rk_segment_open(struct rk_mesh *mesh)
 {
-    mesh->io_fifo = -1;
+    mesh->io_fifo = mesh->segment_fd = -1;
     int code = join_segment(mesh);
     if (!code && mesh->ranks[mesh->rank].node == 0)
         code = join_pipe(mesh);
@@ -170,8 +182,15 @@ int rk_segment_open(struct rk_mesh *mesh)
 void rk_segment_close(struct rk_mesh *mesh)
 {
     rk_fd_close(&mesh->io_fifo);
+    rk_fd_close(&mesh->segment_fd);
     rk_stacks_close();
     mesh->segment = NULL;
+}
+
+int rk_mesh_bell(const struct rk_mesh *mesh, uint64_t *mark)
+{
+    *mark = mesh->segment->mark;
+    return mesh->segment_fd;
 }
 
 int rk_io_bell_fd(const struct rk_mesh *mesh)

@@ -71,8 +71,9 @@ int rk_conn_send(struct rk_conn *conn, uint8_t type, uint64_t id, const uint8_t 
 /* Queues bytes that are a frame already, or part of one. Copies. */
 int rk_conn_send_bytes(struct rk_conn *conn, const void *bytes, size_t size);
 
-/* Queues malloc()ed bytes that are a frame already, or part of one, and takes them, also on failure. */
-int rk_conn_send_take(struct rk_conn *conn, void *bytes, size_t size);
+/* Queues bytes that are a frame already, or part of one, and takes them, also on failure: malloc()ed ones, or those of
+ * `lender`, who stays. */
+int rk_conn_send_take(struct rk_conn *conn, void *bytes, size_t size, const struct rk_payload_memory *lender);
 
 /* `size` (at most 64 KiB) contiguous bytes at the end of the queue to be filled in by the caller, then committed with
  * the size really used. NULL when memory is out. No other call on the connection in between. */

@@ -23,22 +23,31 @@
 
 struct rk_block {
     struct rk_block *next;
-    struct rankcall_payload *payload; /* whose pieces these are, or NULL */
-    const struct iovec *pieces;       /* the payload's, or `own` */
-    size_t piece, piece_count;        /* the first one not yet written, and how many there are */
-    size_t offset;                    /* bytes of that piece that are written */
-    struct iovec own;                 /* bytes: here, or malloc()ed elsewhere */
-    size_t cap;                       /* of `bytes`; 0 where they are elsewhere */
+    struct rankcall_payload *payload;       /* whose pieces these are, or NULL */
+    const struct iovec *pieces;             /* the payload's, or `own` */
+    size_t piece, piece_count;              /* the first one not yet written, and how many there are */
+    size_t offset;                          /* bytes of that piece that are written */
+    struct iovec own;                       /* bytes: here, or malloc()ed elsewhere */
+    size_t cap;                             /* of `bytes`; 0 where they are elsewhere ... */
+    const struct rk_payload_memory *lender; /* ... in memory of this one's; NULL: malloc()ed */
     uint8_t bytes[];
 };
 
 /* glibc's malloc() keeps blocks up to about this size at hand for the thread. */
 _Static_assert(sizeof(struct rk_block) + TINY_BLOCK <= 1024, "a tiny block costs no search");
 
+static void give_back(const struct rk_payload_memory *lender, void *bytes)
+{
+    if (lender)
+        lender->give(lender->context, bytes);
+    else
+        free(bytes);
+}
+
 static void free_block(struct rk_block *block)
 {
     if (!block->payload && block->cap == 0)
-        free(block->own.iov_base);
+        give_back(block->lender, block->own.iov_base);
     rankcall_payload_free(block->payload);
     free(block);
 }
@@ -134,7 +143,7 @@ int rk_conn_send_bytes(struct rk_conn *conn, const void *bytes, size_t size)
     return RANKCALL_OK;
 }
 
-int rk_conn_send_take(struct rk_conn *conn, void *bytes, size_t size)
+int rk_conn_send_take(struct rk_conn *conn, void *bytes, size_t size, const struct rk_payload_memory *lender)
 {
     struct rk_block *block;
     int code = RANKCALL_OK;
@@ -147,10 +156,11 @@ int rk_conn_send_take(struct rk_conn *conn, void *bytes, size_t size)
         code = RANKCALL_EINTERNAL;
     } else {
         block->own = (struct iovec){bytes, size};
+        block->lender = lender;
         append(&conn->writing, block, size);
         return RANKCALL_OK;
     }
-    free(bytes);
+    give_back(lender, bytes);
     return code;
 }
 

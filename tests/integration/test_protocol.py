@@ -79,7 +79,7 @@ def keys(t):
     documented = {name for row in rows for name in re.findall(r"\w+", row)}
     with t.connect() as client:
         equal(set(client.status()), documented - {"restart"}, "keys of the status")  # that one: when there is no rank 0
-        equal(set(client.welcome), {"job", "worker", "version", "pid", "host", "socket", "world_size", "handlers"}, "WELCOME")
+        equal(set(client.welcome), {"job", "worker", "version", "pid", "host", "socket", "world_size", "handlers", "bell"}, "WELCOME")
 
 
 @case("the codes are the document's")

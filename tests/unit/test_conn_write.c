@@ -77,11 +77,19 @@ static void a_large_payload_travels_uncopied_and_is_given_back(void **state)
     free_other(other);
 }
 
+static void count_given(void *context, uint8_t *bytes)
+{
+    ++*(int *)context;
+    free(bytes);
+}
+
 static void everything_queued_arrives_in_order(void **state)
 {
     struct sides *sides = *state;
     struct other *other = other_side(sides);
     struct rankcall_payload *payload;
+    int given = 0;
+    const struct rk_payload_memory lender = {NULL, count_given, &given};
     struct bytes bytes = frame_bytes(RK_PING, 1000, "", 0, NULL), large = text_frame(9000, "\"}");
     char *text = malloc(40001);
     uint8_t *place;
@@ -95,12 +103,14 @@ static void everything_queued_arrives_in_order(void **state)
         assert_ok(rk_conn_send(sides->a, RK_RESULT, id, NULL, 0, id % 2 ? payload : NULL));
     }
     assert_ok(rk_conn_send_bytes(sides->a, bytes.at, bytes.size));
-    assert_ok(rk_conn_send_take(sides->a, bytes.at, bytes.size));
-    assert_ok(rk_conn_send_take(sides->a, large.at, large.size));
+    assert_ok(rk_conn_send_take(sides->a, bytes.at, bytes.size, NULL));
+    assert_ok(rk_conn_send_take(sides->a, large.at, large.size, &lender));
     place = rk_conn_reserve(sides->a, 65536);
     rk_header_encode(&(struct rk_header){.version = 1, .type = RK_PONG, .id = 1001}, place);
     rk_conn_commit(sides->a, RK_HEADER_SIZE);
+    assert_int_equal(given, 0);
     transfer(sides->a, other->conn);
+    assert_int_equal(given, 1);
     assert_int_equal(other->seen.frames, 20);
     for (size_t i = 0; i < 16; i++) {
         assert_int_equal(other->seen.headers[i].id, 1 + i / 2);
@@ -146,7 +156,8 @@ static void writing_to_a_peer_that_is_gone_fails_quietly(void **state)
 {
     struct sides *sides = *state;
     struct rankcall_payload *payload = rankcall_payload_new();
-    int released = 0;
+    int released = 0, given = 0;
+    const struct rk_payload_memory lender = {NULL, count_given, &given};
 
     assert_ok(rankcall_attach(payload,
                               &(struct rankcall_attachment){.name = "a", .data = calloc(1, 100000), .size = 100000},
@@ -159,7 +170,8 @@ static void writing_to_a_peer_that_is_gone_fails_quietly(void **state)
     assert_int_equal(rk_conn_queued(sides->a), 0);
     assert_int_equal(rk_conn_send(sides->a, RK_PING, 1, NULL, 0, NULL), RANKCALL_ECLOSED);
     assert_int_equal(rk_conn_send_bytes(sides->a, "x", 1), RANKCALL_ECLOSED);
-    assert_int_equal(rk_conn_send_take(sides->a, calloc(1, 10000), 10000), RANKCALL_ECLOSED);
+    assert_int_equal(rk_conn_send_take(sides->a, calloc(1, 10000), 10000, &lender), RANKCALL_ECLOSED);
+    assert_int_equal(given, 1);
     assert_non_null(rk_conn_reserve(sides->a, 10));
     rk_conn_commit(sides->a, 10);
     assert_int_equal(rk_conn_queued(sides->a), 0);
