@@ -10,6 +10,7 @@
  *     stream HANDLER RANK EVENTS BYTES      -> {"events": n, "ns": t}: from the first event to the result
  *     late HANDLER MS STREAMING CALLS       -> {"ns": [...]}: how long after its timeout, that of a stream's silence if
  *                                           STREAMING is not 0, each call had its error
+ *     connect - COUNT                       -> {"ns": [...]}: of as many more connections, which stay
  *     stop                                  the job */
 
 #include <rankcall/runner.h>
@@ -178,6 +179,20 @@ static void late(struct rankcall_runner *runner, const struct bench_command *com
     free(ns);
 }
 
+static void connect_more(const char *path, const struct bench_command *command)
+{
+    const long long count = command->numbers[0];
+    uint64_t *ns = bench_samples((size_t)count);
+    for (long long i = 0; i < count; i++) {
+        struct rankcall_runner *runner; /* until the program ends */
+        const uint64_t start = bench_now();
+        check(rankcall_connect(path, &runner), path);
+        ns[i] = bench_now() - start;
+    }
+    bench_print_samples(ns, (size_t)count);
+    free(ns);
+}
+
 int main(int argc, char **argv)
 {
     struct bench_command command;
@@ -193,6 +208,8 @@ int main(int argc, char **argv)
             stream(runner, &command);
         else if (!strcmp(command.word, "late"))
             late(runner, &command);
+        else if (!strcmp(command.word, "connect"))
+            connect_more(argv[1], &command);
         else if (!strcmp(command.word, "stop"))
             check(rankcall_stop(runner, 1), "stop");
         else

@@ -5,10 +5,6 @@
 
 #include "mesh/internal.h"
 
-#define WINDOW_MIN (64u << 10)
-#define WINDOW_MAX (1u << 20)
-#define WINDOW_ALL (64u << 20) /* of all ranks together */
-
 uint64_t rk_events_cost(uint64_t payload_size)
 {
     return RK_ENVELOPE_SIZE + payload_size <= RK_INLINE_MAX ? RK_ENVELOPE_SIZE + payload_size : RK_ENVELOPE_SIZE;
@@ -16,8 +12,8 @@ uint64_t rk_events_cost(uint64_t payload_size)
 
 static uint64_t window_of(int ranks)
 {
-    uint64_t window = WINDOW_ALL / (uint64_t)ranks;
-    return window > WINDOW_MAX ? WINDOW_MAX : window < WINDOW_MIN ? WINDOW_MIN : window;
+    uint64_t window = RK_WINDOW_ALL / (uint64_t)ranks;
+    return window > RK_WINDOW_MAX ? RK_WINDOW_MAX : window < RK_WINDOW_MIN ? RK_WINDOW_MIN : window;
 }
 
 uint64_t rk_events_window(const struct rk_mesh *mesh)

@@ -113,6 +113,11 @@ struct rk_credit {
 };
 enum rk_verdict { RK_VERDICT_NONE, RK_VERDICT_GO, RK_VERDICT_SKIP };
 
+/* What a rank may have under way to rank 0: an equal part of the first, within the other two. */
+#define RK_WINDOW_ALL (64u << 20)
+#define RK_WINDOW_MIN (64u << 10)
+#define RK_WINDOW_MAX (1u << 20)
+
 /* A rank's end of the funnel. */
 struct rk_sender {
     uint64_t window, used;
