@@ -319,7 +319,7 @@ static void doze(struct rk_frontend *frontend, int64_t nap_us)
     }
     rk_wedge_look(frontend);
     rk_io_doze(frontend->context->mesh);
-    rk_mesh_drive(frontend->context->mesh); /* what MPI keeps of our own answers must go before the sleep */
+    rk_events_urge(frontend->context->mesh);
     if (!atomic_load(&frontend->desk.filled) && !rk_mesh_broken(frontend->context->mesh) && !take_reports(frontend) &&
         !rk_funnel_work(frontend)) {
         if (frontend->running) { /* messages of ranks may need a look to come through, see mesh/bell.c */

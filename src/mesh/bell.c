@@ -46,6 +46,19 @@ void rk_bell_ring_all(struct rk_segment *segment, int local_size)
         rk_bell_ring(&segment->rank[i].bell);
 }
 
+static void nudge(struct rk_bell *bell)
+{
+    if (atomic_load(&bell->sleepers))
+        futex_wake_all(&bell->rung);
+}
+
+void rk_nudge_node(struct rk_segment *segment, int local_size)
+{
+    nudge(&segment->all);
+    for (int i = 0; i < local_size; i++)
+        nudge(&segment->rank[i].bell);
+}
+
 void rk_rouse_node(struct rk_segment *segment)
 {
     atomic_fetch_add(&segment->roused, 1);

@@ -132,6 +132,13 @@ bool rk_events_expected(const struct rk_mesh *mesh)
     return mesh->nodes > 1 || receiver->bulk || atomic_load(&mesh->segment->sent) != receiver->taken;
 }
 
+void rk_events_urge(struct rk_mesh *mesh)
+{
+    rk_mesh_drive(mesh);
+    if (mesh->nodes == 1 && rk_events_expected(mesh))
+        rk_nudge_node(mesh->segment, mesh->local_size);
+}
+
 enum rk_poll rk_events_poll(struct rk_mesh *mesh, uint8_t *buffer, struct rk_arrival *arrival)
 {
     struct rk_receiver *receiver = &mesh->receiver;

@@ -325,6 +325,7 @@ void rk_stacks_close(void);
 /* bell.c */
 void rk_bell_ring(struct rk_bell *bell);
 void rk_bell_ring_all(struct rk_segment *segment, int local_size); /* of all ranks of the node */
+void rk_nudge_node(struct rk_segment *segment, int local_size);    /* its sleepers look once, and sleep again */
 /* The main threads of this node look for an announcement that is about to come. Costs earliness when it is missed. */
 void rk_rouse_node(struct rk_segment *segment);
 /* How a waiter waits: until true, when it is ready, or false, when it gave up. */

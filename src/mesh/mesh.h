@@ -201,6 +201,10 @@ enum rk_poll rk_events_poll(struct rk_mesh *mesh, uint8_t *buffer, struct rk_arr
 /* Whether rk_events_poll could find something: cheap enough for every look. */
 bool rk_events_expected(const struct rk_mesh *mesh);
 
+/* Before the IO thread sleeps: what MPI keeps of its answers goes; and when messages were given to MPI that have not
+ * come, the ranks of its node lend MPI a hand: it may keep them where they are. */
+void rk_events_urge(struct rk_mesh *mesh);
+
 /* Answers an offer. Accepting takes memory for it: false (and refused) when there is none. At most one accepted at a
  * time. */
 bool rk_events_accept(struct rk_mesh *mesh, const struct rk_envelope *envelope);
