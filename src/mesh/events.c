@@ -5,9 +5,15 @@
 
 #include "mesh/internal.h"
 
-uint64_t rk_events_cost(uint64_t payload_size)
+uint64_t rk_events_size(uint64_t payload_size)
 {
     return RK_ENVELOPE_SIZE + payload_size <= RK_INLINE_MAX ? RK_ENVELOPE_SIZE + payload_size : RK_ENVELOPE_SIZE;
+}
+
+uint64_t rk_events_cost(const struct rk_mesh *mesh, uint64_t payload_size)
+{
+    uint64_t size = rk_events_size(payload_size), least = mesh->sender.window / RK_UNDER_WAY;
+    return size > least ? size : least;
 }
 
 static uint64_t window_of(int ranks)

@@ -44,7 +44,7 @@ static void answer(struct rk_mesh *mesh, int rank, enum rk_verdict verdict, stru
 
 void rk_events_credit(struct rk_mesh *mesh, const struct rk_envelope *envelope, bool hold)
 {
-    mesh->receiver.debts[envelope->rank].bytes += rk_events_cost(envelope->size);
+    mesh->receiver.debts[envelope->rank].bytes += rk_events_cost(mesh, envelope->size);
     if (!hold)
         settle(mesh, (int)envelope->rank);
 }

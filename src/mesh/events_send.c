@@ -84,13 +84,13 @@ bool rk_events_send(struct rk_mesh *mesh, enum rk_message_kind kind, uint64_t nu
     struct rk_envelope envelope = {.kind = kind, .rank = (uint32_t)mesh->rank, .number = number, .sequence = sequence};
     envelope.size = rk_payload_size(payload);
     envelope.bulk = RK_ENVELOPE_SIZE + envelope.size > RK_INLINE_MAX;
-    struct room room = {mesh, rk_events_cost(envelope.size)};
+    struct room room = {mesh, rk_events_cost(mesh, envelope.size)};
     if (!has_room(&room) && !rk_mesh_wait(mesh, has_room, &room))
         return false;
     mesh->sender.used += room.cost;
     memcpy(message, &envelope, sizeof envelope);
     if (!envelope.bulk)
         rk_payload_copy(payload, message + RK_ENVELOPE_SIZE);
-    rk_mesh_send(mesh, 0, RK_TAG_EVENT, message, (int)room.cost);
+    rk_mesh_send(mesh, 0, RK_TAG_EVENT, message, (int)rk_events_size(envelope.size));
     return envelope.bulk ? send_bulk(mesh, payload) : true;
 }

@@ -117,6 +117,7 @@ enum rk_verdict { RK_VERDICT_NONE, RK_VERDICT_GO, RK_VERDICT_SKIP };
 #define RK_WINDOW_ALL (64u << 20)
 #define RK_WINDOW_MIN (64u << 10)
 #define RK_WINDOW_MAX (1u << 20)
+#define RK_UNDER_WAY  256 /* messages of a rank, if none is large: at 512 Open MPI has no more room for a peer's */
 
 /* A rank's end of the funnel. */
 struct rk_sender {
@@ -372,6 +373,7 @@ int rk_receiver_open(struct rk_mesh *mesh);
 void rk_receiver_close(struct rk_mesh *mesh);
 
 /* What a message takes of its rank's window. */
-uint64_t rk_events_cost(uint64_t payload_size);
+uint64_t rk_events_cost(const struct rk_mesh *mesh, uint64_t payload_size);
+uint64_t rk_events_size(uint64_t payload_size); /* what is sent at first: all of it, or an offer */
 
 #endif
