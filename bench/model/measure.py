@@ -15,8 +15,9 @@ from harness.process import Driver
 
 import model
 
-SIZES = (2, 4, 8, 16, 32)  # ranks of the jobs that constants are made of
-BLOCKS, CALLS, WARM_UP = 15, 100, 20
+SIZES = (2, 4, 8, 16, 24, 32, 40, 48)  # ranks of the jobs that constants are made of
+CROWDED = 4  # ranks per CPU from which on a call's cost is taken: below, where the few processes sit decides
+BLOCKS, CALLS, WARM_UP = 25, 100, 20
 EVENTS = 40000
 FEW = 10  # from every rank, which fill no queue
 IDLE_S = 1.0
@@ -142,8 +143,9 @@ def constants(bench, told=print):
     tables = sizes(bench)
     connect, client = connections(bench)
     found = model.Constants(
-        call=model.fit([(one["ranks"] / bench.cpus, one["call_us"]) for one in seen], 2),
-        event=model.fit([(one["ranks"] / bench.cpus, one["event_us"]) for one in seen], 1),
+        call=model.fit([(one["ranks"] / bench.cpus, one["call_us"]) for one in seen
+                        if one["ranks"] >= CROWDED * bench.cpus], 2),
+        event=model.fit([(one["ranks"] / bench.cpus, one["event_us"]) for one in seen], 0),
         resident=model.fit([(one["ranks"], one["rank0_bytes"]) for one in seen], 1),
         own_call=own_call(bench), cold=cold(bench), wake=wake(bench), hop=hop(bench), peer=peer(bench),
         connect=connect, client=client, table=tables["rank_info"], frontend=tables["rank_debt"] + tables["rank_row"],
