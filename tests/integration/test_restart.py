@@ -97,12 +97,12 @@ def mpirun(t):
     equal(found["code"] in ("job_died", "rank_died"), True, found["code"])
     expect_served(found, 20, found["code"])
 
-@case("a rank dies where it cannot be replaced: the job is started again", ranks=(2,), own=True)
-def no_recovery(t):
+@case("a rank dies on a host that mpirun was told: it is replaced there", ranks=(2,), own=True)
+def named_host(t):
     job = t.start(run_options=("--launcher-arg=--host", "--launcher-arg=localhost:8"))
     found = resume(t, job, job.pids[1:])
     expect_served(found, 20)
-    check("starting the job again" in job.stderr(), job.stderr())
+    check("starting the job again" not in job.stderr(), job.stderr())
 
 @case("a client that rests comes back, too, and asks what it likes", ranks=(2,), own=True)
 def resting(t):
