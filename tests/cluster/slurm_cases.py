@@ -248,7 +248,7 @@ def bursts():
 
 # ---- Ends ----
 
-TRAIN = '{"epochs": 1000}'  # minutes
+TRAIN = '{"epochs": 1000, "batch": 8}'  # minutes
 
 
 def in_mid_call(job, name, *more):

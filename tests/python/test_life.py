@@ -268,9 +268,17 @@ def test_the_synchronous_twin():
     assert not runner.is_alive()
 
 
+# Who starts the tests in the background may have told its children to ignore SIGINT.
+SCRIPT = """
+import os, signal, sys, time, asyncio
+signal.signal(signal.SIGINT, signal.default_int_handler)
+sys.path.insert(0, %r)
+"""
+
+
 def script(tmp_path, text):
     path = tmp_path / "script.py"
-    path.write_text("import os, sys, time, asyncio\nsys.path.insert(0, %r)\n" % HERE + text)
+    path.write_text(SCRIPT % HERE + text)
     home = os.path.dirname(os.path.dirname(sys.modules["rankcall"].__file__))
     (tmp_path / "temporary").mkdir()
     environment = {**os.environ, "PYTHONPATH": home, "TMPDIR": str(tmp_path / "temporary")}
