@@ -381,7 +381,7 @@ static void signalled(evutil_socket_t number, short events, void *context)
      * goes first. */
     rk_listener_close(frontend);
     rk_log(RK_LOG_INFO, "%s: stopping", strsignal((int)number));
-    rk_stop_begin(frontend, 0, RK_STOP_GRACE_S * 1000000);
+    rk_stop_begin(frontend, RK_SIGNAL_DRAIN_US, RK_STOP_GRACE_S * 1000000);
 }
 
 void rk_frontend_rest(struct rk_frontend *frontend)

@@ -18,7 +18,7 @@
 #define BLOCK       ((size_t)64 << 10) /* the others */
 #define COPY_CAP    ((size_t)32 << 10) /* a payload up to this is copied */
 #define TURN        ((size_t)8 << 20)  /* bytes written in one turn, lest a fast reader holds the thread */
-#define BATCH       ((size_t)1 << 20)  /* bytes offered to one system call, and pieces: more than a socket takes */
+#define BATCH       ((size_t)1 << 20) /* bytes offered to one system call, which goes on while the peer reads, and pieces */
 #define PIECES      256
 #define WIDE_FROM   (64 << 10) /* a payload from here on has the socket hold more ... */
 #define WIDE        (1 << 20)  /* ... bytes, so that its reader is woken less often */
@@ -246,9 +246,9 @@ static size_t collect(const struct rk_writing *writing, struct iovec iov[PIECES]
         for (size_t i = block->piece; i < block->piece_count; i++, offset = 0) {
             if (count == PIECES || size >= BATCH)
                 return count;
-            size += block->pieces[i].iov_len - offset;
-            iov[count++] =
-                (struct iovec){(uint8_t *)block->pieces[i].iov_base + offset, block->pieces[i].iov_len - offset};
+            size_t left = block->pieces[i].iov_len - offset, part = left < BATCH - size ? left : BATCH - size;
+            iov[count++] = (struct iovec){(uint8_t *)block->pieces[i].iov_base + offset, part};
+            size += part;
         }
     }
     return count;
@@ -313,8 +313,9 @@ static ssize_t write_once(const struct rk_conn *conn)
 
     if (!first->next && first->piece + 1 == first->piece_count) {
         const struct iovec *piece = &first->pieces[first->piece];
+        size_t left = piece->iov_len - first->offset;
 
-        return send(conn->fd, (uint8_t *)piece->iov_base + first->offset, piece->iov_len - first->offset, flags);
+        return send(conn->fd, (uint8_t *)piece->iov_base + first->offset, left < BATCH ? left : BATCH, flags);
     }
     return write_pieces(conn, flags);
 }

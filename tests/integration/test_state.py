@@ -40,7 +40,8 @@ def check_slow_rank(t, client, rank):
     if t.ranks > 1:
         check(timing["handler_min"] < 150000 * SLOW, "the fastest handler took %d us" % timing["handler_min"])
     parts = timing["queued"] + timing["broadcast"] + timing["reply"] + timing["handler_max"]
-    check(parts <= whole * 1.01, "parts of %d us in a call of %d us" % (parts, whole))
+    twice = timing["broadcast"]  # until the last rank begins: the slowest may have begun before
+    check(parts - twice <= whole * 1.01, "parts of %d us in a call of %d us" % (parts, whole))
     check(whole - parts < 100000 * SLOW, "%d us of %d are not accounted for" % (whole - parts, whole))
 
 
