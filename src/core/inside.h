@@ -21,19 +21,18 @@
 
 #define RK_QUEUED_HIGH     (4u << 20) /* bytes waiting for a client above which its producers and its requests are held */
 #define RK_QUEUED_LOW      (1u << 20)
-#define RK_WAITERS_MAX     64     /* questions of one client that wait for READY */
-#define RK_HELLO_LIMIT_S   10     /* how long a client may take to greet */
-#define RK_STALL_LIMIT_S   30     /* how long a client may stop in the middle of a frame */
-#define RK_CLOSING_LIMIT_S 2      /* how long a connection that ends may take to read its last frame */
-#define RK_RETURN_LIMIT_US 100000 /* how long a client that comes back may take to send its calls again */
-#define RK_QUEUE_PAYLOADS  4      /* payloads of the largest size that the queue may hold together */
-#define RK_STATUS_QUEUED   100    /* calls of the queue that the status lists */
-#define RK_LOOK_EVERY      16     /* of a spinning frontend's looks is one at all sockets */
-#define RK_AWAY_POLL_US    1000   /* how often the IO thread looks whether the ranks have regrouped */
-#define RK_STACK_WAIT_US   100000 /* how long ranks that are asked for their stacks may take to answer */
-#define RK_LEAVE_US        500000 /* for ranks to leave a wedged call before they are killed, and for its last frame */
-#define RK_SIGNAL_DRAIN_US \
-    50000 /* for a running call after a signal: mpirun's may come before the death that it is for is known */
+#define RK_WAITERS_MAX     64      /* questions of one client that wait for READY */
+#define RK_HELLO_LIMIT_S   10      /* how long a client may take to greet */
+#define RK_STALL_LIMIT_S   30      /* how long a client may stop in the middle of a frame */
+#define RK_CLOSING_LIMIT_S 2       /* how long a connection that ends may take to read its last frame */
+#define RK_RETURN_LIMIT_US 100000  /* how long a client that comes back may take to send its calls again */
+#define RK_QUEUE_PAYLOADS  4       /* payloads of the largest size that the queue may hold together */
+#define RK_STATUS_QUEUED   100     /* calls of the queue that the status lists */
+#define RK_LOOK_EVERY      16      /* of a spinning frontend's looks is one at all sockets */
+#define RK_AWAY_POLL_US    1000    /* how often the IO thread looks whether the ranks have regrouped */
+#define RK_STACK_WAIT_US   100000  /* how long ranks that are asked for their stacks may take to answer */
+#define RK_LEAVE_US        500000  /* for ranks to leave a wedged call before they are killed, and for its last frame */
+#define RK_SIGNAL_DRAIN_US 50000   /* for a running call after a signal: mpirun's may come before its reason is known */
 #define RK_STOP_GRACE_S    5       /* how long ranks may take to come back after a stop cancelled their call */
 #define RK_SETUP_GRACE_US  1000000 /* how long ranks may stay in setup when it has failed on another */
 #define RK_ORPHAN_GRACE_US 300000  /* how long they may take to come back when the launcher has died */
