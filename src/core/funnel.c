@@ -168,14 +168,6 @@ static void take_inline(struct rk_frontend *frontend, const struct rk_envelope *
     }
 }
 
-static void free_bulk(const struct rk_arrival *arrival)
-{
-    if (arrival->lender)
-        arrival->lender->give(arrival->lender->context, arrival->bulk);
-    else
-        free(arrival->bulk);
-}
-
 static void take_bulk(struct rk_frontend *frontend, const struct rk_arrival *arrival)
 {
     const struct rk_envelope *envelope = &arrival->envelope;
@@ -184,14 +176,14 @@ static void take_bulk(struct rk_frontend *frontend, const struct rk_arrival *arr
         rk_frontend_rest(frontend);
     if (envelope->kind == RK_MESSAGE_ERROR) {
         take_error_bytes(frontend, envelope, arrival->bulk + RK_ENVELOPE_SIZE);
-        free_bulk(arrival);
+        rk_payload_memory_give(arrival->lender, arrival->bulk);
     } else if (call) {
         write_heads(call, envelope, arrival->bulk);
         if (rk_conn_send_take(call->client->conn, arrival->bulk, RK_ENVELOPE_SIZE + envelope->size, arrival->lender))
             rk_client_doom(call->client);
         rk_client_dirty(call->client);
     } else {
-        free_bulk(arrival);
+        rk_payload_memory_give(arrival->lender, arrival->bulk);
     }
 }
 

@@ -84,10 +84,10 @@ void rk_mesh_await(struct rk_mesh *mesh, struct rk_announcement *announcement)
 {
     struct rk_patience patience = rk_mesh_patience(mesh, false);
     struct rk_bell *bell = &mesh->segment->all;
-    if (mesh->nodes > 1)
+    if (mesh->nodes > 1) {
         patience.nap_part = 0;
-    if (mesh->nodes > 1)
         patience.nap_max_us = mesh->linked ? RK_NAP_MAX_US : RK_REMOTE_POLL_US;
+    }
     if (mesh->linked)
         patience.roused = &mesh->segment->roused;
     if (mesh->linked && mesh->local_rank == 0 && mesh->rank != 0)

@@ -43,8 +43,6 @@ bool rk_mpi_hears_deaths(void)
 static void moment(const char *step, int rank)
 {
     const char *wanted = getenv("RANKCALL_TEST_DIE");
-    if (getenv("RANKCALL_TEST_TELL"))
-        fprintf(stderr, "@@ %lld %s %d\n", (long long)rk_now_us() / 1000 % 1000000, step, rank);
     char at[16], who[16], file[PATH_MAX], self[16] = "new";
     if (!wanted || sscanf(wanted, "%15[^,],%15[^,],%4095s", at, who, file) != 3)
         return;

@@ -88,8 +88,7 @@ bool rk_events_accept(struct rk_mesh *mesh, const struct rk_envelope *envelope)
     receiver->envelope = *envelope;
     receiver->received = 0;
     await_piece(mesh);
-    answer(mesh, (int)envelope->rank, RK_VERDICT_GO,
-           receiver->lender ? rk_room_of(receiver->bulk) : (struct rk_room_name){0});
+    answer(mesh, (int)envelope->rank, RK_VERDICT_GO, rk_room_of(receiver->bulk)); /* none, where it was malloc()ed */
     return true;
 }
 

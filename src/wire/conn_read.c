@@ -82,10 +82,8 @@ static int make_head(struct rk_reading *reading)
 void rk_reading_clear(struct rk_reading *reading)
 {
     free_head(reading);
-    if (reading->bytes && reading->lender)
-        reading->lender->give(reading->lender->context, reading->bytes);
-    else
-        free(reading->bytes);
+    if (reading->bytes)
+        rk_payload_memory_give(reading->lender, reading->bytes);
     if (reading->check)
         rk_json_check_free(reading->check);
     rankcall_payload_free(reading->payload);

@@ -38,18 +38,10 @@ struct rk_block {
 /* glibc's malloc() keeps blocks up to about this size at hand for the thread. */
 _Static_assert(sizeof(struct rk_block) + TINY_BLOCK <= 1024, "a tiny block costs no search");
 
-static void give_back(const struct rk_payload_memory *lender, void *bytes)
-{
-    if (lender)
-        lender->give(lender->context, bytes);
-    else
-        free(bytes);
-}
-
 static void free_block(struct rk_block *block)
 {
     if (!block->payload && block->cap == 0)
-        give_back(block->lender, block->own.iov_base);
+        rk_payload_memory_give(block->lender, block->own.iov_base);
     rankcall_payload_free(block->payload);
     free(block);
 }
@@ -174,7 +166,7 @@ int rk_conn_send_take(struct rk_conn *conn, void *bytes, size_t size, const stru
         append(&conn->writing, block, size);
         return RANKCALL_OK;
     }
-    give_back(lender, bytes);
+    rk_payload_memory_give(lender, bytes);
     return code;
 }
 

@@ -10,6 +10,7 @@
 #define RK_WIRE_PAYLOAD_H
 
 #include <stdint.h>
+#include <stdlib.h>
 #include <sys/uio.h>
 
 #include <rankcall/payload.h>
@@ -30,6 +31,15 @@ struct rk_payload_memory {
     void (*give)(void *context, uint8_t *bytes);    /* back; any thread */
     void *context;
 };
+
+/* Gives bytes back to whose they are; NULL: free() frees them. */
+static inline void rk_payload_memory_give(const struct rk_payload_memory *lender, void *bytes)
+{
+    if (lender)
+        lender->give(lender->context, bytes);
+    else
+        free(bytes);
+}
 
 /* Takes wire bytes (from rk_payload_alloc, on success only) and checks their structure: counts, lengths, names (UTF-8,
  * unique), types, dtypes, shapes against sizes, zero padding, nothing left over. The JSON text is not checked: see

@@ -9,37 +9,9 @@
 #include <time.h>
 
 #include "handlers.h"
+#include "turns.h"
 
 enum { LARGEST = 3 << 20 };
-
-/* All ranks draw the same numbers. */
-static uint64_t draw(uint64_t *state)
-{
-    *state ^= *state << 13;
-    *state ^= *state >> 7;
-    *state ^= *state << 17;
-    return *state;
-}
-
-/* The byte that rank `rank` has at a place of turn `turn`. */
-static unsigned char byte_of(int rank, int turn, size_t at)
-{
-    return (unsigned char)((size_t)rank * 37 + (size_t)turn * 11 + at * 7 + (at >> 8));
-}
-
-static void fill(unsigned char *bytes, size_t size, int rank, int turn)
-{
-    for (size_t i = 0; i < size; i++)
-        bytes[i] = byte_of(rank, turn, i);
-}
-
-static bool is_filled(const unsigned char *bytes, size_t size, int rank, int turn)
-{
-    for (size_t i = 0; i < size; i++)
-        if (bytes[i] != byte_of(rank, turn, i))
-            return false;
-    return true;
-}
 
 struct turn {
     struct rankcall_call *call;

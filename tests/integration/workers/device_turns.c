@@ -13,6 +13,8 @@
 #include <rankcall/device.h>
 #include <rankcall/worker.h>
 
+#include "turns.h"
+
 enum { BROADCAST, GATHER, GATHERV, ALL_GATHER, SCATTER, REDUCE, ALL_REDUCE, BARRIER, KINDS };
 
 struct turn {
@@ -25,33 +27,6 @@ struct turn {
     char *send, *receive; /* on the device */
     unsigned char *host;  /* as large */
 };
-
-static uint64_t draw(uint64_t *state)
-{
-    *state ^= *state << 13;
-    *state ^= *state >> 7;
-    *state ^= *state << 17;
-    return *state;
-}
-
-static unsigned char byte_of(int rank, int turn, size_t at)
-{
-    return (unsigned char)((size_t)rank * 37 + (size_t)turn * 11 + at * 7 + (at >> 8));
-}
-
-static void fill(unsigned char *bytes, size_t size, int rank, int turn)
-{
-    for (size_t i = 0; i < size; i++)
-        bytes[i] = byte_of(rank, turn, i);
-}
-
-static bool is_filled(const unsigned char *bytes, size_t size, int rank, int turn)
-{
-    for (size_t i = 0; i < size; i++)
-        if (bytes[i] != byte_of(rank, turn, i))
-            return false;
-    return true;
-}
 
 /* The host's buffer to the device: it may be changed after that. */
 static int put(struct turn *t, char *to, size_t size)
