@@ -5,6 +5,7 @@
 (tests/cluster/run-nodes starts it there)."""
 
 import contextlib
+import json
 import os
 import re
 import signal
@@ -263,6 +264,18 @@ def shrink(t):
 def no_place(t):
     job = lose_node(t, FOUR, "fail", 0)
     check("node2 is lost, and the others have 2 places for 4 ranks" in job.output(), job.output())
+
+
+@case("a Python runner's ranks are on the hosts that it names", ranks=(4,), own=True)
+def python_hosts(t):
+    package = os.path.join(os.path.dirname(os.path.dirname(HERE)), "python")
+    environment = {**os.environ, "PYTHONPATH": package, "RANKCALL_TORCH": "0"}
+    words = [sys.executable, os.path.join(HERE, "python_hosts.py"), "node1:2", "node2:2"]
+    done = subprocess.run(words, env=environment, capture_output=True, text=True, timeout=60)
+    check(done.returncode == 0, done.stdout + done.stderr)
+    hosts = ["node1", "node1", "node2", "node2"]
+    seen = json.loads(done.stdout.splitlines()[-1])
+    equal(seen, {"hosts": hosts, "sizes": [(1 << 20) + 7] * 4, "in_order": [True] * 4, "status": hosts})
 
 
 if "RANKCALL_NODES" not in os.environ:
