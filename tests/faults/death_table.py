@@ -26,7 +26,6 @@ import checker
 import faults
 import harness
 import plans
-from history import History
 from resuming_client import ResumingClient
 from sandbox import Sandbox, wait_until
 from strangers_client import ERROR, INVOKE, STREAM, JobError

@@ -14,8 +14,9 @@ import subprocess
 import threading
 import time
 
-import calls
+import calls  # first: it knows where the tests' own client is
 import strangers_client as wire
+from sandbox import is_alive, parent_of
 
 LIBC = ctypes.CDLL(None, use_errno=True)
 CLONE_NEWNS = 0x20000
@@ -59,23 +60,10 @@ class Agenda(threading.Thread):
         self.join()
 
 
-def parent_of(pid):
-    with contextlib.suppress(OSError), open("/proc/%d/stat" % pid) as file:
-        return int(file.read().rpartition(")")[2].split()[1])
-    return 0
-
-
 def process_name(pid):
     with contextlib.suppress(OSError), open("/proc/%d/comm" % pid) as file:
         return file.read().strip()
     return ""
-
-
-def is_alive(pid):
-    """Not a zombie either."""
-    with contextlib.suppress(OSError), open("/proc/%d/stat" % pid) as file:
-        return file.read().rpartition(")")[2].split()[0] != "Z"
-    return False
 
 
 def children_of(parent):

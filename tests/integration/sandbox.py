@@ -45,6 +45,21 @@ def read_quietly(path):
         return b""
 
 
+def status_of(pid):
+    """Its state, as a letter, and its parent; None: there is no such process."""
+    fields = read_quietly("/proc/%d/stat" % pid).rpartition(b")")[2].split()
+    return (fields[0].decode(), int(fields[1])) if fields else None
+
+
+def parent_of(pid):
+    return (status_of(pid) or ("", 0))[1]
+
+
+def is_alive(pid):
+    """Not a zombie either."""
+    return (status_of(pid) or "Z")[0] != "Z"
+
+
 def shared_memory_of(pid):
     """The files there that a process has mapped."""
     found = set()

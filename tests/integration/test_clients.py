@@ -11,7 +11,7 @@ import time
 
 import strangers_client as wire
 from harness import FULL, ROOM, SLOW, Skip, case, check, descriptors, equal, main, memory, raises, wait_until
-from strangers_client import HEADER, STREAM, Client, call_head, frame, hello
+from strangers_client import HEADER, STREAM, call_head, frame, hello
 
 CROWD = 10000
 

@@ -3,7 +3,6 @@
 
 """Rank 0 dies, or all ranks, or mpirun: clients come back by themselves, and calls that never began are run."""
 
-import contextlib
 import json
 import os
 import select
@@ -12,21 +11,11 @@ import subprocess
 import threading
 import time
 
-from harness import COMMAND, SLOW, Skip, case, check, equal, main, program, raises, wait_until
+from harness import COMMAND, SLOW, Skip, case, check, equal, main, program, wait_until
 from resuming_client import ResumingClient
-from sandbox import shared_memory_of
-from strangers_client import EVENT, STREAM, Client, JobError
+from sandbox import parent_of
+from strangers_client import Client, JobError
 
-def mpirun_of(job):
-    with open("/proc/%d/stat" % job.pids[0]) as file:
-        return int(file.read().rsplit(")", 1)[1].split()[1])
-
-def is_alive(pid):
-    try:
-        with open("/proc/%d/stat" % pid) as file:
-            return file.read().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False
 
 def resume(t, job, pids, count=20, number=signal.SIGKILL):
     """What the client `resume` saw: it kills those processes while a call of its runs and others wait."""
@@ -34,10 +23,12 @@ def resume(t, job, pids, count=20, number=signal.SIGKILL):
     equal(run.returncode, 0, "resume\n%s\n%s" % (run.stderr.decode(), job.output()))
     return json.loads(run.stdout)
 
+
 def expect_served(found, count, code="rank_died"):
     equal(found["code"], code, found["message"])
     equal([call["turn"] for call in found["turns"]], list(range(count)), "the order in which they ran")
     print("error after %.1f ms, next call after %.0f ms" % (found["ms"], found["served_ms"]))
+
 
 @case("rank 0 dies: the running call fails, those that wait run in their order, of both clients", ranks=(2, 4), own=True)
 def rank_0(t):
@@ -52,6 +43,7 @@ def rank_0(t):
 
 MUCH = 1 << 30  # bytes that rank 0 takes
 
+
 def die_large(t, job, client):
     """Rank 0 takes much memory and is killed: the milliseconds until its client's error, and until the process is gone."""
     pid = client.status(wait=True)["ranks"][0]["pid"]
@@ -65,6 +57,7 @@ def die_large(t, job, client):
     equal((found["code"], found["rank"]), ("rank_died", 0), found["message"])
     check(found["host"] and "pid %d" % pid in found["message"] and "signal 9" in found["message"], found["message"])
     return found["ms"], found["ms"] + gone[0] - found["failed_at"]
+
 
 @case("rank 0 with much memory dies: its clients hear of it before the kernel has taken that down", ranks=(1, 2), own=True,
       timeout=120)
@@ -83,6 +76,7 @@ def large(t):
             return
     raise AssertionError("no error came before rank 0 was gone: %s" % times)
 
+
 @case("all ranks die: the job is started again, and calls that wait run", ranks=(1, 2, 4), own=True)
 def all_ranks(t):
     job = t.start()
@@ -90,12 +84,14 @@ def all_ranks(t):
     check("starting the job again" in job.stderr(), job.stderr())
     wait_until(lambda: "READY again" in job.stderr(), "the launcher to say so", 10)
 
+
 @case("mpirun is killed: the job is started again, and calls that wait run", ranks=(2,), own=True)
 def mpirun(t):
     job = t.start()
-    found = resume(t, job, [mpirun_of(job)])
+    found = resume(t, job, [parent_of(job.pids[0])])
     equal(found["code"] in ("job_died", "rank_died"), True, found["code"])
     expect_served(found, 20, found["code"])
+
 
 @case("a rank dies on a host that mpirun was told: it is replaced there", ranks=(2,), own=True)
 def named_host(t):
@@ -103,6 +99,7 @@ def named_host(t):
     found = resume(t, job, job.pids[1:])
     expect_served(found, 20)
     check("starting the job again" not in job.stderr(), job.stderr())
+
 
 @case("a client that rests comes back, too, and asks what it likes", ranks=(2,), own=True)
 def resting(t):
@@ -117,6 +114,7 @@ def resting(t):
         equal(run.returncode, 0, run.stderr.decode())
         wait_until(lambda: job.stderr().count("READY again") > before, "READY again", 10)
 
+
 @case("a client of the bare protocol sees the end of its connection, and can come again", ranks=(2,), own=True)
 def bare(t):
     job = t.start()
@@ -125,6 +123,7 @@ def bare(t):
         client.expect_close()
     with job.connect() as client:
         equal(client.invoke("sum", {"value": 1.0}).json, {"sum": 3.0})
+
 
 @case("a client written from the document alone comes back, too: its calls run in their order", ranks=(2,), own=True)
 def stranger(t):
@@ -146,11 +145,13 @@ def stranger(t):
         equal((told[1][1]["begun"], told[2][1]["begun"], told[2][1]["again"]), (running, running, waiting))
         equal(client.invoke("sum", {"value": 1.0}).json, {"sum": 3.0}, "a call afterwards")
 
+
 def die_times(t, job, rank, times, *options):
     path = os.path.join(t.sandbox.folder, "deaths-%d-%d" % (rank, times))
     arguments = json.dumps({"path": path, "rank": rank, "times": times})
     run = t.run(COMMAND, "invoke", "-j", job.name, "-H", "die_times", *options, arguments)
     return run, os.path.getsize(path)
+
 
 @case("an idempotent call runs again when a rank dies, three times at most", ranks=(2,), own=True,
       timeout=60)
@@ -164,6 +165,7 @@ def idempotent(t):
         check("rank_died" in run.stderr.decode(), run.stderr.decode())
     run, begun = die_times(t, job, 1, 1)
     equal((run.returncode, begun), (16, 1), "one that is not: " + run.stderr.decode())
+
 
 @case("an idempotent call begins three times at most whoever dies: another rank, another, then rank 0", ranks=(3,), own=True)
 def idempotent_mixed(t):
@@ -183,6 +185,7 @@ def heard(t):
     run = t.run(COMMAND, "stream", "-j", job.name, "-H", "die_times", "--idempotent", arguments)
     equal((run.returncode, os.path.getsize(path)), (16, 1), run.stderr.decode())
 
+
 @case("a timeout counts while the job is being restarted", ranks=(1,), own=True)
 def timeout(t):
     go = os.path.join(t.sandbox.folder, "go")
@@ -197,6 +200,7 @@ def timeout(t):
     open(go, "w").close()
     with job.connect() as client:
         equal(client.invoke("turn").json["turn"], 0)
+
 
 @case("a rank that dies again and again: a pause, then no more than --restarts in an hour", ranks=(2,), own=True,
       timeout=60)
@@ -216,6 +220,7 @@ def again(t):
     check("die again and again" in job.output(), job.output())
     check("--restarts" in job.stderr(), job.stderr())
 
+
 @case("setup that fails when the job is restarted is tried again, then given up", ranks=(2,), own=True, timeout=60)
 def setup_fails(t):
     marks = t.folder("marks")
@@ -226,6 +231,7 @@ def setup_fails(t):
     check(run.returncode in (15, 16), "%d %s" % (run.returncode, run.stderr.decode()))
     equal(job.wait(30), 15, job.output())
     equal(job.stderr().count("starting the job again"), 3, job.stderr())
+
 
 @case("calls that are submitted while there is no rank 0 wait for it", ranks=(1,), own=True)
 def meanwhile(t):
@@ -242,6 +248,7 @@ def meanwhile(t):
     open(go, "w").close()
     ends = [call.communicate(timeout=20) for call in calls]
     equal(sorted(json.loads(out)["turn"] for out, _ in ends), list(range(5)), str(ends))
+
 
 @case("ps tells of a job that is being restarted", ranks=(1,), own=True)
 def listed(t):
@@ -352,151 +359,6 @@ def interrupted(t):
     text = call.communicate(timeout=10)[1].decode()
     check(call.returncode in (9, 15), "%d %s" % (call.returncode, text))
 
-def expect_next(t, job):
-    """The next job of that name starts, and serves."""
-    wait_until(lambda: not t.sandbox.leftovers(), "leftovers to go", 5)
-    following = t.start(name=job.name)
-    with following.connect() as client:
-        equal(client.invoke("sum", {"value": 1.0}).json, {"sum": 3.0})
-    following.stop()
-    wait_until(lambda: not t.sandbox.leftovers(), "leftovers to go", 5)
-
-@case("the launcher is killed, at rest, in a call, and after a restart: the ranks go, and the next job starts", ranks=(2,),
-      own=True, timeout=60)
-def launcher_killed(t):
-    for when in ("at rest", "in a call", "after a restart"):
-        job = t.start()
-        client = ResumingClient(job.path)
-        pids = job.pids
-        if when == "in a call":
-            next(client.stream("wait"))
-        if when == "after a restart":
-            for pid in pids:
-                os.kill(pid, signal.SIGKILL)
-            wait_until(lambda: "READY again" in job.stderr(), "READY again", 10)
-            with job.connect() as other:
-                pids = [rank["pid"] for rank in other.status(wait=True)["ranks"]]
-        began = time.monotonic()
-        os.kill(job.process.pid, signal.SIGKILL)
-        job.process.wait()
-        wait_until(lambda: not any(is_alive(pid) for pid in pids), "the ranks to go", 5)
-        took = time.monotonic() - began
-        client.close()
-        print("%s: gone after %.0f ms" % (when, 1e3 * took))
-        check(took < 1 * SLOW, "%s: the ranks were gone after %.1f s" % (when, took))
-        expect_next(t, job)
-
-def tree(root):
-    """A process and all below it."""
-    parents, found = {}, [root]
-    for pid in (int(name) for name in os.listdir("/proc") if name.isdigit()):
-        with contextlib.suppress(OSError), open("/proc/%d/stat" % pid) as file:
-            parents[pid] = int(file.read().rpartition(")")[2].split()[1])
-    for parent in found:
-        found += [pid for pid, other in parents.items() if other == parent]
-    return found
-
-def noted(t, job):
-    """Waits until the launcher has written down what its processes would leave."""
-    def written():
-        t.sandbox.note_shared_memory()
-        with job.connect() as client:
-            pids = [rank["pid"] for rank in client.status(wait=True)["ranks"]]
-        with contextlib.suppress(FileNotFoundError), open("%s/.%d.leftovers" % (t.sandbox.runtime, job.process.pid)) as file:
-            text = file.read()
-            return all(name in text for pid in pids for name in shared_memory_of(pid))
-
-    wait_until(written, "the launcher to write it down", 10)
-
-@case("launcher and mpirun are killed together: the ranks go, and nothing is left", ranks=(3,), own=True, timeout=60)
-def both_killed(t):
-    for when in ("at rest", "in a call", "in a call after a death"):
-        job = t.start()
-        with job.connect() as client:
-            if when == "in a call after a death":
-                with raises("rank_died"):
-                    client.invoke("die", {"rank": 1, "signal": int(signal.SIGKILL)})
-            pids = [rank["pid"] for rank in client.status(wait=True)["ranks"]]
-            noted(t, job)
-            if when != "at rest":
-                client.submit("slow", {"seconds": 20})
-                wait_until(lambda: client.status()["running"], "the call to run")
-            began, mpirun = time.monotonic(), mpirun_of(job)
-            os.kill(job.process.pid, signal.SIGKILL)
-            os.kill(mpirun, signal.SIGKILL)
-            job.process.wait()
-            wait_until(lambda: not any(is_alive(pid) for pid in pids), "the ranks to go", 5)
-            print("%s: gone after %.0f ms" % (when, 1e3 * (time.monotonic() - began)))
-        wait_until(lambda: not t.sandbox.leftovers(), "leftovers to go", 5)
-
-@case("all processes of a job are killed at once: the next one removes what is left, and nothing of a living one", ranks=(2,),
-      own=True, timeout=60)
-def no_survivor(t):
-    job, other = t.start(), t.start()
-    theirs, ours = (set().union(*map(shared_memory_of, one.pids)) for one in (other, job))
-    for one in (other, job):
-        noted(t, one)
-    victims = tree(job.process.pid)
-    for number in (signal.SIGSTOP, signal.SIGKILL):  # so that none sees another one die, the children first
-        for pid in reversed(victims):
-            os.kill(pid, number)
-    wait_until(lambda: not any(is_alive(pid) for pid in victims), "them to go", 5)
-    job.process.wait()
-    check(ours & set(os.listdir("/dev/shm")), "nothing was left that could be removed")
-    following = t.start(name=job.name)
-    equal(ours & set(os.listdir("/dev/shm")), set(), "left behind")
-    equal(theirs - set(os.listdir("/dev/shm")), set(), "taken from the living job")
-    for one in (following, other):
-        with one.connect() as client:
-            equal(client.invoke("sum", {"value": 1.0}).json, {"sum": 3.0})
-
-@case("SIGTERM and SIGINT let the running call finish, queued ones end, and nobody comes back", ranks=(2,), own=True,
-      timeout=60)
-def stopped_in_order(t):
-    for number in (signal.SIGTERM, signal.SIGINT):
-        job = t.start()
-        with ResumingClient(job.path) as client, job.connect() as other:
-            running = client.submit("slow", {"seconds": 1.0})
-            queued = client.submit("sum", {"value": 1.0})
-            wait_until(lambda: other.status()["queue"]["length"] == 1, "the call to wait", 10)
-            os.kill(job.process.pid, number)
-            with raises("shutting_down"):
-                client.outcome(queued)
-            check("number" in client.outcome(running).json, "the running call's result")
-        equal(job.wait(), 0, job.output())
-        expect_next(t, job)
-
-@case("a call that runs longer than the drain time is cancelled, and the job ends with status 0", ranks=(2,), own=True,
-      timeout=60)
-def drained(t):
-    job = t.start()
-    with ResumingClient(job.path) as client:
-        running = client.submit("wait", kind=STREAM)
-        equal(client.receive_for(running).type, EVENT)
-        began = time.monotonic()
-        os.kill(job.process.pid, signal.SIGTERM)
-        with raises("cancelled"):
-            client.outcome(running)
-        check(9 < time.monotonic() - began < 12 * SLOW, "after %.1f s" % (time.monotonic() - began))
-    equal(job.wait(), 0, job.output())
-    expect_next(t, job)
-
-@case("a second SIGINT ends a job that is being restarted, at once", ranks=(2,), own=True)
-def second_signal(t):
-    go = os.path.join(t.sandbox.folder, "go")
-    open(go, "w").close()
-    job = t.start(setup=json.dumps({"go": go}))
-    os.unlink(go)
-    for pid in job.pids:
-        os.kill(pid, signal.SIGKILL)
-    wait_until(lambda: "starting the job again" in job.stderr(), "the restart", 10)
-    began = time.monotonic()
-    for _ in range(2):
-        job.process.send_signal(signal.SIGINT)
-        time.sleep(0.05)
-    check(job.wait(10) != 0, "exit status 0 after a forced end")
-    check(time.monotonic() - began < 4 * SLOW, "after %.1f s" % (time.monotonic() - began))
-    wait_until(lambda: not t.sandbox.leftovers(), "leftovers to go", 5)
 
 @case("deaths one after the other, of rank 0 and of all, lose no call that waits", ranks=(2,), own=True, timeout=120)
 def many(t):
@@ -506,6 +368,7 @@ def many(t):
             pids = [rank["pid"] for rank in client.status(wait=True)["ranks"]]
         found = resume(t, job, pids[:1] if round % 3 else pids, count=10)
         expect_served(found, 10)
+
 
 def last_word(t, job, rank, lines):
     """A rank prints and dies. The lines that come with the error have no gap; returns the number of the last one."""

@@ -8,7 +8,7 @@ import subprocess
 import time
 
 from harness import COMMAND, SLOW, Skip, case, check, equal, main, raises
-from strangers_client import STREAM, Payload
+from strangers_client import STREAM
 
 SHORT_S = 14 * SLOW  # half of it for the end
 
