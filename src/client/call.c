@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/defaults.h"
 #include "base/error.h"
 #include "base/fd.h"
 #include "client/internal.h"

@@ -11,8 +11,6 @@
 
 #define RK_GREETING_US  (10 * 1000000ll) /* how long a connection waits for the job's WELCOME */
 #define RK_QUESTION_MAX 8                /* bytes of a question's head */
-#define RK_SPIN_US      50               /* how long a waiter looks again and again before it sleeps ... */
-#define RK_COLD_SPIN_US 300              /* ... and behind a call at least, which may find the job asleep */
 
 enum rk_pending_state {
     RK_PENDING_OPEN,

@@ -13,6 +13,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/defaults.h"
 #include "base/error.h"
 #include "base/fd.h"
 #include "base/log.h"

@@ -218,8 +218,6 @@ struct rk_frontend {
 int rk_handler_find(const struct rankcall_handler *handlers, const char *name, unsigned *index);
 
 /* frontend.c: a large payload has come; its memory is given back when no more do for a while. */
-/* How long the IO thread looks behind an announcement at least: ranks take time to wake. */
-#define RK_COLD_SPIN_US 300
 void rk_frontend_rest(struct rk_frontend *frontend);
 
 /* listener.c: the socket, and accepting with few descriptors left. */

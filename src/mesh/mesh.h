@@ -16,8 +16,7 @@
 
 #include "wire/payload.h"
 
-#define RK_SPIN_LOOKS      50  /* ... and looks at least: where CPUs are short, time alone passes without a look */
-#define RK_SPIN_US         50  /* how long a waiter spins before it sleeps */
+#define RK_SPIN_LOOKS      50  /* looks of a waiter at least: where CPUs are short, time alone passes without one */
 #define RK_NAP_MIN_US      200 /* how long a sleeper sleeps at first before it looks by itself; then twice as long ... */
 #define RK_NAP_MAX_US      100000 /* ... up to this: 10 looks a second cost 0.01 % of a core */
 #define RK_REGROUP_GRACE_S 10     /* how long the living may take to come back from their handlers after a death */

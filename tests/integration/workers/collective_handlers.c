@@ -6,8 +6,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
+#include "collect.h"
 #include "handlers.h"
 #include "turns.h"
 
@@ -187,30 +187,6 @@ int handle_collectives(struct rankcall_call *call)
     return verdict;
 }
 
-static int collect_once(struct rankcall_call *call, const char *kind, char *send, char *receive, size_t size)
-{
-    int last = rankcall_call_world_size(call) - 1;
-    if (!strcmp(kind, "barrier"))
-        return rankcall_barrier(call);
-    if (!strcmp(kind, "broadcast"))
-        return rankcall_broadcast(call, send, size, last);
-    if (!strcmp(kind, "gather"))
-        return rankcall_gather(call, send, size, receive, last);
-    if (!strcmp(kind, "all_gather"))
-        return rankcall_all_gather(call, send, size, receive);
-    if (!strcmp(kind, "scatter"))
-        return rankcall_scatter(call, receive, send, size, last);
-    if (!strcmp(kind, "reduce"))
-        return rankcall_reduce(call, send, receive, size, RANKCALL_UINT8, RANKCALL_MAX, last);
-    return rankcall_all_reduce(call, send, receive, size, RANKCALL_UINT8, RANKCALL_MAX);
-}
-
-static void nap(int64_t us)
-{
-    struct timespec time = {.tv_sec = us / 1000000, .tv_nsec = us % 1000000 * 1000};
-    nanosleep(&time, NULL);
-}
-
 /* {"kind", "size", "turns", "absent", "absent_us", "fails", "looks"}: says that it runs, then repeats a collective
  * until it is interrupted. Rank `absent` comes `absent_us` late; with `fails` it fails instead. With `looks` there is a
  * checkpoint before each, and the handler ends well. What each rank got is kept. */
@@ -243,7 +219,8 @@ int handle_interrupted(struct rankcall_call *call)
         if (absent == rankcall_call_rank(call) && fails)
             code = rankcall_fail(call, "told to fail");
         else
-            code = collect_once(call, kind, send, receive, (size_t)size);
+            code = strcmp(kind, "barrier") ? collect_once(call, kind, send, receive, (size_t)size)
+                                           : rankcall_barrier(call);
     }
     state->last_code = code;
     free(send);

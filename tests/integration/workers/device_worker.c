@@ -9,12 +9,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 #include <rankcall/device.h>
 #include <rankcall/worker.h>
 
+#include "collect.h"
 #include "device_turns.h"
 
 struct state {
@@ -55,30 +55,6 @@ static int collectives(struct rankcall_call *call)
     return turn_many(call, device_of(call), (uint64_t)seed, (int)turns, (size_t)largest);
 }
 
-static int collect_once(struct rankcall_call *call, const char *kind, char *send, char *receive, size_t size)
-{
-    int last = rankcall_call_world_size(call) - 1;
-    if (!strcmp(kind, "barrier"))
-        return rankcall_device_barrier(call);
-    if (!strcmp(kind, "broadcast"))
-        return rankcall_broadcast(call, send, size, last);
-    if (!strcmp(kind, "gather"))
-        return rankcall_gather(call, send, size, receive, last);
-    if (!strcmp(kind, "all_gather"))
-        return rankcall_all_gather(call, send, size, receive);
-    if (!strcmp(kind, "scatter"))
-        return rankcall_scatter(call, receive, send, size, last);
-    if (!strcmp(kind, "reduce"))
-        return rankcall_reduce(call, send, receive, size, RANKCALL_UINT8, RANKCALL_MAX, last);
-    return rankcall_all_reduce(call, send, receive, size, RANKCALL_UINT8, RANKCALL_MAX);
-}
-
-static void nap(int64_t us)
-{
-    struct timespec time = {.tv_sec = us / 1000000, .tv_nsec = us % 1000000 * 1000};
-    nanosleep(&time, NULL);
-}
-
 struct plan {
     const char *kind;
     int64_t size, absent, absent_us, turns;
@@ -106,7 +82,8 @@ static int repeat(struct rankcall_call *call, const struct plan *plan, char *sen
             kill(getpid(), SIGKILL);
         if (absent && plan->fails)
             return rankcall_fail(call, "told to fail");
-        code = collect_once(call, plan->kind, send, receive, (size_t)plan->size);
+        code = strcmp(plan->kind, "barrier") ? collect_once(call, plan->kind, send, receive, (size_t)plan->size)
+                                             : rankcall_device_barrier(call);
         if (!code)
             code = rankcall_wait(call);
     }
