@@ -55,6 +55,19 @@ bool rk_process_busy(int pid)
     return state == 'R' || state == 'D';
 }
 
+uint64_t rk_process_work_ns(int pid)
+{
+    char path[40];
+    unsigned long long run = 0, waited = 0;
+    snprintf(path, sizeof path, "/proc/%d/schedstat", pid);
+    FILE *file = fopen(path, "re");
+    if (file && fscanf(file, "%llu %llu", &run, &waited) != 2)
+        run = waited = 0;
+    if (file)
+        fclose(file);
+    return run + waited;
+}
+
 /* The same from that line, where it stays until its parent has taken note. */
 static int status_by_proc(int pid)
 {

@@ -368,7 +368,10 @@ void rk_attempt_take(struct rk_attempt *attempt, struct rk_mesh *mesh)
     pthread_join(attempt->thread, NULL);
     mesh->made = draft->made;
     mesh->info = draft->info; /* attaching may have changed it */
-    memcpy(mesh->ranks, draft->ranks, (size_t)mesh->size * sizeof *mesh->ranks);
+    free(mesh->ranks_before);
+    mesh->ranks_before = mesh->ranks;
+    mesh->ranks = draft->ranks;
+    draft->ranks = NULL;
     free_draft(draft);
     attempt_free(attempt);
 }

@@ -220,8 +220,10 @@ struct rk_mesh {
     };
     bool initialised_mpi, replacement;
     MPI_Comm collected; /* that of collectives, of a broken mesh */
-    struct rk_rank_info *ranks;
-    MPI_Comm left[RK_LEFT]; /* communicators of before the last regroup, see regroup.c */
+    /* Read by rank 0's IO thread while the main thread regroups: it sees the old ones or the new ones, whole. */
+    struct rk_rank_info *_Atomic ranks;
+    struct rk_rank_info *ranks_before; /* the last regroup */
+    MPI_Comm left[RK_LEFT];            /* communicators of before the last regroup, see regroup.c */
     uint32_t rings_seen, looks;
     struct rk_watch *watch;                      /* liveness.c */
     _Atomic(struct rk_segment *) linked_segment; /* where the thread of this node's links can be asked, ... */
@@ -258,19 +260,6 @@ const char *rk_attempt_why(const struct rk_attempt *attempt);           /* it fa
 void rk_attempt_take(struct rk_attempt *attempt, struct rk_mesh *mesh); /* one that is done */
 void rk_attempt_abandon(struct rk_attempt *attempt);
 
-/* guard.c: a thread that calls late(context), which does not return, unless the guard ends within the limit. */
-struct rk_guard {
-    pthread_t thread;
-    pthread_mutex_t lock;
-    pthread_cond_t changed;
-    bool done, running;
-    int limit_s;
-    void (*late)(void *);
-    void *context;
-};
-void rk_guard_begin(struct rk_guard *guard, int limit_s, void (*late)(void *), void *context);
-void rk_guard_end(struct rk_guard *guard);
-
 /* mpirun.c: it is this MPI's own; before MPI_Init, and after. Errors: RANKCALL_ELAUNCH. */
 int rk_mpirun_check_line(void);
 int rk_mpirun_check_size(int size);
@@ -289,7 +278,8 @@ void rk_rest_here(const _Atomic bool *abandoned);
 void rk_rest_begin(void);
 void rk_rest_idle(bool now);
 
-/* stuck.c: around MPI_Init: a replacement that gets stuck there ends. */
+/* stuck.c: around MPI_Init: a replacement that gets stuck there ends, when it and mpirun have been at rest for so long.
+ */
 #define RK_STUCK_S     3
 #define RK_STUCK_FAR_S 10 /* where the job has several nodes */
 void rk_stuck_begin(void);

@@ -273,6 +273,7 @@ void rk_mesh_close(struct rk_mesh *mesh)
     if (mesh->world == MPI_COMM_WORLD)
         finalise(mesh);
     free(mesh->ranks);
+    free(mesh->ranks_before);
     free(mesh);
 }
 

@@ -3,19 +3,65 @@
 
 /* A replacement that is stuck. mpirun 4.1 sometimes answers no new process any more, for good, when several have died
  * at once: it then waits in MPI_Init for ever, and the living for it in MPI_Comm_spawn. It ends, which the living see
- * (vigil.c), and the job with it. */
+ * (vigil.c), and the job with it.
+ *
+ * Where CPUs are short MPI_Init takes seconds, too. But then somebody is at work, or would be if there were a CPU. */
 
+#include <errno.h>
 #include <stdlib.h>
+#include <time.h>
 #include <unistd.h>
 
+#include "base/ended.h"
 #include "base/log.h"
 #include "mesh/internal.h"
 
-static struct rk_guard guard;
+#define TICK_MS 100
+#define WORK_NS 20000000 /* of a tick: who has run, or waited to, for longer than that was at work */
 
-_Noreturn static void end(void *context)
+static struct {
+    pthread_t thread;
+    pthread_mutex_t lock;
+    pthread_cond_t changed;
+    bool done, running;
+    int ticks; /* at rest, until it counts as stuck */
+} guard = {.lock = PTHREAD_MUTEX_INITIALIZER, .changed = PTHREAD_COND_INITIALIZER};
+
+static bool was_at_work(int pid, uint64_t *before)
 {
+    uint64_t now = rk_process_work_ns(pid), done = now - *before;
+    *before = now;
+    return done > WORK_NS;
+}
+
+/* Returns whether MPI_Init came to its end first. */
+static bool pass_a_tick(void)
+{
+    struct timespec limit;
+    clock_gettime(CLOCK_REALTIME, &limit);
+    limit.tv_nsec += TICK_MS * 1000000;
+    limit.tv_sec += limit.tv_nsec / 1000000000;
+    limit.tv_nsec %= 1000000000;
+    while (!guard.done)
+        if (pthread_cond_timedwait(&guard.changed, &guard.lock, &limit) == ETIMEDOUT)
+            break;
+    return guard.done;
+}
+
+static void *keep_time(void *context)
+{
+    int mpirun = getppid();
+    uint64_t own_work = rk_process_work_ns(getpid()), its_work = rk_process_work_ns(mpirun);
     (void)context;
+    pthread_mutex_lock(&guard.lock);
+    while (guard.ticks > 0 && !pass_a_tick()) {
+        bool works = was_at_work(getpid(), &own_work), it_works = was_at_work(mpirun, &its_work);
+        guard.ticks -= !works && !it_works;
+    }
+    bool done = guard.done;
+    pthread_mutex_unlock(&guard.lock);
+    if (done)
+        return NULL;
     rk_log(RK_LOG_INFO, "this replacement is stuck in MPI_Init: mpirun does not answer it");
     _exit(1);
 }
@@ -24,11 +70,20 @@ void rk_stuck_begin(void)
 {
     const char *nodes = getenv("OMPI_MCA_orte_num_nodes");
     int limit_s = nodes && atoi(nodes) > 1 ? RK_STUCK_FAR_S : RK_STUCK_S;
-    if (getenv("OMPI_PARENT_PORT")) /* as Open MPI marks a process that another one started */
-        rk_guard_begin(&guard, limit_s, end, NULL);
+    if (!getenv("OMPI_PARENT_PORT")) /* as Open MPI marks a process that another one started */
+        return;
+    guard.ticks = limit_s * 1000 / TICK_MS;
+    guard.running = !pthread_create(&guard.thread, NULL, keep_time, NULL);
 }
 
 void rk_stuck_end(void)
 {
-    rk_guard_end(&guard);
+    if (!guard.running)
+        return;
+    pthread_mutex_lock(&guard.lock);
+    guard.done = true;
+    pthread_cond_signal(&guard.changed);
+    pthread_mutex_unlock(&guard.lock);
+    pthread_join(guard.thread, NULL);
+    guard.running = false;
 }
