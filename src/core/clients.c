@@ -29,13 +29,19 @@ void rk_client_doom(struct rk_client *client)
     rk_client_dirty(client);
 }
 
+static void stop_reading(struct rk_client *client)
+{
+    event_del(client->readable);
+    event_del(client->again);
+}
+
 /* Ends a connection; its memory goes at the end of the flush, when nobody stands in its callbacks. */
 static void bury(struct rk_client *client)
 {
     if (client->state == RK_DEAD)
         return;
     client->state = RK_DEAD;
-    event_del(client->readable);
+    stop_reading(client);
     event_del(client->writable);
     event_del(client->limit);
     rk_stall_over(client);
@@ -71,7 +77,7 @@ void rk_client_refuse(struct rk_client *client, uint64_t id)
     rk_client_last_error(client, id);
     client->state = RK_CLOSING;
     rk_calls_forget(client);
-    event_del(client->readable);
+    stop_reading(client);
     rk_stall_over(client);
     event_add(client->limit, &limit);
 }
@@ -107,8 +113,8 @@ static void read_client(struct rk_client *client)
     if (client->state >= RK_CLOSING)
         return;
     watch_frame(client);
-    if (code == RANKCALL_EAGAIN)
-        event_active(client->readable, EV_READ, 0);
+    if (code == RANKCALL_EAGAIN) /* an event made active here would come before what others have sent meanwhile */
+        event_add(client->again, &(const struct timeval){0});
     else if (code == RANKCALL_ECLOSED)
         lost(client);
     else if (code)
@@ -118,14 +124,15 @@ static void read_client(struct rk_client *client)
 static void readable(evutil_socket_t fd, short events, void *context)
 {
     struct rk_client *client = context;
-    (void)fd, (void)events;
+    (void)events;
     client->frontend->activity++;
-    read_client(client);
+    if (fd < 0 || !event_pending(client->again, EV_TIMEOUT, NULL)) /* else `again` is about to come, without one */
+        read_client(client);
 }
 
 void rk_client_look(struct rk_client *client)
 {
-    if (client->state == RK_OPEN && client->reading)
+    if (client->state == RK_OPEN && client->reading && !event_pending(client->again, EV_TIMEOUT, NULL))
         read_client(client);
 }
 
@@ -192,6 +199,8 @@ static void client_free(struct rk_client *client)
         client->frontend->recent = NULL;
     if (client->readable)
         event_free(client->readable);
+    if (client->again)
+        event_free(client->again);
     if (client->writable)
         event_free(client->writable);
     if (client->limit)
@@ -211,10 +220,12 @@ static bool make_parts(struct rk_client *client, int fd)
     if (!client->conn)
         return false;
     rk_conn_set_memory(client->conn, frontend->memory);
+    rk_conn_set_fair(client->conn);
     client->readable = event_new(frontend->base, fd, EV_READ | EV_PERSIST, readable, client);
+    client->again = evtimer_new(frontend->base, readable, client);
     client->writable = event_new(frontend->base, fd, EV_WRITE, writable, client);
     client->limit = evtimer_new(frontend->base, out_of_time, client);
-    return client->readable && client->writable && client->limit;
+    return client->readable && client->again && client->writable && client->limit;
 }
 
 void rk_client_new(struct rk_frontend *frontend, int fd, bool launcher)
@@ -251,7 +262,7 @@ static void adjust_reading(struct rk_client *client)
         return;
     if (client->reading && queued > RK_QUEUED_HIGH) {
         client->reading = false;
-        event_del(client->readable);
+        stop_reading(client);
     } else if (!client->reading && queued < RK_QUEUED_LOW) {
         client->reading = true;
         event_add(client->readable, NULL);

@@ -254,7 +254,7 @@ static void look_at_ranks(struct rk_frontend *frontend)
 static void look_at_clients(struct rk_frontend *frontend)
 {
     if (frontend->looks++ % RK_LOOK_EVERY == 0) {
-        event_base_loop(frontend->base, EVLOOP_NONBLOCK);
+        event_base_loop(frontend->base, EVLOOP_NONBLOCK | EVLOOP_ONCE);
         look_at_ranks(frontend);
     } else if (!frontend->running && frontend->recent)
         rk_client_look(frontend->recent);

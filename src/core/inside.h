@@ -78,6 +78,7 @@ struct rk_client {
     struct rk_frontend *frontend;
     struct rk_conn *conn;
     struct event *readable, *writable, *limit;
+    struct event *again; /* it is read on when the others have had their turn */
     uint64_t token;      /* in the journal; 0: it will not come back */
     struct event *stall; /* stall.c; NULL until it is needed */
     int64_t moved_us;    /* when it last read something, while it is watched */

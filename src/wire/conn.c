@@ -58,6 +58,11 @@ void rk_conn_set_memory(struct rk_conn *conn, const struct rk_payload_memory *me
     conn->memory = memory;
 }
 
+void rk_conn_set_fair(struct rk_conn *conn)
+{
+    conn->fair = true;
+}
+
 bool rk_conn_mid_frame(const struct rk_conn *conn)
 {
     return conn->reading.stage != RK_STAGE_HEADER || conn->reading.done > 0;

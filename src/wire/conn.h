@@ -45,6 +45,9 @@ void rk_conn_set_payload_cap(struct rk_conn *conn, uint64_t cap);
 /* Where payloads that are read go; NULL: nowhere in particular. `memory` stays. */
 void rk_conn_set_memory(struct rk_conn *conn, const struct rk_payload_memory *memory);
 
+/* The thread has others to serve: who sends many small frames at once is read in short turns, too. */
+void rk_conn_set_fair(struct rk_conn *conn);
+
 /* Writes one frame as far as the socket takes it, and closes `fd`. `payload`: or NULL. */
 void rk_conn_tell_payload(int fd, uint8_t type, uint64_t id, const uint8_t *head, size_t head_size,
                           struct rankcall_payload *payload);

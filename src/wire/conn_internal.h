@@ -22,8 +22,10 @@ enum rk_stage {
 /* The frame that is being read. At rest it holds no memory. */
 struct rk_reading {
     enum rk_stage stage;
-    int failed; /* the code that ended reading, or RANKCALL_OK */
-    bool large; /* the last payload was: the next may be */
+    int failed;      /* the code that ended reading, or RANKCALL_OK */
+    bool large;      /* the last payload was: the next may be */
+    bool many;       /* the last turn had many frames: the next may have */
+    unsigned frames; /* of this turn */
     struct rk_header header;
     uint8_t header_bytes[RK_HEADER_SIZE];
     uint8_t small_head[RK_SMALL_HEAD];
@@ -47,6 +49,7 @@ struct rk_writing {
 
 struct rk_conn {
     int fd;
+    bool fair; /* its thread has others to serve */
     uint64_t payload_cap;
     const struct rk_payload_memory *memory;
     struct rk_conn_callbacks callbacks;

@@ -23,6 +23,10 @@
 #define LARGE        ((uint64_t)256 << 10) /* a payload from here on is read alone and checked in turns */
 #define READ_TURN    ((size_t)1 << 20)     /* bytes read in one turn */
 #define SMALL_READ   ((size_t)1 << 10)     /* bytes read at first where a payload of more than a scratch may follow */
+#define FAIR_READ    ((size_t)16 << 10)    /* bytes read at once where turns have to be short, ... */
+#define MANY_READ    ((size_t)2 << 10)     /* ... and from who has sent as many small frames in the last one as ... */
+#define FRAMES_TURN  64                    /* ... end a turn; until one has fewer than ... */
+#define FRAMES_FEW   16                    /* ... this */
 #define CHECK_TURN   ((size_t)256 << 10)   /* bytes of JSON checked in one turn */
 
 /* The thread's scratch. Whoever reads takes it out and puts it back, so that a callback may read another connection.
@@ -98,6 +102,7 @@ static void end_frame(struct rk_reading *reading)
     rk_reading_clear(reading);
     reading->stage = RK_STAGE_HEADER;
     reading->done = 0;
+    reading->frames++;
 }
 
 static int fail(struct rk_conn *conn, int code)
@@ -366,7 +371,7 @@ static int read_once(struct rk_conn *conn, uint8_t *scratch, size_t *got, bool *
     ssize_t result;
 
     if (direct == 0)
-        behind = reading->large ? SMALL_READ : SCRATCH_SIZE;
+        behind = reading->large ? SMALL_READ : reading->many ? MANY_READ : conn->fair ? FAIR_READ : SCRATCH_SIZE;
     else if (reading->header.payload_size < LARGE && direct < READ_TURN)
         behind = SCRATCH_SIZE;
     do
@@ -396,6 +401,11 @@ static int check_once(struct rk_conn *conn)
     return code == RANKCALL_EAGAIN ? code : finish_payload(conn, code);
 }
 
+static bool has_many(const struct rk_conn *conn, unsigned many)
+{
+    return conn->fair && conn->reading.frames >= many;
+}
+
 static int read_turn(struct rk_conn *conn, uint8_t *scratch)
 {
     size_t total = 0, got = 0;
@@ -404,10 +414,13 @@ static int read_turn(struct rk_conn *conn, uint8_t *scratch)
 
     if (conn->reading.stage == RK_STAGE_CHECK && (code = check_once(conn)))
         return code;
-    while (code == RANKCALL_OK && !drained && total < READ_TURN && conn->reading.stage != RK_STAGE_CHECK) {
+    conn->reading.frames = 0;
+    while (code == RANKCALL_OK && !drained && total < READ_TURN && conn->reading.stage != RK_STAGE_CHECK &&
+           !has_many(conn, FRAMES_TURN)) {
         code = read_once(conn, scratch, &got, &drained);
         total += got;
     }
+    conn->reading.many = has_many(conn, conn->reading.many ? FRAMES_FEW : FRAMES_TURN);
     if (code == RANKCALL_OK && (!drained || conn->reading.stage == RK_STAGE_CHECK))
         return RANKCALL_EAGAIN;
     return code;

@@ -7,6 +7,7 @@ import contextlib
 import os
 import resource
 import statistics
+import threading
 import time
 import zlib
 
@@ -224,6 +225,40 @@ def unread_answers(t):
         grown = memory(t.job.pids[0]) - before
         check(grown < ROOM * (24 << 20), "rank 0 grew by %d bytes" % grown)
         equal(other.invoke("sum", {"value": 1}).json, {"sum": 3}, "another client's call")
+
+
+@case("a client that never stops asking, and reads all answers, leaves others their turns", own=True)
+def incessant(t):
+    t.job = t.start()
+    done = threading.Event()
+    with t.connect() as busy, t.connect() as other:
+        busy.socket.settimeout(0.1)
+        question = b"".join(frame(STATUS, id, bytes(8)) for id in range(1, 1001))
+
+        def ask():
+            sent = 0
+            while not done.is_set():
+                with contextlib.suppress(TimeoutError):
+                    sent += busy.socket.send(question[sent % len(question):])
+
+        def read():
+            while not done.is_set():
+                with contextlib.suppress(TimeoutError):
+                    busy.socket.recv(1 << 20)
+
+        threads = [threading.Thread(target=one) for one in (ask, read)]
+        for thread in threads:
+            thread.start()
+        try:
+            time.sleep(0.5)
+            began = time.monotonic()
+            for _ in range(10):
+                equal(other.invoke("sum", {"value": 1}).json["sum"], t.ranks * (t.ranks + 1) / 2)
+            print("  %.1f ms a call" % (100 * (time.monotonic() - began)))
+        finally:
+            done.set()
+            for thread in threads:
+                thread.join()
 
 
 @case("a call that fails in the queue of one client leaves the others alone")
