@@ -241,20 +241,14 @@ static bool take_reports(struct rk_frontend *frontend)
     return true;
 }
 
-/* While events keep it awake, it looks here whether the ranks come back, else before it sleeps. */
-static void look_at_ranks(struct rk_frontend *frontend)
-{
-    if (!frontend->away && !rk_mesh_broken(frontend->context->mesh))
-        rk_wedge_look(frontend);
-}
-
 /* A frontend that spins asks the kernel for all sockets only now and then; between, it looks at that of the client
  * which called last: it will most likely be the next. */
 static void look_at_clients(struct rk_frontend *frontend)
 {
     if (frontend->looks++ % RK_LOOK_EVERY == 0) {
         event_base_loop(frontend->base, EVLOOP_NONBLOCK);
-        look_at_ranks(frontend);
+        if (!frontend->away && !rk_mesh_broken(frontend->context->mesh))
+            rk_wedge_look(frontend); /* while events keep it awake; else before it sleeps */
     } else if (!frontend->running && frontend->recent)
         rk_client_look(frontend->recent);
 }
@@ -320,8 +314,10 @@ static void doze(struct rk_frontend *frontend, int64_t nap_us)
     rk_wedge_look(frontend);
     rk_io_doze(frontend->context->mesh);
     rk_events_urge(frontend->context->mesh);
-    if (!atomic_load(&frontend->desk.filled) && !rk_mesh_broken(frontend->context->mesh) && !take_reports(frontend) &&
-        !rk_funnel_work(frontend)) {
+    bool idle = !atomic_load(&frontend->desk.filled) && !rk_mesh_broken(frontend->context->mesh);
+    if (idle && (take_reports(frontend) || rk_funnel_work(frontend))) {
+        frontend->activity++;
+    } else if (idle) {
         if (frontend->running) { /* messages of ranks may need a look to come through, see mesh/bell.c */
             limit.tv_usec = (suseconds_t)rk_wedge_nap(frontend, nap_us);
             event_add(frontend->look, &limit);
@@ -343,6 +339,7 @@ static void *io_main(void *context)
 {
     struct rk_frontend *frontend = context;
     int64_t spin_until = 0, nap_us = RK_NAP_MIN_US;
+    uint64_t seen = 0;
     int looks = 0;
     bool polls = rk_mesh_nodes(frontend->context->mesh) > 1 && !rk_mesh_linked(frontend->context->mesh);
     int64_t nap_max_us = polls ? RK_REMOTE_POLL_US : RK_NAP_MAX_US;
@@ -352,14 +349,16 @@ static void *io_main(void *context)
     frontend->may_precede = true;
     while (!frontend->over) {
         looks++;
-        if (work(frontend)) {
+        if (work(frontend) || frontend->activity != seen) { /* also while it slept */
+            seen = frontend->activity;
             spin_until = rk_now_us() + RK_SPIN_US;
             if (frontend->running && frontend->running->started_us + RK_COLD_SPIN_US > spin_until)
                 spin_until = frontend->running->started_us + RK_COLD_SPIN_US;
             nap_us = RK_NAP_MIN_US;
             looks = 0;
         } else if (rk_funnel_moving(frontend) || looks < RK_SPIN_LOOKS || rk_now_us() < spin_until) {
-            sched_yield();
+            if (!rk_funnel_yields(frontend))
+                sched_yield();
         } else {
             if (frontend->log)
                 rk_call_log_write(frontend->log);

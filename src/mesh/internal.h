@@ -335,6 +335,7 @@ struct rk_patience {
     unsigned nap_part;              /* ... and no longer than this part of what it has waited; 0: any */
     const _Atomic uint32_t *roused; /* looks anew when this changes; NULL: nothing does */
     bool looks_yield;               /* a look gives the CPU away already, as MPI's do with mpi_yield_when_idle */
+    bool rings_early;               /* a ring may come by a link ahead of what it tells of, which comes by MPI */
     const _Atomic uint32_t *broken; /* gives up when this is not 0 */
 };
 struct rk_patience rk_mesh_patience(const struct rk_mesh *mesh, bool looks_ask_mpi);
