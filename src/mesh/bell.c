@@ -44,6 +44,7 @@ void rk_bell_ring_all(struct rk_segment *segment, int local_size)
 {
     for (int i = 0; i < local_size; i++)
         rk_bell_ring(&segment->rank[i].bell);
+    rk_bell_ring(&segment->checkpoints);
 }
 
 static void nudge(struct rk_bell *bell)
@@ -55,6 +56,7 @@ static void nudge(struct rk_bell *bell)
 void rk_nudge_node(struct rk_segment *segment, int local_size)
 {
     nudge(&segment->all);
+    nudge(&segment->checkpoints);
     for (int i = 0; i < local_size; i++)
         nudge(&segment->rank[i].bell);
 }

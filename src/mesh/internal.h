@@ -71,6 +71,7 @@ struct rk_place {
 /* The memory that the ranks of a node share. */
 struct rk_segment {
     struct rk_bell all;                      /* announcements: `rung` counts them */
+    struct rk_bell checkpoints;              /* rank 0 has passed one: one system call wakes whoever sleeps there */
     struct rk_notice notice;                 /* the last one; stays until all ranks have reported on it */
     _Alignas(64) _Atomic uint32_t reported;  /* ranks of this node, but rank 0, that have */
     _Atomic uint32_t deaths;                 /* ranks of this node that are dead */
@@ -325,7 +326,7 @@ void rk_stacks_close(void);
 
 /* bell.c */
 void rk_bell_ring(struct rk_bell *bell);
-void rk_bell_ring_all(struct rk_segment *segment, int local_size); /* of all ranks of the node */
+void rk_bell_ring_all(struct rk_segment *segment, int local_size); /* of all ranks of the node, wherever they sleep */
 void rk_nudge_node(struct rk_segment *segment, int local_size);    /* its sleepers look once, and sleep again */
 /* The main threads of this node look for an announcement that is about to come. Costs earliness when it is missed. */
 void rk_rouse_node(struct rk_segment *segment);

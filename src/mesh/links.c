@@ -90,8 +90,7 @@ bool rk_links_ring_up(struct rk_links *links)
 {
     const struct rk_word ring = {.kind = RK_WORD_RING};
     int64_t now = rk_now_us(), quiet_until = atomic_load(&links->quiet_until_us);
-    if (now < quiet_until ||
-        !atomic_compare_exchange_strong(&links->quiet_until_us, &quiet_until, now + RING_EVERY_US))
+    if (now < quiet_until || !atomic_compare_exchange_strong(&links->quiet_until_us, &quiet_until, now + RING_EVERY_US))
         return false;
     rk_link_say(&links->links[0], &ring, NULL);
     return true;
@@ -193,7 +192,7 @@ static void take_passed(struct rk_links *links, const struct rk_word *word, cons
     if (links->arena) {
         atomic_store(&links->arena->left, passed.left);
         atomic_store(&links->arena->checked, passed.checked);
-        rk_bell_ring_all(links->segment, links->local_size);
+        rk_bell_ring(&links->segment->checkpoints);
     }
     pthread_mutex_unlock(&links->telling);
 }
