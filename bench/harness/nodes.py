@@ -20,7 +20,9 @@ def spread(bench, ranks):
     path = bench.path(".hosts")
     with open(path, "w") as file:
         file.write("node1 slots=%d\nnode2 slots=%d\n" % (ranks // 2, ranks // 2))
-    bench.env.update(OMPI_MCA_orte_default_hostfile=path, OMPI_MCA_mca_base_env_list="LD_LIBRARY_PATH")
+    bench.env.update(OMPI_MCA_orte_default_hostfile=path, OMPI_MCA_mca_base_env_list="LD_LIBRARY_PATH",
+                     OMPI_MCA_orte_leave_session_attached="1")
+    bench.sessions = False  # who yields gives way within its session alone, and here all nodes share the CPUs
 
 
 def hold_all(job):
