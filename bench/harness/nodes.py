@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 # Copyright (c) 2026 The rankcall authors
-"""Rows of calls on two nodes, in one of tests/cluster/nodes: `nodes with 2 nodes run node1 bench/run --only nodes`."""
+"""Rows of calls on two nodes, in one of tests/cluster/nodes:
+`RANKCALL_NODES_TOGETHER=1 nodes with 2 nodes run node1 bench/run --only nodes`."""
 
 import os
 import subprocess
@@ -20,7 +21,9 @@ def spread(bench, ranks):
     path = bench.path(".hosts")
     with open(path, "w") as file:
         file.write("node1 slots=%d\nnode2 slots=%d\n" % (ranks // 2, ranks // 2))
-    bench.env.update(OMPI_MCA_orte_default_hostfile=path, OMPI_MCA_mca_base_env_list="LD_LIBRARY_PATH")
+    bench.env.update(OMPI_MCA_orte_default_hostfile=path, OMPI_MCA_mca_base_env_list="LD_LIBRARY_PATH",
+                     OMPI_MCA_orte_leave_session_attached="1")
+    bench.sessions = "RANKCALL_NODES_TOGETHER" not in os.environ
 
 
 def hold_all(job):

@@ -8,8 +8,9 @@ from .collectives import collectives
 from .life import deadlines, deaths, idle, memory, start
 from .nodes import nodes
 from .peers import peers
+from .traffic import traffic
 
 GROUPS = {"invoke": invoke, "cold": cold, "scale": scale, "crowd": crowd, "events": events, "payloads": payloads,
           "idle": idle, "memory": memory, "start": start, "collectives": collectives, "deaths": deaths,
           "deadlines": deadlines}
-ON_REQUEST = {"nodes": nodes, "peers": peers}  # measured only when they are named
+ON_REQUEST = {"nodes": nodes, "peers": peers, "traffic": traffic}  # measured only when they are named

@@ -242,20 +242,14 @@ static bool take_reports(struct rk_frontend *frontend)
     return true;
 }
 
-/* While events keep it awake, it looks here whether the ranks come back, else before it sleeps. */
-static void look_at_ranks(struct rk_frontend *frontend)
-{
-    if (!frontend->away && !rk_mesh_broken(frontend->context->mesh))
-        rk_wedge_look(frontend);
-}
-
 /* A frontend that spins asks the kernel for all sockets only now and then; between, it looks at that of the client
  * which called last: it will most likely be the next. */
 static void look_at_clients(struct rk_frontend *frontend)
 {
     if (frontend->looks++ % RK_LOOK_EVERY == 0) {
         event_base_loop(frontend->base, EVLOOP_NONBLOCK | EVLOOP_ONCE);
-        look_at_ranks(frontend);
+        if (!frontend->away && !rk_mesh_broken(frontend->context->mesh))
+            rk_wedge_look(frontend); /* while events keep it awake; else before it sleeps */
     } else if (!frontend->running && frontend->recent)
         rk_client_look(frontend->recent);
 }
@@ -308,21 +302,22 @@ static void prefer_latency(struct rk_frontend *frontend, bool on)
     prefer_latency(frontend, on);
 }
 
-/* Sleeps until a descriptor or the bell calls, unless there is work after all. */
-static void doze(struct rk_frontend *frontend, int64_t nap_us)
+/* Sleeps until a descriptor or the bell calls, unless the ranks have something after all: then it returns true. */
+static bool doze(struct rk_frontend *frontend, int64_t nap_us)
 {
     struct timeval limit = {.tv_usec = (suseconds_t)(frontend->away ? RK_AWAY_POLL_US : nap_us)};
     if (frontend->away) { /* the main thread cannot ring */
         event_add(frontend->look, &limit);
         event_base_loop(frontend->base, EVLOOP_ONCE);
         event_del(frontend->look);
-        return;
+        return false;
     }
     rk_wedge_look(frontend);
     rk_io_doze(frontend->context->mesh);
     rk_events_urge(frontend->context->mesh);
-    if (!atomic_load(&frontend->desk.filled) && !rk_mesh_broken(frontend->context->mesh) && !take_reports(frontend) &&
-        !rk_funnel_work(frontend)) {
+    bool idle = !atomic_load(&frontend->desk.filled) && !rk_mesh_broken(frontend->context->mesh);
+    bool found = idle && (take_reports(frontend) || rk_funnel_work(frontend));
+    if (idle && !found) {
         if (frontend->running) { /* messages of ranks may need a look to come through, see mesh/bell.c */
             limit.tv_usec = (suseconds_t)rk_wedge_nap(frontend, nap_us);
             event_add(frontend->look, &limit);
@@ -333,6 +328,7 @@ static void doze(struct rk_frontend *frontend, int64_t nap_us)
         event_del(frontend->look);
     }
     rk_io_wake(frontend->context->mesh);
+    return found;
 }
 
 static void looked(evutil_socket_t fd, short events, void *context)
@@ -345,7 +341,7 @@ static void *io_main(void *context)
     struct rk_frontend *frontend = context;
     int64_t spin_until = 0, nap_us = RK_NAP_MIN_US;
     int looks = 0;
-    bool polls = rk_mesh_nodes(frontend->context->mesh) > 1 && !rk_mesh_linked(frontend->context->mesh);
+    bool found = false, polls = rk_mesh_nodes(frontend->context->mesh) > 1 && !rk_mesh_linked(frontend->context->mesh);
     int64_t nap_max_us = polls ? RK_REMOTE_POLL_US : RK_NAP_MAX_US;
     pthread_setname_np(pthread_self(), RK_IO_THREAD);
     rk_device_bind_io(frontend->context->device);
@@ -353,19 +349,23 @@ static void *io_main(void *context)
     frontend->may_precede = true;
     while (!frontend->over) {
         looks++;
-        if (work(frontend)) {
+        if (work(frontend) || found) {
+            found = false;
             spin_until = rk_now_us() + RK_SPIN_US;
             if (frontend->running && frontend->running->started_us + RK_COLD_SPIN_US > spin_until)
                 spin_until = frontend->running->started_us + RK_COLD_SPIN_US;
             nap_us = RK_NAP_MIN_US;
             looks = 0;
         } else if (rk_funnel_moving(frontend) || looks < RK_SPIN_LOOKS || rk_now_us() < spin_until) {
-            sched_yield();
+            if (!rk_funnel_yields(frontend))
+                sched_yield();
         } else {
             if (frontend->log)
                 rk_call_log_write(frontend->log);
-            doze(frontend, nap_us);
+            uint64_t before = frontend->activity;
+            found = doze(frontend, nap_us);
             nap_us = nap_us * 2 < nap_max_us ? nap_us * 2 : nap_max_us;
+            nap_us = frontend->activity != before ? RK_NAP_MIN_US : nap_us; /* rings may precede what they tell of */
         }
     }
     rk_listener_close(frontend); /* first: who hears that the job is gone may start the next one of its name */

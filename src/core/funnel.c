@@ -275,6 +275,11 @@ bool rk_funnel_work(struct rk_frontend *frontend)
     return progress;
 }
 
+bool rk_funnel_yields(const struct rk_frontend *frontend)
+{
+    return frontend->running && !frontend->offered && rk_events_poll_yields(frontend->context->mesh);
+}
+
 bool rk_funnel_moving(const struct rk_frontend *frontend)
 {
     return frontend->moving;

@@ -293,6 +293,7 @@ void rk_resume_pause(struct rk_frontend *frontend); /* before the next call, whe
 /* funnel.c: messages of the ranks to the client. Returns whether there was something to do. */
 bool rk_funnel_work(struct rk_frontend *frontend);
 bool rk_funnel_moving(const struct rk_frontend *frontend); /* don't sleep */
+bool rk_funnel_yields(const struct rk_frontend *frontend); /* a look of rk_funnel_work gives the CPU away by itself */
 void rk_funnel_release(struct rk_frontend *frontend);      /* the client has read, or is gone */
 void rk_funnel_drop(struct rk_frontend *frontend);         /* whatever has come and was not passed on */
 

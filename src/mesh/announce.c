@@ -48,15 +48,17 @@ void rk_mesh_announce(struct rk_mesh *mesh, struct rk_announcement *announcement
 
 /* ---- Main threads ---- */
 
-/* The first rank of a node hears it from the node above, passes it on and lays it down for its own node. */
+/* The first rank of another node than rank 0's hears it by MPI. */
+static bool hears_from_above(const struct rk_mesh *mesh)
+{
+    return mesh->local_rank == 0 && mesh->span.parent >= 0;
+}
+
+/* ... passes it on and lays it down for its own node. */
 static void look_for_notice(struct rk_mesh *mesh)
 {
     struct rk_notice *notice = &mesh->segment->notice;
     int arrived = 0;
-    if (mesh->local_rank != 0 || mesh->span.parent < 0) {
-        rk_mesh_drive(mesh);
-        return;
-    }
     MPI_Iprobe(mesh->span.parent, RK_TAG_ANNOUNCE, mesh->control, &arrived, MPI_STATUS_IGNORE);
     if (!arrived)
         return;
@@ -74,15 +76,17 @@ static bool rung(void *context)
     struct rk_mesh *mesh = context;
     if (atomic_load(&mesh->segment->all.rung) != mesh->rings_seen)
         return true;
-    /* MPI is asked by few of the many looks of a spinning waiter, and by each of one that naps or has remote peers. */
-    if (mesh->nodes > 1 || mesh->looks++ >= RK_SPIN_LOOKS || mesh->looks % RK_DRIVE_EVERY == 0)
+    /* MPI is asked by few of the many looks of a spinning waiter, and by each of one that naps or has it from MPI. */
+    if (hears_from_above(mesh))
         look_for_notice(mesh);
-    return false;
+    else if (mesh->looks++ >= RK_SPIN_LOOKS || mesh->looks % RK_DRIVE_EVERY == 0)
+        rk_mesh_drive(mesh);
+    return atomic_load(&mesh->segment->all.rung) != mesh->rings_seen; /* it may have rung itself: nobody else would */
 }
 
 void rk_mesh_await(struct rk_mesh *mesh, struct rk_announcement *announcement)
 {
-    struct rk_patience patience = rk_mesh_patience(mesh, false);
+    struct rk_patience patience = rk_mesh_patience(mesh, hears_from_above(mesh));
     struct rk_bell *bell = &mesh->segment->all;
     if (mesh->nodes > 1) {
         patience.nap_part = 0;
@@ -90,7 +94,7 @@ void rk_mesh_await(struct rk_mesh *mesh, struct rk_announcement *announcement)
     }
     if (mesh->linked)
         patience.roused = &mesh->segment->roused;
-    if (mesh->linked && mesh->local_rank == 0 && mesh->rank != 0)
+    if (mesh->linked && hears_from_above(mesh))
         bell = &mesh->segment->rank[0].bell; /* it rings the other one itself */
     mesh->looks = 0;
     rk_rest_idle(true);

@@ -68,6 +68,7 @@ static bool look_long(void *context)
     return is_over(awaiting);
 }
 
+/* For who is rung one by one. */
 static void wait_long(struct awaiting *awaiting)
 {
     struct rk_mesh *mesh = awaiting->mesh;
@@ -90,20 +91,36 @@ static bool goes_on_looking(const struct rk_mesh *mesh, int looks, int64_t *unti
     return rk_now_us() < *until;
 }
 
+/* False: it takes longer. */
+static bool look_briefly(struct awaiting *awaiting)
+{
+    int64_t until = 0;
+    for (int looks = 0; goes_on_looking(awaiting->mesh, looks, &until); looks++) {
+        for (int pauses = 0; pauses < PAUSES; pauses++) {
+            if (reached(awaiting))
+                return true;
+            cpu_pause();
+        }
+        if (is_over(awaiting))
+            return true;
+        sched_yield();
+    }
+    return false;
+}
+
 int rk_await(struct rk_mesh *mesh, const _Atomic uint64_t *word, uint64_t stamp)
 {
     struct awaiting awaiting = {.mesh = mesh, .word = word, .stamp = stamp};
-    int64_t until = 0;
-    for (int looks = 0; goes_on_looking(mesh, looks, &until); looks++) {
-        for (int pauses = 0; pauses < PAUSES; pauses++) {
-            if (reached(&awaiting))
-                return 0;
-            cpu_pause();
-        }
-        if (is_over(&awaiting))
-            return awaiting.code;
-        sched_yield();
-    }
-    wait_long(&awaiting);
+    if (!look_briefly(&awaiting))
+        wait_long(&awaiting);
+    return awaiting.code;
+}
+
+int rk_await_checkpoint(struct rk_mesh *mesh, uint64_t stamp)
+{
+    struct awaiting awaiting = {.mesh = mesh, .word = &mesh->collect->arena->checked, .stamp = stamp};
+    struct rk_patience patience = rk_mesh_patience(mesh, false);
+    if (!look_briefly(&awaiting))
+        rk_bell_wait(&mesh->segment->checkpoints, &patience, look_long, &awaiting);
     return awaiting.code;
 }

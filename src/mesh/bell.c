@@ -45,6 +45,7 @@ void rk_bell_ring_all(struct rk_segment *segment, int local_size)
 {
     for (int i = 0; i < local_size; i++)
         rk_bell_ring(&segment->rank[i].bell);
+    rk_bell_ring(&segment->checkpoints);
 }
 
 static void nudge(struct rk_bell *bell)
@@ -56,6 +57,7 @@ static void nudge(struct rk_bell *bell)
 void rk_nudge_node(struct rk_segment *segment, int local_size)
 {
     nudge(&segment->all);
+    nudge(&segment->checkpoints);
     for (int i = 0; i < local_size; i++)
         nudge(&segment->rank[i].bell);
 }
@@ -79,7 +81,7 @@ static int64_t longer_nap(const struct rk_patience *patience, int64_t nap_us, in
 bool rk_bell_wait(struct rk_bell *bell, const struct rk_patience *patience, bool (*ready)(void *), void *context)
 {
     int64_t spin_until = 0, nap_us = RK_NAP_MIN_US, begun_us = 0;
-    uint32_t roused = patience->roused ? atomic_load(patience->roused) : 0;
+    uint32_t roused = patience->roused ? atomic_load(patience->roused) : 0, heard = atomic_load(&bell->rung);
     for (int looks = 1;; looks++) {
         uint32_t rung = atomic_load(&bell->rung);
         if (ready(context))
@@ -93,7 +95,11 @@ bool rk_bell_wait(struct rk_bell *bell, const struct rk_patience *patience, bool
             roused = atomic_load(patience->roused);
             spin_until = now + RK_ROUSED_US;
             nap_us = RK_NAP_MIN_US;
+        } else if (patience->rings_early && rung != heard) {
+            spin_until = now + RK_SPIN_US;
+            nap_us = RK_NAP_MIN_US;
         }
+        heard = rung;
         if (now < spin_until || looks < RK_SPIN_LOOKS) {
             if (!patience->looks_yield)
                 sched_yield();
@@ -112,6 +118,7 @@ struct rk_patience rk_mesh_patience(const struct rk_mesh *mesh, bool looks_ask_m
     return (struct rk_patience){.nap_max_us = mesh->nodes > 1 ? RK_REMOTE_NAP_US : RK_NAP_MAX_US,
                                 .nap_part = mesh->nodes > 1 ? RK_REMOTE_NAP_PART : 0,
                                 .looks_yield = looks_ask_mpi && mesh->mpi_yields,
+                                .rings_early = mesh->nodes > 1 && mesh->local_rank == 0,
                                 .broken = &mesh->segment->deaths};
 }
 

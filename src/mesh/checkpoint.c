@@ -28,7 +28,8 @@ static void decide(struct rk_arena *arena, uint64_t checkpoint)
 
 static void publish(struct rk_mesh *mesh, uint64_t checked)
 {
-    rk_publish(mesh, &mesh->collect->arena->checked, checked);
+    atomic_store(&mesh->collect->arena->checked, checked);
+    rk_bell_ring(&mesh->segment->checkpoints);
     if (mesh->links)
         rk_links_want(mesh->segment, mesh->link_fifo, RK_WANT_CHECK);
 }
@@ -38,7 +39,7 @@ static int await_rank_0(struct rk_mesh *mesh, uint64_t checkpoint)
 {
     mesh->collect->stubborn = true;
     rk_place_change(mesh, RK_AT_CHECKPOINT);
-    int code = rk_await(mesh, &mesh->collect->arena->checked, checkpoint + 1);
+    int code = rk_await_checkpoint(mesh, checkpoint + 1);
     rk_place_change(mesh, RK_IN_HANDLER);
     mesh->collect->stubborn = false;
     return code;

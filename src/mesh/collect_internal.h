@@ -100,6 +100,7 @@ static inline struct rk_seat *rk_seat(const struct rk_mesh *mesh, int local_rank
 void rk_publish(struct rk_mesh *mesh, _Atomic uint64_t *word, uint64_t stamp);
 void rk_wake_waiters(struct rk_mesh *mesh);
 int rk_await(struct rk_mesh *mesh, const _Atomic uint64_t *word, uint64_t stamp); /* 0, or why the call is to be left */
+int rk_await_checkpoint(struct rk_mesh *mesh, uint64_t stamp);                    /* of rank 0; the same */
 
 /* rounds.c: boxes in, boxes out. */
 int rk_round_claim(struct rk_mesh *mesh, const struct rk_collective *collective, struct rk_box **box);

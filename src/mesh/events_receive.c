@@ -131,6 +131,11 @@ bool rk_events_expected(const struct rk_mesh *mesh)
     return mesh->nodes > 1 || receiver->bulk || atomic_load(&mesh->segment->sent) != receiver->taken;
 }
 
+bool rk_events_poll_yields(const struct rk_mesh *mesh)
+{
+    return mesh->nodes > 1 && mesh->mpi_yields;
+}
+
 void rk_events_urge(struct rk_mesh *mesh)
 {
     rk_mesh_drive(mesh);

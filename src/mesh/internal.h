@@ -71,6 +71,7 @@ struct rk_place {
 /* The memory that the ranks of a node share. */
 struct rk_segment {
     struct rk_bell all;                      /* announcements: `rung` counts them */
+    struct rk_bell checkpoints;              /* rank 0 has passed one: one system call wakes whoever sleeps there */
     struct rk_notice notice;                 /* the last one; stays until all ranks have reported on it */
     _Alignas(64) _Atomic uint32_t reported;  /* ranks of this node, but rank 0, that have */
     _Atomic uint32_t deaths;                 /* ranks of this node that are dead */
@@ -315,7 +316,7 @@ void rk_stacks_close(void);
 
 /* bell.c */
 void rk_bell_ring(struct rk_bell *bell);
-void rk_bell_ring_all(struct rk_segment *segment, int local_size); /* of all ranks of the node */
+void rk_bell_ring_all(struct rk_segment *segment, int local_size); /* of all ranks of the node, wherever they sleep */
 void rk_nudge_node(struct rk_segment *segment, int local_size);    /* its sleepers look once, and sleep again */
 /* The main threads of this node look for an announcement that is about to come. Costs earliness when it is missed. */
 void rk_rouse_node(struct rk_segment *segment);
@@ -325,6 +326,7 @@ struct rk_patience {
     unsigned nap_part;              /* ... and no longer than this part of what it has waited; 0: any */
     const _Atomic uint32_t *roused; /* looks anew when this changes; NULL: nothing does */
     bool looks_yield;               /* a look gives the CPU away already, as MPI's do with mpi_yield_when_idle */
+    bool rings_early;               /* a ring may come by a link ahead of what it tells of, which comes by MPI */
     const _Atomic uint32_t *broken; /* gives up when this is not 0 */
 };
 struct rk_patience rk_mesh_patience(const struct rk_mesh *mesh, bool looks_ask_mpi);

@@ -86,6 +86,16 @@ void rk_links_want(struct rk_segment *segment, int fifo, enum rk_want want)
             continue;
 }
 
+bool rk_links_ring_up(struct rk_links *links)
+{
+    const struct rk_word ring = {.kind = RK_WORD_RING};
+    int64_t now = rk_now_us(), quiet_until = atomic_load(&links->quiet_until_us);
+    if (now < quiet_until || !atomic_compare_exchange_strong(&links->quiet_until_us, &quiet_until, now + RING_EVERY_US))
+        return false;
+    rk_link_say(&links->links[0], &ring, NULL);
+    return true;
+}
+
 /* ---- Deaths ---- */
 
 static void tell_death(struct rk_links *links, const struct rk_link *from, int rank, int status)
@@ -182,7 +192,7 @@ static void take_passed(struct rk_links *links, const struct rk_word *word, cons
     if (links->arena) {
         atomic_store(&links->arena->left, passed.left);
         atomic_store(&links->arena->checked, passed.checked);
-        rk_bell_ring_all(links->segment, links->local_size);
+        rk_bell_ring(&links->segment->checkpoints);
     }
     pthread_mutex_unlock(&links->telling);
 }
@@ -292,7 +302,6 @@ static void accept_stranger(struct loop *loop)
 
 static void look_at_wants(struct rk_links *links)
 {
-    const struct rk_word ring = {.kind = RK_WORD_RING};
     unsigned wants = atomic_exchange(&links->segment->link_wants, 0);
     if (wants & RK_WANT_DEATHS)
         tell_own_deaths(links);
@@ -302,12 +311,8 @@ static void look_at_wants(struct rk_links *links)
         end_node(links, NULL, rankcall_code_exit_status(RANKCALL_ERANKDIED));
     if (!(wants & RK_WANT_RING) || !links->node)
         return;
-    if (rk_now_us() < links->quiet_until_us) {
+    if (!rk_links_ring_up(links))
         atomic_fetch_or(&links->segment->link_wants, RK_WANT_RING);
-        return;
-    }
-    links->quiet_until_us = rk_now_us() + RING_EVERY_US;
-    rk_link_say(&links->links[0], &ring, NULL);
 }
 
 static int64_t send_beats(struct loop *loop)

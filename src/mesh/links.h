@@ -91,8 +91,8 @@ struct rk_links {
     struct rk_link *links; /* the parent's first, if there is one */
     int count, children;   /* children: how many of them, at the end */
     int listener, fifo;
-    bool *told;             /* by local rank: its death is */
-    int64_t quiet_until_us; /* no further ring goes up before */
+    bool *told;                     /* by local rank: its death is */
+    _Atomic int64_t quiet_until_us; /* no further ring goes up before */
     _Atomic bool stops;
     bool running;
     pthread_t thread;
@@ -117,6 +117,9 @@ int rk_links_accept(const struct rk_links *links, struct rk_hello *hello);
 /* Why a rank asks the thread of its node to look up. Any rank of the node. */
 enum rk_want { RK_WANT_RING = 1, RK_WANT_DEATHS = 2, RK_WANT_ABORT = 4, RK_WANT_CHECK = 8 };
 void rk_links_want(struct rk_segment *segment, int fifo, enum rk_want want);
+
+/* A ring goes up at once. False: one has gone a moment ago; the thread may be asked to send another. First ranks. */
+bool rk_links_ring_up(struct rk_links *links);
 
 int rk_links_count(const struct rk_links *links, int node); /* how many ranks a node has */
 

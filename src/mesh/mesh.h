@@ -197,6 +197,9 @@ enum rk_poll {
 /* What has arrived. `buffer` has RK_INLINE_MAX bytes. Rank 0's IO thread. Never blocks. */
 enum rk_poll rk_events_poll(struct rk_mesh *mesh, uint8_t *buffer, struct rk_arrival *arrival);
 
+/* Whether rk_events_poll gives the CPU away by itself. */
+bool rk_events_poll_yields(const struct rk_mesh *mesh);
+
 /* Whether rk_events_poll could find something: cheap enough for every look. */
 bool rk_events_expected(const struct rk_mesh *mesh);
 
