@@ -266,6 +266,7 @@ static bool work(struct rk_frontend *frontend)
     bool progress = clear_desk(frontend);
     if (!frontend->away && rk_mesh_broken(frontend->context->mesh))
         rk_deaths_take(frontend);
+    progress |= rk_survey_work(frontend);
     if (frontend->away) {
         rk_funnel_drop(frontend);
         rk_clients_flush(frontend);
@@ -321,7 +322,7 @@ static void doze(struct rk_frontend *frontend, int64_t nap_us)
     rk_io_doze(frontend->context->mesh);
     rk_events_urge(frontend->context->mesh);
     if (!atomic_load(&frontend->desk.filled) && !rk_mesh_broken(frontend->context->mesh) && !take_reports(frontend) &&
-        !rk_funnel_work(frontend)) {
+        !rk_funnel_work(frontend) && !rk_survey_work(frontend)) {
         if (frontend->running) { /* messages of ranks may need a look to come through, see mesh/bell.c */
             limit.tv_usec = (suseconds_t)rk_wedge_nap(frontend, nap_us);
             event_add(frontend->look, &limit);
@@ -443,7 +444,7 @@ static void frontend_free(struct rk_frontend *frontend)
     rankcall_payload_free(atomic_load(&frontend->desk.args));
     rk_call_log_close(frontend->log);
     rk_ledger_free(frontend->ledger);
-    free(frontend->wedge.suspects);
+    rk_wedge_close(frontend);
     rk_error_free(frontend->setup_error);
     rk_error_free(frontend->last_death);
     pthread_mutex_destroy(&frontend->desk.lock);
