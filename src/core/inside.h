@@ -129,6 +129,7 @@ struct rk_suspect {
     uint64_t signs; /* of life */
     int64_t since_us;
     bool wedged;
+    bool seen;   /* in this call: its signs are known */
     bool silent; /* its node does not tell */
 };
 

@@ -91,6 +91,7 @@ static void begin(struct rk_frontend *frontend, int64_t now)
         int64_t seen_us;
         wedge->suspects[rank] = (struct rk_suspect){.since_us = now};
         is_back(frontend, rank, &wedge->suspects[rank].signs, &seen_us);
+        wedge->suspects[rank].seen = seen_us >= frontend->running->started_us;
     }
 }
 
@@ -112,9 +113,10 @@ static bool is_wedged(struct rk_frontend *frontend, int rank, int64_t now)
         return false;
     if (!wedge->left && client_delays(frontend))
         suspect->since_us = now;
-    else if (!wedge->left && signs != suspect->signs && seen_us > suspect->since_us)
+    else if (!wedge->left && suspect->seen && signs != suspect->signs && seen_us > suspect->since_us)
         suspect->since_us = seen_us;
     suspect->signs = signs;
+    suspect->seen |= seen_us >= frontend->running->started_us;
     if (suspect->since_us + grace_us <= now)
         return true;
     if (suspect->since_us + grace_us < wedge->due_us)
@@ -122,15 +124,17 @@ static bool is_wedged(struct rk_frontend *frontend, int rank, int64_t now)
     return false;
 }
 
-/* Those whose grace is all but over, too: who stay together are named, killed and replaced together. */
+/* Those whose grace is all but over, too: who stay together are named, killed and replaced together. Of other nodes'
+ * ranks it is known a tenth later. */
 static void count_the_nearly_wedged(struct rk_frontend *frontend, int64_t now)
 {
     const struct rk_mesh *mesh = frontend->context->mesh;
     struct rk_wedge *wedge = &frontend->wedge;
-    int64_t most_us = frontend->context->options->grace_us / 10 * 9, seen_us;
+    int64_t tenth_us = frontend->context->options->grace_us / 10, seen_us;
     uint64_t signs;
     for (int rank = 0; rank < rk_mesh_size(mesh); rank++) {
         struct rk_suspect *suspect = &wedge->suspects[rank];
+        int64_t most_us = tenth_us * (rk_mesh_is_far(mesh, rank) ? 8 : 9);
         suspect->wedged |= suspect->since_us + most_us <= now && !is_back(frontend, rank, &signs, &seen_us) &&
                            !(is_blind(mesh) && rk_mesh_is_far(mesh, rank));
         suspect->silent = suspect->wedged && rk_mesh_is_far(mesh, rank) && seen_us < wedge->sounded_us;

@@ -15,10 +15,12 @@
 #include "base/fd.h"
 #include "mesh/links.h"
 
-#define STACK_TEXT 4000             /* bytes of a stack on a link, at most */
-#define ORDER_MAX  1000             /* ranks that one order names */
-#define LOOK_US    2000             /* between two looks whether the stacks are there */
-#define LEFT_FREE  RK_LINK_ROOM / 2 /* of a link, for words that can't wait */
+#define STACK_TEXT    4000             /* bytes of a stack on a link, at most */
+#define ORDER_MAX     1000             /* ranks that one order names */
+#define STACK_US      300000           /* for a rank to write its stack */
+#define LAST_WORDS_US 500000           /* to tell of the deaths of others, for a first rank that is to die, too */
+#define LOOK_US       2000             /* between two looks whether it has */
+#define LEFT_FREE     RK_LINK_ROOM / 2 /* of a link, for words that can't wait */
 
 enum due { DUE_SIGHTING = 1, DUE_STACK = 2 };
 
@@ -36,6 +38,8 @@ struct rk_sightings {
     uint64_t back_from;      /* the call that the last one who was idle is back from */
     bool *asked_stack;       /* by local rank: is to write its stack ... */
     int64_t stacks_until_us; /* ... until then; 0: nobody */
+    bool *killed;            /* by local rank: by an order, before this process ... */
+    int64_t dies_us;         /* ... which is to die at the latest then; 0: it is not */
 };
 
 /* What is ordered of some ranks. */
@@ -66,6 +70,7 @@ void rk_sightings_free(struct rk_sightings *sightings)
     free(sightings->due);
     free(sightings->queue);
     free(sightings->asked_stack);
+    free(sightings->killed);
     pthread_mutex_destroy(&sightings->lock);
     free(sightings);
 }
@@ -80,11 +85,13 @@ static bool has_room(struct rk_sightings *sightings)
     free(sightings->due);
     free(sightings->queue);
     free(sightings->asked_stack);
+    free(sightings->killed);
     sightings->stacks = calloc(size, sizeof *sightings->stacks);
     sightings->due = calloc(size, sizeof *sightings->due);
     sightings->queue = calloc(size, sizeof *sightings->queue);
     sightings->asked_stack = calloc(size, sizeof *sightings->asked_stack);
-    if (sightings->stacks && sightings->due && sightings->queue && sightings->asked_stack)
+    sightings->killed = calloc(size, sizeof *sightings->killed);
+    if (sightings->stacks && sightings->due && sightings->queue && sightings->asked_stack && sightings->killed)
         sightings->of = calloc(size, sizeof *sightings->of);
     return sightings->of != NULL;
 }
@@ -168,20 +175,42 @@ static void ask_stack(struct rk_links *links, int local_rank, uint64_t number)
     if (has_room(sightings)) {
         rk_place_ask_stack(&links->segment->rank[local_rank]);
         sightings->asked_stack[local_rank] = true;
-        sightings->stacks_until_us = rk_now_us() + RK_STACK_WAIT_US;
+        sightings->stacks_until_us = rk_now_us() + STACK_US;
     }
     pthread_mutex_unlock(&sightings->lock);
 }
 
-/* Unless it is back by now. */
+/* Unless it is back by now. This process dies when the other deaths are told: nobody else might be left to tell them.
+ */
 static void kill_rank(struct rk_links *links, int local_rank, uint64_t number)
 {
+    struct rk_sightings *sightings = links->sightings;
     const struct rk_place *place = &links->segment->rank[local_rank];
     pthread_mutex_lock(&links->telling);
     bool back = links->arena && rk_seat_is_back(&links->arena->seats[local_rank], number);
     pthread_mutex_unlock(&links->telling);
-    if (!back && !atomic_load(&place->dead))
-        kill(atomic_load(&place->pid), SIGKILL);
+    if (back || atomic_load(&place->dead))
+        return;
+    if (local_rank == 0) {
+        sightings->dies_us = rk_now_us() + LAST_WORDS_US;
+        return;
+    }
+    kill(atomic_load(&place->pid), SIGKILL);
+    pthread_mutex_lock(&sightings->lock);
+    if (has_room(sightings))
+        sightings->killed[local_rank] = true;
+    pthread_mutex_unlock(&sightings->lock);
+}
+
+/* When all is told. */
+static void die(const struct rk_links *links)
+{
+    const struct rk_sightings *sightings = links->sightings;
+    bool told = true;
+    for (int i = 0; sightings->killed && i < links->local_size; i++)
+        told &= !sightings->killed[i] || links->told[i];
+    if (told || rk_now_us() >= sightings->dies_us)
+        kill(getpid(), SIGKILL);
 }
 
 static char *stack_text(int pid, const uint64_t *frames, unsigned depth)
@@ -320,7 +349,9 @@ int64_t rk_sightings_work(struct rk_links *links)
     pthread_mutex_lock(&sightings->lock);
     if (sightings->stacks_until_us)
         take_stacks(links);
-    if (sightings->stacks_until_us)
+    if (sightings->dies_us)
+        die(links);
+    if (sightings->stacks_until_us || sightings->dies_us)
         next_us = rk_now_us() + LOOK_US;
     while (links->node && sightings->count && rk_link_waiting(&links->links[0]) < LEFT_FREE) {
         int rank = sightings->queue[sightings->first];

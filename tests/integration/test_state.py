@@ -180,7 +180,8 @@ def through_a_call(t, env, others):
         wait_until(lambda: states(client) == ["setup"] + (others or ["setup"] * 3), "setup to be told", 10)
         with open(log_path(t), "w"):
             pass
-        equal([rank["state"] for rank in client.status(wait=True)["ranks"]], ["idle"] * 4, "of an idle job")
+        client.status(wait=True)
+        equal(states(client), ["idle"] * 4, "of an idle job")
         items = client.items(client.submit("wait", kind=STREAM))
         next(items)
         wait_until(lambda: states(client) == ["handler"] + (others or ["handler"] * 3), "the ranks to run", 10)
