@@ -21,19 +21,20 @@
 
 #define RK_QUEUED_HIGH     (4u << 20) /* bytes waiting for a client above which its producers and its requests are held */
 #define RK_QUEUED_LOW      (1u << 20)
-#define RK_WAITERS_MAX     64     /* questions of one client that wait for READY */
-#define RK_HELLO_LIMIT_S   10     /* how long a client may take to greet */
-#define RK_STALL_LIMIT_S   30     /* how long a client may stop in the middle of a frame */
-#define RK_CLOSING_LIMIT_S 2      /* how long a connection that ends may take to read its last frame */
-#define RK_RETURN_LIMIT_US 100000 /* how long a client that comes back may take to send its calls again */
-#define RK_QUEUE_PAYLOADS  4      /* payloads of the largest size that the queue may hold together */
-#define RK_STATUS_QUEUED   100    /* calls of the queue that the status lists */
-#define RK_LOOK_EVERY      16     /* of a spinning frontend's looks is one at all sockets */
-#define RK_AWAY_POLL_US    1000   /* how often the IO thread looks whether the ranks have regrouped */
-#define RK_SURVEY_US       500000 /* how long other nodes may take to tell what their ranks do */
+#define RK_WAITERS_MAX     64      /* questions of one client that wait for READY */
+#define RK_HELLO_LIMIT_S   10      /* how long a client may take to greet */
+#define RK_STALL_LIMIT_S   30      /* how long a client may stop in the middle of a frame */
+#define RK_CLOSING_LIMIT_S 2       /* how long a connection that ends may take to read its last frame */
+#define RK_RETURN_LIMIT_US 100000  /* how long a client that comes back may take to send its calls again */
+#define RK_QUEUE_PAYLOADS  4       /* payloads of the largest size that the queue may hold together */
+#define RK_STATUS_QUEUED   100     /* calls of the queue that the status lists */
+#define RK_LOOK_EVERY      16      /* of a spinning frontend's looks is one at all sockets */
+#define RK_AWAY_POLL_US    1000    /* how often the IO thread looks whether the ranks have regrouped */
+#define RK_SURVEY_US       500000  /* how long other nodes may take to tell what their ranks do */
+#define RK_SOUND_US        2000000 /* the same of missing ranks, and their stacks: without an answer all are ended */
 #define RK_ASK_US_MIN      20000 /* between two questions to other nodes in a call: a tenth of the grace, from this ... */
 #define RK_ASK_US_MAX      3000000 /* ... to this */
-#define RK_KILL_US         2000000 /* for a rank of another node to die when it was to be killed */
+#define RK_KILL_US         10000000 /* for ranks of other nodes to die when they are killed: a large one takes its time */
 #define RK_LEAVE_US        500000  /* for ranks to leave a wedged call before they are killed, and for its last frame */
 #define RK_SIGNAL_DRAIN_US 50000   /* for a running call after a signal: mpirun's may come before its reason is known */
 #define RK_STOP_GRACE_S    5       /* how long ranks may take to come back after a stop cancelled their call */
@@ -140,7 +141,7 @@ struct rk_wedge {
     bool left;                   /* all ranks were to leave it when the watch began */
     int64_t begun_us, looked_us; /* looked: last */
     int64_t sounded_us;          /* other nodes were asked who is missing; 0: they were not */
-    int64_t killed_us;           /* ranks of other nodes have been ordered to be; 0: none */
+    int64_t in_vain_us;          /* by then ranks of other nodes that were to be killed have died; 0: none was */
     int64_t due_us;              /* the next look */
     struct rk_suspect *suspects; /* by rank */
     bool *named;                 /* by rank: for an order */

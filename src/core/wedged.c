@@ -86,7 +86,7 @@ static void begin(struct rk_frontend *frontend, int64_t now)
     wedge->number = frontend->running->number;
     wedge->left = must_leave(frontend->running);
     wedge->begun_us = wedge->looked_us = now;
-    wedge->sounded_us = wedge->killed_us = 0;
+    wedge->sounded_us = wedge->in_vain_us = 0;
     for (int rank = 0; rank < rk_mesh_size(mesh); rank++) {
         int64_t seen_us;
         wedge->suspects[rank] = (struct rk_suspect){.since_us = now};
@@ -153,7 +153,7 @@ static bool is_sounded(struct rk_frontend *frontend, int64_t now)
         wedge->sounded_us = now;
     }
     wedge->due_us = now + RK_NAP_MIN_US * 10;
-    return now >= wedge->sounded_us + RK_SURVEY_US || rk_mesh_answered(mesh, wedge->sounded_us);
+    return now >= wedge->sounded_us + RK_SOUND_US || rk_mesh_answered(mesh, wedge->sounded_us);
 }
 
 /* The named are asked for their stacks. */
@@ -172,7 +172,7 @@ static void ask_stacks(struct rk_frontend *frontend, int64_t now)
     if (far)
         rk_mesh_ask_far_stacks(mesh, wedge->named);
     wedge->phase = RK_ASKED;
-    wedge->due_us = now + (far ? RK_SURVEY_US : RK_STACK_WAIT_US);
+    wedge->due_us = now + (far ? RK_SOUND_US : RK_STACK_WAIT_US);
 }
 
 static void watch(struct rk_frontend *frontend, int64_t now)
@@ -275,17 +275,18 @@ static void kill_wedged(struct rk_frontend *frontend, int64_t now)
 {
     struct rk_wedge *wedge = &frontend->wedge;
     struct rk_mesh *mesh = frontend->context->mesh;
-    bool spare = has_wedged(frontend, true), far = false;
+    bool spare = has_wedged(frontend, true), far = false, heard = false;
     for (int rank = 0; rank < rk_mesh_size(mesh); rank++) {
         wedge->named[rank] = wedge->suspects[rank].wedged && !(spare && only_waits(mesh, rank));
         far |= wedge->named[rank] && rk_mesh_is_far(mesh, rank);
+        heard |= wedge->named[rank] && rk_mesh_is_far(mesh, rank) && !wedge->suspects[rank].silent;
         if (wedge->named[rank])
             rk_log(RK_LOG_ERROR, "killing rank %d (pid %d on %s), which has not come back from call %llu", rank,
                    rk_mesh_info(mesh, rank)->pid, rk_mesh_info(mesh, rank)->host, (unsigned long long)wedge->number);
     }
     if (far) {
         rk_mesh_kill_far(mesh, wedge->number, wedge->named);
-        wedge->killed_us = now;
+        wedge->in_vain_us = now + (heard ? RK_KILL_US : RK_LEAVE_US);
     }
     for (int rank = rk_mesh_size(mesh) - 1; rank >= 0; rank--)
         if (wedge->named[rank] && !rk_mesh_is_far(mesh, rank))
@@ -343,7 +344,7 @@ static void finish_off(struct rk_frontend *frontend, int64_t now)
 /* Nobody has died of it on other nodes: they do not hear. */
 static bool kill_was_in_vain(const struct rk_wedge *wedge, int64_t now)
 {
-    return wedge->phase == RK_KILLED && wedge->killed_us && now >= wedge->killed_us + RK_KILL_US;
+    return wedge->phase == RK_KILLED && wedge->in_vain_us && now >= wedge->in_vain_us;
 }
 
 void rk_wedge_look(struct rk_frontend *frontend)

@@ -4,49 +4,21 @@
 #include "mesh/sightings.h"
 
 #include <sched.h>
-#include <signal.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "base/ended.h"
 #include "base/fd.h"
 #include "mesh/links.h"
 
-#define STACK_TEXT    4000             /* bytes of a stack on a link, at most */
-#define ORDER_MAX     1000             /* ranks that one order names */
-#define STACK_US      300000           /* for a rank to write its stack */
-#define LAST_WORDS_US 500000           /* to tell of the deaths of others, for a first rank that is to die, too */
-#define LOOK_US       2000             /* between two looks whether it has */
-#define LEFT_FREE     RK_LINK_ROOM / 2 /* of a link, for words that can't wait */
+#define STACK_TEXT 4000             /* bytes of a stack on a link, at most */
+#define STACK_US   1000000          /* for a rank to write its stack */
+#define LOOK_US    2000             /* between two looks whether it has */
+#define LEFT_FREE  RK_LINK_ROOM / 2 /* of a link, for words that can't wait */
 
 enum due { DUE_SIGHTING = 1, DUE_STACK = 2 };
-
-struct rk_sightings {
-    pthread_mutex_t lock;
-    int size, far;           /* ranks of the job, and of other nodes */
-    struct rk_sighting *of;  /* by rank; NULL: nobody has asked yet */
-    char **stacks;           /* by rank; NULL: none has come */
-    uint8_t *due;            /* by rank: enum due, what is to go up ... */
-    int *queue;              /* ... of whom, a ring */
-    int first, count;        /* in that */
-    int64_t asked_us;        /* at rank 0: last, ... */
-    int missing;             /* ... and ranks that have not answered that ... */
-    int64_t complete_us;     /* ... and the newest question that all have answered */
-    uint64_t back_from;      /* the call that the last one who was idle is back from */
-    bool *asked_stack;       /* by local rank: is to write its stack ... */
-    int64_t stacks_until_us; /* ... until then; 0: nobody */
-    bool *killed;            /* by local rank: by an order, before this process ... */
-    int64_t dies_us;         /* ... which is to die at the latest then; 0: it is not */
-};
-
-/* What is ordered of some ranks. */
-struct order {
-    uint64_t number; /* of the call */
-    int32_t ranks[ORDER_MAX];
-};
 
 struct rk_sightings *rk_sightings_new(const struct rk_links *links)
 {
@@ -75,8 +47,7 @@ void rk_sightings_free(struct rk_sightings *sightings)
     free(sightings);
 }
 
-/* Memory for all ranks, when somebody asks for the first time. With the lock held. False: there is none. */
-static bool has_room(struct rk_sightings *sightings)
+bool rk_sightings_have_room(struct rk_sightings *sightings)
 {
     size_t size = (size_t)sightings->size;
     if (sightings->of)
@@ -140,7 +111,7 @@ static void answer(struct rk_links *links, int64_t asked_us)
     struct rk_sightings *sightings = links->sightings;
     pthread_mutex_lock(&links->telling);
     pthread_mutex_lock(&sightings->lock);
-    for (int i = 0; links->arena && has_room(sightings) && i < links->local_size; i++) {
+    for (int i = 0; links->arena && rk_sightings_have_room(sightings) && i < links->local_size; i++) {
         const struct rk_place *place = &links->segment->rank[i];
         int rank = atomic_load(&place->rank);
         if (atomic_load(&place->dead))
@@ -156,11 +127,11 @@ static void answer(struct rk_links *links, int64_t asked_us)
 static void obey(struct rk_links *links, const struct rk_word *word, const void *bytes,
                  void (*act)(struct rk_links *, int, uint64_t))
 {
-    struct order order;
-    if (word->size > sizeof order || word->size < offsetof(struct order, ranks))
+    struct rk_order order;
+    if (word->size > sizeof order || word->size < offsetof(struct rk_order, ranks))
         return;
     memcpy(&order, bytes, word->size);
-    size_t count = (word->size - offsetof(struct order, ranks)) / sizeof *order.ranks;
+    size_t count = (word->size - offsetof(struct rk_order, ranks)) / sizeof *order.ranks;
     for (int i = links->local_size - 1; i >= 0; i--) /* this process is the last */
         for (size_t k = 0; k < count; k++)
             if (order.ranks[k] == atomic_load(&links->segment->rank[i].rank))
@@ -172,45 +143,12 @@ static void ask_stack(struct rk_links *links, int local_rank, uint64_t number)
     struct rk_sightings *sightings = links->sightings;
     (void)number;
     pthread_mutex_lock(&sightings->lock);
-    if (has_room(sightings)) {
+    if (rk_sightings_have_room(sightings)) {
         rk_place_ask_stack(&links->segment->rank[local_rank]);
         sightings->asked_stack[local_rank] = true;
         sightings->stacks_until_us = rk_now_us() + STACK_US;
     }
     pthread_mutex_unlock(&sightings->lock);
-}
-
-/* Unless it is back by now. This process dies when the other deaths are told: nobody else might be left to tell them.
- */
-static void kill_rank(struct rk_links *links, int local_rank, uint64_t number)
-{
-    struct rk_sightings *sightings = links->sightings;
-    const struct rk_place *place = &links->segment->rank[local_rank];
-    pthread_mutex_lock(&links->telling);
-    bool back = links->arena && rk_seat_is_back(&links->arena->seats[local_rank], number);
-    pthread_mutex_unlock(&links->telling);
-    if (back || atomic_load(&place->dead))
-        return;
-    if (local_rank == 0) {
-        sightings->dies_us = rk_now_us() + LAST_WORDS_US;
-        return;
-    }
-    kill(atomic_load(&place->pid), SIGKILL);
-    pthread_mutex_lock(&sightings->lock);
-    if (has_room(sightings))
-        sightings->killed[local_rank] = true;
-    pthread_mutex_unlock(&sightings->lock);
-}
-
-/* When all is told. */
-static void die(const struct rk_links *links)
-{
-    const struct rk_sightings *sightings = links->sightings;
-    bool told = true;
-    for (int i = 0; sightings->killed && i < links->local_size; i++)
-        told &= !sightings->killed[i] || links->told[i];
-    if (told || rk_now_us() >= sightings->dies_us)
-        kill(getpid(), SIGKILL);
 }
 
 static char *stack_text(int pid, const uint64_t *frames, unsigned depth)
@@ -227,6 +165,12 @@ static char *stack_text(int pid, const uint64_t *frames, unsigned depth)
     return text;
 }
 
+static bool is_stopped(const struct rk_place *place)
+{
+    char state = rk_process_state(atomic_load(&place->pid));
+    return state == 'T' || state == 't';
+}
+
 /* Takes what the ranks that were asked have written; of the others, when their time is over, that they give none. */
 static void take_stacks(struct rk_links *links)
 {
@@ -238,7 +182,7 @@ static void take_stacks(struct rk_links *links)
         unsigned depth = sightings->asked_stack[i] ? rk_place_stack(place, frames) : 0;
         if (!sightings->asked_stack[i])
             continue;
-        if (!depth && !over) {
+        if (!depth && !over && !is_stopped(place)) {
             waits = true;
             continue;
         }
@@ -266,12 +210,12 @@ static void take_sighting(struct rk_links *links, const struct rk_word *word, co
     sighting.heard_us = rk_now_us();
     sighting.mark[RK_MARK_SIZE - 1] = '\0';
     pthread_mutex_lock(&sightings->lock);
-    if (has_room(sightings)) {
+    if (rk_sightings_have_room(sightings)) {
         struct rk_sighting *known = &sightings->of[word->rank];
         if (known->asked_us < sightings->asked_us && sighting.asked_us == sightings->asked_us)
             complete = --sightings->missing == 0;
         *known = sighting;
-        if (sighting.activity == RK_IDLE)
+        if (sighting.activity == RK_IDLE && sighting.number > sightings->back_from)
             sightings->back_from = sighting.number;
         if (complete)
             sightings->complete_us = sightings->asked_us;
@@ -288,7 +232,7 @@ static void take_stack(struct rk_links *links, const struct rk_word *word, const
     struct rk_sightings *sightings = links->sightings;
     char *text = strndup(bytes, word->size);
     pthread_mutex_lock(&sightings->lock);
-    if (text && has_room(sightings)) {
+    if (text && rk_sightings_have_room(sightings)) {
         free(sightings->stacks[word->rank]);
         sightings->stacks[word->rank] = text;
         text = NULL;
@@ -318,7 +262,7 @@ void rk_sightings_hear(struct rk_links *links, const struct rk_word *word, const
         return;
     case RK_WORD_KILL:
         rk_links_say_down(links, word, bytes);
-        obey(links, word, bytes, kill_rank);
+        obey(links, word, bytes, rk_missing_kill);
         return;
     default: return;
     }
@@ -346,11 +290,12 @@ int64_t rk_sightings_work(struct rk_links *links)
 {
     struct rk_sightings *sightings = links->sightings;
     int64_t next_us = INT64_MAX;
+    rk_missing_look(links);
     pthread_mutex_lock(&sightings->lock);
     if (sightings->stacks_until_us)
         take_stacks(links);
     if (sightings->dies_us)
-        die(links);
+        rk_missing_die(links);
     if (sightings->stacks_until_us || sightings->dies_us)
         next_us = rk_now_us() + LOOK_US;
     while (links->node && sightings->count && rk_link_waiting(&links->links[0]) < LEFT_FREE) {
@@ -361,158 +306,4 @@ int64_t rk_sightings_work(struct rk_links *links)
     }
     pthread_mutex_unlock(&sightings->lock);
     return next_us;
-}
-
-/* ---- At rank 0: the IO thread ---- */
-
-static struct rk_sightings *sightings_of(const struct rk_mesh *mesh)
-{
-    return mesh->links ? mesh->links->sightings : NULL;
-}
-
-bool rk_mesh_is_far(const struct rk_mesh *mesh, int rank)
-{
-    return mesh->ranks[rank].node != mesh->ranks[mesh->rank].node;
-}
-
-bool rk_mesh_may_ask(const struct rk_mesh *mesh)
-{
-    return sightings_of(mesh) != NULL;
-}
-
-void rk_mesh_ask(struct rk_mesh *mesh, int64_t now_us)
-{
-    struct rk_sightings *sightings = sightings_of(mesh);
-    const struct rk_word word = {.kind = RK_WORD_ASK, .size = sizeof now_us};
-    pthread_mutex_lock(&sightings->lock);
-    bool new = has_room(sightings) && sightings->asked_us < now_us;
-    if (new) {
-        sightings->asked_us = now_us;
-        sightings->missing = sightings->far;
-    }
-    pthread_mutex_unlock(&sightings->lock);
-    if (new)
-        rk_links_say_down(mesh->links, &word, &now_us);
-}
-
-int64_t rk_mesh_asked_us(const struct rk_mesh *mesh)
-{
-    return sightings_of(mesh)->asked_us; /* nobody else writes it */
-}
-
-bool rk_mesh_answered(const struct rk_mesh *mesh, int64_t asked_us)
-{
-    struct rk_sightings *sightings = sightings_of(mesh);
-    pthread_mutex_lock(&sightings->lock);
-    bool answered = sightings->complete_us >= asked_us;
-    pthread_mutex_unlock(&sightings->lock);
-    return answered;
-}
-
-/* What is known of a rank. False: it never answered. */
-static bool look_up(const struct rk_mesh *mesh, int rank, struct rk_sighting *out)
-{
-    struct rk_sightings *sightings = sightings_of(mesh);
-    if (!sightings)
-        return false;
-    pthread_mutex_lock(&sightings->lock);
-    bool known = sightings->of && sightings->of[rank].heard_us;
-    if (known)
-        *out = sightings->of[rank];
-    pthread_mutex_unlock(&sightings->lock);
-    return known;
-}
-
-static bool is_back(const struct rk_sighting *sighting, uint64_t number)
-{
-    return sighting->number == number && sighting->activity == RK_IDLE;
-}
-
-bool rk_mesh_far_is_back(const struct rk_mesh *mesh, int rank, uint64_t number, uint64_t *signs, int64_t *asked_us)
-{
-    struct rk_sighting sighting = {0};
-    bool known = look_up(mesh, rank, &sighting);
-    *signs = sighting.signs;
-    *asked_us = sighting.asked_us;
-    return known && is_back(&sighting, number);
-}
-
-bool rk_mesh_far_some_back(const struct rk_mesh *mesh, uint64_t number)
-{
-    struct rk_sightings *sightings = sightings_of(mesh);
-    pthread_mutex_lock(&sightings->lock);
-    bool some = sightings->back_from == number;
-    pthread_mutex_unlock(&sightings->lock);
-    return some;
-}
-
-void rk_far_whereabouts(const struct rk_mesh *mesh, int rank, struct rk_whereabouts *out)
-{
-    struct rk_sighting sighting;
-    if (!look_up(mesh, rank, &sighting))
-        return;
-    out->known = true;
-    out->asked_us = sighting.asked_us;
-    out->activity = (enum rk_activity)sighting.activity;
-    out->number = sighting.number;
-    out->since_us = sighting.heard_us - sighting.age_us;
-    out->kind = (enum rk_collective_kind)sighting.kind;
-    out->sequence = sighting.sequence;
-    out->process = (char)sighting.process;
-    memcpy(out->mark, sighting.mark, sizeof out->mark);
-    memcpy(out->cpus, sighting.cpus, sighting.cpu_bytes);
-}
-
-/* To those of these ranks that are on other nodes. */
-static void order(struct rk_mesh *mesh, enum rk_word_kind kind, uint64_t number, const bool *ranks)
-{
-    struct order order = {.number = number};
-    for (int rank = 0, count = 0; rank <= mesh->size; rank++) {
-        if (rank < mesh->size && ranks[rank] && rk_mesh_is_far(mesh, rank))
-            order.ranks[count++] = rank;
-        if (!count || (count < ORDER_MAX && rank < mesh->size))
-            continue;
-        struct rk_word word = {.kind = (uint8_t)kind};
-        word.size = (uint16_t)(offsetof(struct order, ranks) + (size_t)count * sizeof *order.ranks);
-        rk_links_say_down(mesh->links, &word, &order);
-        count = 0;
-    }
-}
-
-void rk_mesh_ask_far_stacks(struct rk_mesh *mesh, const bool *ranks)
-{
-    struct rk_sightings *sightings = sightings_of(mesh);
-    if (!sightings)
-        return;
-    pthread_mutex_lock(&sightings->lock);
-    for (int rank = 0; has_room(sightings) && rank < mesh->size; rank++) {
-        free(sightings->stacks[rank]);
-        sightings->stacks[rank] = NULL;
-    }
-    pthread_mutex_unlock(&sightings->lock);
-    order(mesh, RK_WORD_ASK_STACKS, 0, ranks);
-}
-
-bool rk_mesh_has_far_stack(const struct rk_mesh *mesh, int rank)
-{
-    char *text = rk_mesh_far_stack(mesh, rank);
-    free(text);
-    return text != NULL;
-}
-
-char *rk_mesh_far_stack(const struct rk_mesh *mesh, int rank)
-{
-    struct rk_sightings *sightings = sightings_of(mesh);
-    if (!sightings)
-        return NULL;
-    pthread_mutex_lock(&sightings->lock);
-    char *text = sightings->stacks && sightings->stacks[rank] ? strdup(sightings->stacks[rank]) : NULL;
-    pthread_mutex_unlock(&sightings->lock);
-    return text;
-}
-
-void rk_mesh_kill_far(struct rk_mesh *mesh, uint64_t number, const bool *ranks)
-{
-    if (sightings_of(mesh))
-        order(mesh, RK_WORD_KILL, number, ranks);
 }

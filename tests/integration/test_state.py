@@ -181,7 +181,7 @@ def through_a_call(t, env, others):
         with open(log_path(t), "w"):
             pass
         client.status(wait=True)
-        equal(states(client), ["idle"] * 4, "of an idle job")
+        wait_until(lambda: states(client) == ["idle"] * 4, "the ranks to be idle", 10)
         items = client.items(client.submit("wait", kind=STREAM))
         next(items)
         wait_until(lambda: states(client) == ["handler"] + (others or ["handler"] * 3), "the ranks to run", 10)
