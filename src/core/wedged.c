@@ -175,18 +175,25 @@ static void ask_stacks(struct rk_frontend *frontend, int64_t now)
     wedge->due_us = now + (far ? RK_SOUND_US : RK_STACK_WAIT_US);
 }
 
+static bool find_wedged(struct rk_frontend *frontend, int64_t now)
+{
+    const struct rk_mesh *mesh = frontend->context->mesh;
+    bool any = false;
+    for (int rank = 0; rank < rk_mesh_size(mesh); rank++)
+        if (!is_blind(mesh) || !rk_mesh_is_far(mesh, rank))
+            any |= frontend->wedge.suspects[rank].wedged = is_wedged(frontend, rank, now);
+    return any;
+}
+
 static void watch(struct rk_frontend *frontend, int64_t now)
 {
     struct rk_wedge *wedge = &frontend->wedge;
     const struct rk_mesh *mesh = frontend->context->mesh;
-    bool any = false;
     if (wedge->left != must_leave(frontend->running) || now - wedge->looked_us > ASLEEP_US)
         begin(frontend, now);
     wedge->looked_us = now;
     wedge->due_us = INT64_MAX;
-    for (int rank = 0; rank < rk_mesh_size(mesh); rank++)
-        if (!is_blind(mesh) || !rk_mesh_is_far(mesh, rank))
-            any |= wedge->suspects[rank].wedged = is_wedged(frontend, rank, now);
+    bool any = find_wedged(frontend, now);
     /* Nothing is known of the ranks of other nodes, but that not all are back. */
     bool unseen = is_blind(mesh) && frontend->awaited & RK_OTHERS &&
                   now - wedge->begun_us >= frontend->context->options->grace_us;
@@ -196,8 +203,10 @@ static void watch(struct rk_frontend *frontend, int64_t now)
     }
     if (!is_sounded(frontend, now))
         return;
-    if (any)
+    if (find_wedged(frontend, now)) /* by what is known now */
         count_the_nearly_wedged(frontend, now);
+    else if (!unseen)
+        return;
     ask_stacks(frontend, now);
 }
 
