@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: BSD-3-Clause
 # Copyright (c) 2026 The rankcall authors
 
-"""Jobs on several nodes: what wakes idle ranks, what is lost when ranks and nodes die. Runs in node1 of tests/cluster/nodes
+"""Jobs on several nodes: what wakes idle ranks, what is lost when ranks and nodes die, what ranks of other nodes do, and
+those that don't come back. Runs in node1 of tests/cluster/nodes
 (tests/cluster/run-nodes starts it there)."""
 
 import contextlib
