@@ -46,6 +46,7 @@ static void bury(struct rk_client *client)
     event_del(client->limit);
     rk_stall_over(client);
     rk_calls_forget(client);
+    rk_survey_forget(client);
     rk_resume_returned(client);
     rk_client_dirty(client);
 }
@@ -77,6 +78,7 @@ void rk_client_refuse(struct rk_client *client, uint64_t id)
     rk_client_last_error(client, id);
     client->state = RK_CLOSING;
     rk_calls_forget(client);
+    rk_survey_forget(client);
     stop_reading(client);
     rk_stall_over(client);
     event_add(client->limit, &limit);
@@ -341,11 +343,7 @@ static void answer_waiters(struct rk_client *client)
             rk_client_never_ready(client, client->waiters[i]);
             continue;
         }
-        struct rankcall_payload *status = rk_status_payload(client->frontend);
-        if (!status || rk_conn_send(client->conn, RK_STATUS_REPLY, client->waiters[i], NULL, 0, status))
-            rk_client_doom(client);
-        rankcall_payload_free(status);
-        rk_client_dirty(client);
+        rk_survey_answer(client, client->waiters[i]);
     }
     client->waiter_count = 0;
 }
@@ -382,6 +380,7 @@ void rk_clients_close(struct rk_frontend *frontend)
     /* A setup that fails at once may be over before the launcher has asked how it went. */
     if (frontend->setup_error)
         rk_clients_tell_launcher(frontend, frontend->setup_error);
+    rk_survey_close(frontend);
     say_goodbye(frontend);
     rk_clients_farewell(frontend);
     while (frontend->clients) {

@@ -79,7 +79,7 @@ static void answer_status(struct rk_client *client, const struct rk_header *head
     if (rk_status_decode(head, header->head_size, &question)) {
         rk_client_refuse(client, header->id);
     } else if (!question.wait || frontend->state == RK_JOB_READY) {
-        reply_with(client, RK_STATUS_REPLY, header->id, NULL, 0, rk_status_payload(frontend));
+        rk_survey_answer(client, header->id);
     } else if (frontend->state != RK_JOB_STARTING || frontend->setup_error) {
         rk_client_never_ready(client, header->id);
     } else if (client->waiter_count == RK_WAITERS_MAX) {

@@ -261,6 +261,7 @@ static bool work(struct rk_frontend *frontend)
     bool progress = clear_desk(frontend);
     if (!frontend->away && rk_mesh_broken(frontend->context->mesh))
         rk_deaths_take(frontend);
+    progress |= rk_survey_work(frontend);
     if (frontend->away) {
         rk_funnel_drop(frontend);
         rk_clients_flush(frontend);
@@ -316,7 +317,7 @@ static bool doze(struct rk_frontend *frontend, int64_t nap_us)
     rk_io_doze(frontend->context->mesh);
     rk_events_urge(frontend->context->mesh);
     bool idle = !atomic_load(&frontend->desk.filled) && !rk_mesh_broken(frontend->context->mesh);
-    bool found = idle && (take_reports(frontend) || rk_funnel_work(frontend));
+    bool found = idle && (take_reports(frontend) || rk_funnel_work(frontend) || rk_survey_work(frontend));
     if (idle && !found) {
         if (frontend->running) { /* messages of ranks may need a look to come through, see mesh/bell.c */
             limit.tv_usec = (suseconds_t)rk_wedge_nap(frontend, nap_us);
@@ -444,7 +445,7 @@ static void frontend_free(struct rk_frontend *frontend)
     rankcall_payload_free(atomic_load(&frontend->desk.args));
     rk_call_log_close(frontend->log);
     rk_ledger_free(frontend->ledger);
-    free(frontend->wedge.suspects);
+    rk_wedge_close(frontend);
     rk_error_free(frontend->setup_error);
     rk_error_free(frontend->last_death);
     pthread_mutex_destroy(&frontend->desk.lock);

@@ -30,7 +30,11 @@
 #define RK_STATUS_QUEUED   100     /* calls of the queue that the status lists */
 #define RK_LOOK_EVERY      16      /* of a spinning frontend's looks is one at all sockets */
 #define RK_AWAY_POLL_US    1000    /* how often the IO thread looks whether the ranks have regrouped */
-#define RK_STACK_WAIT_US   100000  /* how long ranks that are asked for their stacks may take to answer */
+#define RK_SURVEY_US       500000  /* how long other nodes may take to tell what their ranks do */
+#define RK_SOUND_US        2000000 /* the same of missing ranks, and their stacks: without an answer all are ended */
+#define RK_ASK_US_MIN      20000 /* between two questions to other nodes in a call: a tenth of the grace, from this ... */
+#define RK_ASK_US_MAX      3000000 /* ... to this */
+#define RK_KILL_US         10000000 /* for ranks of other nodes to die when they are killed: a large one takes its time */
 #define RK_LEAVE_US        500000  /* for ranks to leave a wedged call before they are killed, and for its last frame */
 #define RK_SIGNAL_DRAIN_US 50000   /* for a running call after a signal: mpirun's may come before its reason is known */
 #define RK_STOP_GRACE_S    5       /* how long ranks may take to come back after a stop cancelled their call */
@@ -40,6 +44,7 @@
 enum rk_state { RK_JOB_STARTING, RK_JOB_READY, RK_JOB_FAILED, RK_JOB_DRAINING, RK_JOB_STOPPING };
 
 struct rk_client;
+struct rk_asker;
 
 /* A call from its head's arrival to the last rank's return. */
 struct rk_job_call {
@@ -126,6 +131,8 @@ struct rk_suspect {
     uint64_t signs; /* of life */
     int64_t since_us;
     bool wedged;
+    bool seen;   /* in this call: its signs are known */
+    bool silent; /* its node does not tell */
 };
 
 /* Whether the ranks come back from the running call. */
@@ -134,8 +141,11 @@ struct rk_wedge {
     uint64_t number;             /* of the call */
     bool left;                   /* all ranks were to leave it when the watch began */
     int64_t begun_us, looked_us; /* looked: last */
+    int64_t sounded_us;          /* other nodes were asked who is missing; 0: they were not */
+    int64_t in_vain_us;          /* by then ranks of other nodes that were to be killed have died; 0: none was */
     int64_t due_us;              /* the next look */
     struct rk_suspect *suspects; /* by rank */
+    bool *named;                 /* by rank: for an order */
 };
 
 /* The allocation of a batch scheduler. */
@@ -193,6 +203,11 @@ struct rk_frontend {
     /* clients.c */
     struct rk_client *clients, *dirty, *recent; /* recent: called last, if it is still there */
     unsigned client_count;
+
+    /* survey.c */
+    struct rk_asker *askers;    /* who wait for a status, the oldest first */
+    struct event *survey_limit; /* NULL until it is needed */
+    int64_t asked_since_us;     /* of the status that is made: older answers of other nodes don't count */
 
     /* calls.c */
     struct rk_queue queue;
@@ -299,6 +314,7 @@ void rk_funnel_drop(struct rk_frontend *frontend);         /* whatever has come 
 
 /* wedged.c: looks whether the ranks come back, and does what is due when they don't. Cheap while all is well. */
 int rk_wedge_open(struct rk_frontend *frontend);
+void rk_wedge_close(struct rk_frontend *frontend);
 void rk_wedge_look(struct rk_frontend *frontend);
 int64_t rk_wedge_nap(const struct rk_frontend *frontend, int64_t nap_us); /* or less: until the next look is due */
 
@@ -306,10 +322,17 @@ int64_t rk_wedge_nap(const struct rk_frontend *frontend, int64_t nap_us); /* or 
 char *rk_wedge_message(struct rk_frontend *frontend); /* malloc()ed, as is the other; NULL when memory is out */
 char *rk_wedge_stacks(struct rk_frontend *frontend);
 
-/* status.c: payloads about the job. NULL when memory is out. */
-struct rankcall_payload *rk_status_payload(struct rk_frontend *frontend);
+/* status.c: payloads about the job. NULL when memory is out. Of ranks of other nodes it tells what they were asked
+ * since then. */
+struct rankcall_payload *rk_status_payload(struct rk_frontend *frontend, int64_t since_us);
 struct rankcall_payload *rk_welcome_payload(struct rk_frontend *frontend);
 const char *rk_worker_name(const struct rankcall_context *context);
+
+/* survey.c: sends the status when other nodes have told of their ranks, or have taken too long. */
+void rk_survey_answer(struct rk_client *client, uint64_t id);
+bool rk_survey_work(struct rk_frontend *frontend); /* whether there was something to do */
+void rk_survey_forget(const struct rk_client *client);
+void rk_survey_close(struct rk_frontend *frontend); /* answers all with what is known */
 
 /* stall.c: clients that don't read. After a flush that left at least the low mark, and wrote something or not; or less.
  */

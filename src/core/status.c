@@ -5,6 +5,7 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "base/fd.h"
@@ -86,11 +87,18 @@ static bool is_dead(const struct rk_frontend *frontend, int rank)
            rk_mesh_death(frontend->context->mesh, rank - 1, text, sizeof text) == rank;
 }
 
+/* Of other nodes' ranks that cannot be asked this much is known: without a call they are idle. */
+static const char *unseen_state(const struct rk_frontend *frontend)
+{
+    bool asked = frontend->state != RK_JOB_STOPPING && rk_mesh_may_ask(frontend->context->mesh);
+    return asked || frontend->running || !frontend->main_serves ? "unknown" : "idle";
+}
+
 static const char *rank_state(const struct rk_frontend *frontend, const struct rk_whereabouts *place)
 {
     const struct rk_job_call *call = frontend->running;
     if (!place->known)
-        return call || !frontend->main_serves ? "unknown" : "idle";
+        return unseen_state(frontend);
     if (place->activity != RK_IDLE)
         return place->activity == RK_IN_COLLECTIVE    ? "collective"
                : place->activity == RK_TAKING_PAYLOAD ? "receiving"
@@ -112,33 +120,55 @@ static void set_collective(struct rankcall_payload *row, const struct rk_whereab
     set_nested(row, "collective", collective);
 }
 
-/* Where a rank of this node was last seen; while the mesh is regrouped nobody may look. */
-static void set_whereabouts(const struct rk_frontend *frontend, struct rankcall_payload *row, int rank)
+/* Where a rank was last seen; while the mesh is regrouped nobody may look. */
+static void look_for(const struct rk_frontend *frontend, int rank, struct rk_whereabouts *place)
 {
-    struct rk_whereabouts place;
+    const struct rk_mesh *mesh = frontend->context->mesh;
+    memset(place, 0, sizeof *place);
+    if (frontend->away || is_dead(frontend, rank))
+        return;
+    rk_mesh_whereabouts(mesh, rank, place);
+    place->known &= !rk_mesh_is_far(mesh, rank) || place->asked_us >= frontend->asked_since_us;
+}
+
+static void set_whereabouts(const struct rk_frontend *frontend, struct rankcall_payload *row, int rank,
+                            const struct rk_whereabouts *place)
+{
     const struct rk_job_call *call = frontend->running;
     if (frontend->away || is_dead(frontend, rank)) {
         rankcall_set_string(row, "state", frontend->away ? "regrouping" : "dead");
         return;
     }
-    rk_mesh_whereabouts(frontend->context->mesh, rank, &place);
-    rankcall_set_string(row, "state", rank_state(frontend, &place));
-    if (!place.known || !call || place.number != call->number)
+    rankcall_set_string(row, "state", rank_state(frontend, place));
+    if (!place->known || !call || place->number != call->number)
         return;
-    rankcall_set_double(row, "since", (double)(rk_now_us() - place.since_us) / 1e6);
-    if (place.kind != RK_NO_COLLECTIVE)
-        set_collective(row, &place);
-    if (*place.mark)
-        rankcall_set_string(row, "mark", place.mark);
+    rankcall_set_double(row, "since", (double)(rk_now_us() - place->since_us) / 1e6);
+    if (place->kind != RK_NO_COLLECTIVE)
+        set_collective(row, place);
+    if (*place->mark)
+        rankcall_set_string(row, "mark", place->mark);
 }
 
-/* Where a rank runs. Of those of this node the kernel is asked now, of the others it was when they started. */
-static void set_place(struct rk_frontend *frontend, struct rankcall_payload *row, const struct rk_rank_info *info)
+/* Where a rank may run now: as this node's kernel says, or its own has. False: neither does. */
+static bool find_cpus(const struct rk_frontend *frontend, const struct rk_rank_info *info,
+                      const struct rk_whereabouts *place, struct rk_cpus *cpus)
+{
+    if (info->node == rk_mesh_info(frontend->context->mesh, 0)->node)
+        return rk_cpus_of_thread(info->pid, cpus);
+    memset(cpus, 0, sizeof *cpus);
+    if (place->known)
+        memcpy(cpus, place->cpus, sizeof place->cpus);
+    return !rk_cpus_empty(cpus);
+}
+
+/* Where a rank runs: where it may now, or else where it might when it started. */
+static void set_place(struct rk_frontend *frontend, struct rankcall_payload *row, const struct rk_rank_info *info,
+                      const struct rk_whereabouts *place)
 {
     char text[RK_CPUS_TEXT];
     struct rk_cpus cpus;
-    bool here = info->node == rk_mesh_info(frontend->context->mesh, 0)->node && rk_cpus_of_thread(info->pid, &cpus);
-    rankcall_set_string(row, "cpus", here ? rk_cpus_text(&cpus, text, sizeof text) : info->cpus);
+    bool known = find_cpus(frontend, info, place, &cpus);
+    rankcall_set_string(row, "cpus", known ? rk_cpus_text(&cpus, text, sizeof text) : info->cpus);
     if (info->rank == 0 && rk_cpus_of_thread(0, &cpus))
         rankcall_set_string(row, "io_cpus", rk_cpus_text(&cpus, text, sizeof text));
     rankcall_set_string(row, "memory", info->memory);
@@ -152,13 +182,15 @@ static struct rankcall_payload *rank_row(struct rk_frontend *frontend, int rank)
 {
     const struct rk_rank_info *info = rk_mesh_info(frontend->context->mesh, rank);
     struct rankcall_payload *row = rankcall_payload_new();
+    struct rk_whereabouts place;
     if (!row)
         return NULL;
+    look_for(frontend, rank, &place);
     rankcall_set_int(row, "rank", info->rank);
     rankcall_set_string(row, "host", info->host);
     rankcall_set_int(row, "pid", info->pid);
-    set_place(frontend, row, info);
-    set_whereabouts(frontend, row, rank);
+    set_place(frontend, row, info, &place);
+    set_whereabouts(frontend, row, rank, &place);
     return row;
 }
 
@@ -286,11 +318,12 @@ static int handler_count(const struct rk_frontend *frontend)
     return (int)frontend->context->handlers;
 }
 
-struct rankcall_payload *rk_status_payload(struct rk_frontend *frontend)
+struct rankcall_payload *rk_status_payload(struct rk_frontend *frontend, int64_t since_us)
 {
     struct rankcall_payload *status = rankcall_payload_new();
     if (!status)
         return NULL;
+    frontend->asked_since_us = since_us;
     rankcall_set_string(status, "state", state_name(frontend->state));
     set_identity(frontend, status);
     rankcall_set_double(status, "uptime", (double)(rk_now_us() - frontend->born_us) / 1e6);

@@ -8,16 +8,15 @@
 #include <string.h>
 
 #include "base/ended.h"
-#include "base/symbols.h"
 #include "core/inside.h"
 #include "mesh/collect.h"
 
 #define STACKS_MAX (16u << 10) /* bytes of all ranks' stacks */
 #define NAMED_MAX  16          /* ranks in the line */
 
-static const char *state_text(int pid)
+static const char *state_text(char state)
 {
-    switch (rk_process_state(pid)) {
+    switch (state) {
     case 'R': return "running";
     case 'S': return "sleeping";
     case 'D': return "in a sleep that nothing interrupts";
@@ -26,6 +25,16 @@ static const char *state_text(int pid)
     case 'Z': return "dead";
     default: return "in an unknown state";
     }
+}
+
+static char state_of(const struct rk_frontend *frontend, int rank)
+{
+    const struct rk_mesh *mesh = frontend->context->mesh;
+    struct rk_whereabouts where;
+    if (!rk_mesh_is_far(mesh, rank))
+        return rk_process_state(rk_mesh_info(mesh, rank)->pid);
+    rk_mesh_whereabouts(mesh, rank, &where);
+    return where.process;
 }
 
 static void print_place(FILE *stream, const struct rk_whereabouts *where, uint64_t number)
@@ -54,10 +63,14 @@ static void print_rank(FILE *stream, const struct rk_frontend *frontend, int ran
 {
     const struct rk_rank_info *info = rk_mesh_info(frontend->context->mesh, rank);
     struct rk_whereabouts where;
-    rk_mesh_whereabouts(frontend->context->mesh, rank, &where);
     fprintf(stream, "rank %d (pid %d on %s) ", rank, info->pid, info->host);
+    if (frontend->wedge.suspects[rank].silent) {
+        fputs("is unknown: its node does not tell", stream);
+        return;
+    }
+    rk_mesh_whereabouts(frontend->context->mesh, rank, &where);
     print_place(stream, &where, frontend->wedge.number);
-    fprintf(stream, ", %s", state_text(info->pid));
+    fprintf(stream, ", %s", state_text(state_of(frontend, rank)));
 }
 
 char *rk_wedge_message(struct rk_frontend *frontend)
@@ -92,17 +105,18 @@ char *rk_wedge_message(struct rk_frontend *frontend)
 
 static void print_stack(FILE *stream, const struct rk_frontend *frontend, int rank)
 {
-    const struct rk_rank_info *info = rk_mesh_info(frontend->context->mesh, rank);
+    const struct rk_mesh *mesh = frontend->context->mesh;
+    const struct rk_rank_info *info = rk_mesh_info(mesh, rank);
     uint64_t frames[RK_STACK_DEPTH];
-    unsigned depth = rk_mesh_stack(frontend->context->mesh, rank, frames);
-    fprintf(stream, "rank %d (pid %d on %s), %s:\n", rank, info->pid, info->host, state_text(info->pid));
-    if (!depth)
-        fputs("  it gives no stack\n", stream);
-    for (unsigned i = 0; i < depth; i++) {
-        char text[512];
-        rk_symbol(info->pid, frames[i], i > 0, text, sizeof text);
-        fprintf(stream, "  #%u %s\n", i, text);
-    }
+    bool far = rk_mesh_is_far(mesh, rank), silent = frontend->wedge.suspects[rank].silent;
+    char *lines = far && !silent ? rk_mesh_far_stack(mesh, rank) : NULL;
+    fprintf(stream, "rank %d (pid %d on %s), %s:\n", rank, info->pid, info->host,
+            silent ? "unknown" : state_text(state_of(frontend, rank)));
+    if (lines)
+        fputs(lines, stream);
+    else
+        rk_mesh_print_frames(stream, info->pid, frames, far ? 0 : rk_mesh_stack(mesh, rank, frames));
+    free(lines);
 }
 
 char *rk_wedge_stacks(struct rk_frontend *frontend)

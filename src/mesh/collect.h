@@ -87,13 +87,17 @@ uint64_t rk_mesh_last_interrupted(const struct rk_mesh *mesh);
 enum rk_activity { RK_IDLE, RK_IN_HANDLER, RK_IN_COLLECTIVE, RK_AT_CHECKPOINT, RK_TAKING_PAYLOAD };
 
 struct rk_whereabouts {
-    bool known; /* false: the rank is on another node */
+    bool known; /* false: the rank is on another node, and has never answered */
     enum rk_activity activity;
     uint64_t number;              /* of the call, or of the last one when idle; 0: none yet */
     int64_t since_us;             /* when it began with that, by the node's monotonic clock */
     enum rk_collective_kind kind; /* of the last collective of that call, or RK_NO_COLLECTIVE */
     uint64_t sequence;            /* its number within the call, from 1 */
     char mark[RK_MARK_SIZE];      /* the handler's last marker in that call, or "" */
+    /* Of ranks of other nodes: */
+    int64_t asked_us;  /* the question that it answered */
+    char process;      /* its process's state, as rk_process_state says */
+    uint8_t cpus[128]; /* a mask of where it may run; all 0: not known */
 };
 
 /* This rank does something: for who looks whether it still does. The handler's threads. */
@@ -106,7 +110,24 @@ bool rk_mesh_is_back(const struct rk_mesh *mesh, int rank, uint64_t number, uint
 /* Notes a marker of this rank. The handler's threads, one at a time. */
 void rk_mesh_mark(struct rk_mesh *mesh, const char *text);
 
-/* What a rank was last seen doing. Any thread. */
+/* What a rank was last seen doing; of other nodes, as they answered last. Any thread. */
 void rk_mesh_whereabouts(const struct rk_mesh *mesh, int rank, struct rk_whereabouts *out);
+
+/* ---- Ranks of other nodes. Rank 0's IO thread ---- */
+
+bool rk_mesh_is_far(const struct rk_mesh *mesh, int rank); /* on another node than this one. Any thread */
+bool rk_mesh_may_ask(const struct rk_mesh *mesh);          /* there are some, and links to them */
+
+/* Asks all of them what they do. Nobody waits: rank 0's IO thread is rung when all have answered. */
+void rk_mesh_ask(struct rk_mesh *mesh, int64_t now_us);
+int64_t rk_mesh_asked_us(const struct rk_mesh *mesh);                /* when that was done last; 0: never */
+bool rk_mesh_answered(const struct rk_mesh *mesh, int64_t asked_us); /* all have, what was asked then or later */
+/* The same as rk_mesh_is_back, by the rank's last answer, to what was asked at *asked_us; 0: it never answered. */
+bool rk_mesh_far_is_back(const struct rk_mesh *mesh, int rank, uint64_t number, uint64_t *signs, int64_t *asked_us);
+bool rk_mesh_far_some_back(const struct rk_mesh *mesh, uint64_t number); /* from that call, as far as is known */
+void rk_mesh_ask_far_stacks(struct rk_mesh *mesh, const bool *ranks);    /* of those among these */
+bool rk_mesh_has_far_stack(const struct rk_mesh *mesh, int rank);        /* it has come, or that it gives none */
+char *rk_mesh_far_stack(const struct rk_mesh *mesh, int rank);           /* the lines, malloc()ed; NULL: not yet */
+void rk_mesh_kill_far(struct rk_mesh *mesh, uint64_t number, const bool *ranks); /* those not back from that call */
 
 #endif

@@ -144,6 +144,12 @@ void rk_place_set(struct rk_mesh *mesh, enum rk_activity activity, enum rk_colle
 void rk_place_change(struct rk_mesh *mesh, enum rk_activity activity); /* the collective stays */
 void rk_place_enter(struct rk_mesh *mesh, uint64_t number, int64_t now_us);
 void rk_place_exit(struct rk_mesh *mesh);
+uint64_t rk_seat_signs(const struct rk_seat *seat);                        /* as rk_mesh_is_back gives them */
+bool rk_seat_is_back(const struct rk_seat *seat, uint64_t number);         /* the same */
+void rk_seat_read(const struct rk_seat *seat, struct rk_whereabouts *out); /* into a cleared one */
+
+/* sightings.c: what a rank of another node has answered last. */
+void rk_far_whereabouts(const struct rk_mesh *mesh, int rank, struct rk_whereabouts *out); /* into a cleared one */
 
 /* checkpoint.c: checkpoints of a job on one node. */
 void rk_checkpoint_enter(struct rk_mesh *mesh);

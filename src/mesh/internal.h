@@ -313,6 +313,8 @@ void rk_watch_end(struct rk_watch *watch); /* and of its segment. Takes NULL */
 
 /* stacks.c: this rank leaves its place. */
 void rk_stacks_close(void);
+void rk_place_ask_stack(struct rk_place *place); /* of a rank of this node, and its answer */
+unsigned rk_place_stack(const struct rk_place *place, uint64_t frames[RK_STACK_DEPTH]);
 
 /* bell.c */
 void rk_bell_ring(struct rk_bell *bell);

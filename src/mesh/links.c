@@ -16,6 +16,7 @@
 #include "base/fd.h"
 #include "base/log.h"
 #include "mesh/collect_internal.h"
+#include "mesh/sightings.h"
 
 #define BEAT_US       250000 /* between two bytes that want to be acknowledged */
 #define RING_EVERY_US 500    /* rings that go up, at most so often: who was rung looks for as long */
@@ -60,6 +61,14 @@ void rk_link_say(struct rk_link *link, const struct rk_word *word, const void *b
         flush(link);
     }
     pthread_mutex_unlock(&link->lock);
+}
+
+size_t rk_link_waiting(struct rk_link *link)
+{
+    pthread_mutex_lock(&link->lock);
+    size_t size = link->out_size;
+    pthread_mutex_unlock(&link->lock);
+    return size;
 }
 
 void rk_links_say_down(struct rk_links *links, const struct rk_word *word, const void *bytes)
@@ -234,6 +243,11 @@ static void hear(struct rk_links *links, struct rk_link *from, const struct rk_w
     case RK_WORD_LOST: tell_lost(links, from, word->node); break;
     case RK_WORD_ABORT: end_node(links, from, word->status); break;
     case RK_WORD_BYE: from->bye = true; break;
+    case RK_WORD_ASK:
+    case RK_WORD_SIGHTING:
+    case RK_WORD_ASK_STACKS:
+    case RK_WORD_STACK:
+    case RK_WORD_KILL: rk_sightings_hear(links, word, bytes); break;
     }
 }
 
@@ -393,7 +407,8 @@ void *rk_links_main(void *context)
         loop->strangers[i].fd = -1;
     while (!atomic_load(&loop->links->stops)) {
         look_at_wants(loop->links);
-        sleep_until(loop, send_beats(loop));
+        int64_t beat_us = send_beats(loop), next_us = rk_sightings_work(loop->links);
+        sleep_until(loop, next_us < beat_us ? next_us : beat_us);
         serve(loop);
     }
     for (int i = 0; i < STRANGERS; i++)

@@ -51,7 +51,13 @@ enum rk_word_kind {
     RK_WORD_DEATH,     /* to all: of a rank */
     RK_WORD_LOST,      /* to all: a node does not answer any more */
     RK_WORD_ABORT,     /* to all: everybody ends */
-    RK_WORD_BYE        /* the link ends, and this rank lives */
+    RK_WORD_BYE,       /* the link ends, and this rank lives */
+    /* sightings.c: */
+    RK_WORD_ASK,        /* down: what do your ranks do, with the question's time */
+    RK_WORD_SIGHTING,   /* up: a rank's answer, with an rk_sighting */
+    RK_WORD_ASK_STACKS, /* down: of some ranks, with an order */
+    RK_WORD_STACK,      /* up: a rank's, with its lines */
+    RK_WORD_KILL        /* down: some ranks, with an order */
 };
 struct rk_word {
     uint8_t kind; /* enum rk_word_kind */
@@ -88,6 +94,7 @@ struct rk_links {
     pthread_mutex_t telling; /* of the arena */
     struct rk_arena *arena;  /* NULL: the collectives are closed */
     /* first ranks only: */
+    struct rk_sightings *sightings;
     struct rk_link *links; /* the parent's first, if there is one */
     int count, children;   /* children: how many of them, at the end */
     int listener, fifo;
@@ -109,6 +116,7 @@ void rk_links_end(struct rk_links *links);   /* takes NULL */
 void *rk_links_main(void *links);
 void rk_links_say_down(struct rk_links *links, const struct rk_word *word, const void *bytes);
 void rk_link_say(struct rk_link *link, const struct rk_word *word, const void *bytes);
+size_t rk_link_waiting(struct rk_link *link); /* bytes to be sent */
 
 /* The same file: a connection to a node, greeted; -1 with an error. And one that somebody else has made. */
 int rk_links_greet(const struct rk_links *links, int node, enum rk_purpose purpose, int64_t deadline_us);

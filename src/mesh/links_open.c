@@ -19,6 +19,7 @@
 #include "base/log.h"
 #include "mesh/collect_internal.h"
 #include "mesh/links.h"
+#include "mesh/sightings.h"
 
 #define OPEN_US  5000000 /* for all of a node's links */
 #define HELLO_US 500000  /* for a connection's first words */
@@ -140,7 +141,8 @@ static bool add_links(const struct rk_mesh *mesh, struct rk_links *links)
     links->children = span->child_count;
     links->links = calloc((size_t)span->child_count + 1, sizeof *links->links);
     links->told = calloc((size_t)mesh->local_size, sizeof *links->told);
-    if (!links->links || !links->told)
+    links->sightings = rk_sightings_new(links);
+    if (!links->links || !links->told || !links->sightings)
         return false;
     if (span->parent >= 0)
         links->links[links->count++].node = links->node_of[span->parent];
@@ -219,6 +221,7 @@ static void free_links(struct rk_links *links)
     }
     rk_fd_close(&links->listener);
     pthread_mutex_destroy(&links->telling);
+    rk_sightings_free(links->sightings);
     free(links->links);
     free(links->told);
     free(links->firsts);

@@ -13,6 +13,7 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+#include <stdio.h>
 
 #include "wire/payload.h"
 
@@ -263,7 +264,8 @@ void rk_mesh_kill(const struct rk_mesh *mesh, int rank);
 
 /* ---- Stacks: where a rank's main thread stands. Of ranks of this node. ---- */
 
-#define RK_STACK_DEPTH 32
+#define RK_STACK_DEPTH   32
+#define RK_STACK_WAIT_US 100000 /* how long ranks that are asked for their stacks may take to answer */
 
 /* From now on this rank can be asked. Takes a real-time signal that nobody handles, once. Main thread. */
 void rk_mesh_show_stack(struct rk_mesh *mesh);
@@ -273,6 +275,9 @@ void rk_mesh_ask_stack(const struct rk_mesh *mesh, int rank);
 
 /* The answer: how many frames, the innermost first; 0: none yet. */
 unsigned rk_mesh_stack(const struct rk_mesh *mesh, int rank, uint64_t frames[RK_STACK_DEPTH]);
+
+/* A line for each, with names of this node's process. */
+void rk_mesh_print_frames(FILE *stream, int pid, const uint64_t *frames, unsigned depth);
 
 /* Whether this process has taken the place of a dead rank. */
 bool rk_mesh_is_replacement(const struct rk_mesh *mesh);

@@ -34,6 +34,7 @@ struct rk_regroup {
     bool said_joined;         /* to the coordinator */
     struct rk_posted *posted; /* what was sent and may still be on its way */
     int64_t content_us;       /* since when all nodes are */
+    int64_t agreed_by_us;     /* they are to be then; 0: this one is not yet */
 };
 
 _Noreturn void rk_regroup_give_up(struct rk_mesh *mesh, const char *what);

@@ -12,7 +12,8 @@
 #include "base/fd.h"
 #include "mesh/regroup.h"
 
-#define SETTLE_US 10000 /* without anything new, before the coordinator gives its order */
+#define SETTLE_US 10000    /* without anything new, before the coordinator gives its order */
+#define AGREE_US  20000000 /* for all nodes to be content: one may kill who has not come back only after 10 s */
 
 enum kind { CONTENT = 1, ORDER, JOINED, ALL_JOINED };
 
@@ -177,6 +178,10 @@ bool rk_nodes_ordered(struct rk_regroup *regroup)
     hear(regroup);
     if (regroup->coordinator >= 0)
         return true;
+    if (!regroup->agreed_by_us)
+        regroup->agreed_by_us = rk_now_us() + AGREE_US;
+    if (rk_now_us() > regroup->agreed_by_us) /* all may be dead there, with nobody left to tell */
+        rk_regroup_give_up(regroup->mesh, "another node says nothing");
     if (lowest != regroup->mesh->rank && regroup->told != lowest) {
         post(regroup, lowest, CONTENT, false);
         regroup->told = lowest;

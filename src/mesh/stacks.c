@@ -11,6 +11,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "base/symbols.h"
 #include "mesh/internal.h"
 
 #define OWN_FRAMES 2 /* the signal's handler, and what called it */
@@ -67,24 +68,44 @@ static struct rk_place *place_of(const struct rk_mesh *mesh, int rank)
     return &mesh->segment->rank[mesh->ranks[rank].local_rank];
 }
 
-void rk_mesh_ask_stack(const struct rk_mesh *mesh, int rank)
+void rk_place_ask_stack(struct rk_place *place)
 {
-    struct rk_place *place = place_of(mesh, rank);
     int number = atomic_load(&place->stack.signal);
     atomic_store(&place->stack.depth, 0);
     if (number)
         syscall(SYS_tgkill, atomic_load(&place->pid), atomic_load(&place->stack.thread), number);
 }
 
-unsigned rk_mesh_stack(const struct rk_mesh *mesh, int rank, uint64_t frames[RK_STACK_DEPTH])
+void rk_mesh_ask_stack(const struct rk_mesh *mesh, int rank)
 {
-    const struct rk_stack *stack = &place_of(mesh, rank)->stack;
+    rk_place_ask_stack(place_of(mesh, rank));
+}
+
+unsigned rk_place_stack(const struct rk_place *place, uint64_t frames[RK_STACK_DEPTH])
+{
+    const struct rk_stack *stack = &place->stack;
     unsigned depth = atomic_load(&stack->depth);
     if (depth > RK_STACK_DEPTH)
         depth = RK_STACK_DEPTH;
     for (unsigned i = 0; i < depth; i++)
         frames[i] = stack->frames[i];
     return depth;
+}
+
+unsigned rk_mesh_stack(const struct rk_mesh *mesh, int rank, uint64_t frames[RK_STACK_DEPTH])
+{
+    return rk_place_stack(place_of(mesh, rank), frames);
+}
+
+void rk_mesh_print_frames(FILE *stream, int pid, const uint64_t *frames, unsigned depth)
+{
+    if (!depth)
+        fputs("  it gives no stack\n", stream);
+    for (unsigned i = 0; i < depth; i++) {
+        char text[512];
+        rk_symbol(pid, frames[i], i > 0, text, sizeof text);
+        fprintf(stream, "  #%u %s\n", i, text);
+    }
 }
 
 void rk_mesh_kill(const struct rk_mesh *mesh, int rank)

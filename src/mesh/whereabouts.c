@@ -73,15 +73,25 @@ static enum rk_activity activity_of(uint64_t place)
     return (enum rk_activity)(place >> SEQUENCE_BITS & 0xff);
 }
 
+uint64_t rk_seat_signs(const struct rk_seat *seat)
+{
+    uint64_t place = atomic_load_explicit(&seat->place, memory_order_relaxed);
+    return atomic_load_explicit(&seat->number, memory_order_acquire) + (place & ((UINT64_C(1) << SEQUENCE_BITS) - 1)) +
+           atomic_load_explicit(&seat->steps, memory_order_relaxed) +
+           atomic_load_explicit(&seat->mark_version, memory_order_relaxed);
+}
+
+bool rk_seat_is_back(const struct rk_seat *seat, uint64_t number)
+{
+    return atomic_load_explicit(&seat->number, memory_order_acquire) == number &&
+           activity_of(atomic_load_explicit(&seat->place, memory_order_relaxed)) == RK_IDLE;
+}
+
 bool rk_mesh_is_back(const struct rk_mesh *mesh, int rank, uint64_t number, uint64_t *signs)
 {
     const struct rk_seat *seat = rk_seat(mesh, mesh->ranks[rank].local_rank);
-    uint64_t here = atomic_load_explicit(&seat->number, memory_order_acquire);
-    uint64_t place = atomic_load_explicit(&seat->place, memory_order_relaxed);
-    *signs = here + (place & ((UINT64_C(1) << SEQUENCE_BITS) - 1)) +
-             atomic_load_explicit(&seat->steps, memory_order_relaxed) +
-             atomic_load_explicit(&seat->mark_version, memory_order_relaxed);
-    return here == number && activity_of(place) == RK_IDLE;
+    *signs = rk_seat_signs(seat);
+    return rk_seat_is_back(seat, number);
 }
 
 static void read_mark(const struct rk_seat *seat, char text[RK_MARK_SIZE])
@@ -99,13 +109,8 @@ static void read_mark(const struct rk_seat *seat, char text[RK_MARK_SIZE])
     text[RK_MARK_SIZE - 1] = '\0';
 }
 
-void rk_mesh_whereabouts(const struct rk_mesh *mesh, int rank, struct rk_whereabouts *out)
+void rk_seat_read(const struct rk_seat *seat, struct rk_whereabouts *out)
 {
-    memset(out, 0, sizeof *out);
-    if (mesh->ranks[rank].node != mesh->ranks[mesh->rank].node)
-        return;
-    const struct rk_seat *seat = rk_seat(mesh, mesh->ranks[rank].local_rank);
-    out->known = true;
     out->number = atomic_load_explicit(&seat->number, memory_order_acquire);
     out->since_us = atomic_load_explicit(&seat->since_us, memory_order_relaxed);
     uint64_t place = atomic_load_explicit(&seat->place, memory_order_relaxed);
@@ -113,4 +118,15 @@ void rk_mesh_whereabouts(const struct rk_mesh *mesh, int rank, struct rk_whereab
     out->kind = (enum rk_collective_kind)(place >> 56);
     out->sequence = place & ((UINT64_C(1) << SEQUENCE_BITS) - 1);
     read_mark(seat, out->mark);
+}
+
+void rk_mesh_whereabouts(const struct rk_mesh *mesh, int rank, struct rk_whereabouts *out)
+{
+    memset(out, 0, sizeof *out);
+    if (rk_mesh_is_far(mesh, rank)) {
+        rk_far_whereabouts(mesh, rank, out);
+        return;
+    }
+    out->known = true;
+    rk_seat_read(rk_seat(mesh, mesh->ranks[rank].local_rank), out);
 }

@@ -173,18 +173,33 @@ def whereabouts(t):
         client.outcome(id)
 
 
-@case("ranks in setup say so, and those of other nodes are unknown", ranks=(4,), own=True)
-def elsewhere(t):
-    t.job = t.start(env={"RANKCALL_TEST_NODES": "2"}, setup=json.dumps({"go": log_path(t)}), ready=False)
+def through_a_call(t, env, others):
+    """A job of four ranks from setup to a call's end; `others`: what is known of ranks 1 to 3 in setup and in the handler."""
+    t.job = t.start(env=env, setup=json.dumps({"go": log_path(t)}), ready=False)
     with t.job.connect() as client:
-        wait_until(lambda: states(client) == ["setup", "setup", "unknown", "unknown"], "setup to be told", 10)
+        wait_until(lambda: states(client) == ["setup"] + (others or ["setup"] * 3), "setup to be told", 10)
         with open(log_path(t), "w"):
             pass
         client.status(wait=True)
-        equal(states(client), ["idle"] * 4, "of an idle job")
+        wait_until(lambda: states(client) == ["idle"] * 4, "the ranks to be idle", 10)
         items = client.items(client.submit("wait", kind=STREAM))
         next(items)
-        wait_until(lambda: states(client)[2:] == ["unknown"] * 2 and states(client)[0] == "handler", "the ranks to run", 10)
+        wait_until(lambda: states(client) == ["handler"] + (others or ["handler"] * 3), "the ranks to run", 10)
+
+
+@case("ranks in setup say so, also those of other nodes", ranks=(4,), own=True)
+def elsewhere(t):
+    through_a_call(t, {"RANKCALL_TEST_NODES": "2"}, None)
+
+
+@case("ranks of four nodes, some of which pass on what others say", ranks=(4,), own=True)
+def passed_on(t):
+    through_a_call(t, {"RANKCALL_TEST_NODES": "4"}, None)
+
+
+@case("ranks of other nodes that cannot be asked are unknown", ranks=(4,), own=True)
+def unlinked(t):
+    through_a_call(t, {"RANKCALL_TEST_NODES": "4", "RANKCALL_TEST_NO_LINKS": "1"}, ["unknown"] * 3)
 
 
 @case("while a dead rank is replaced the status says so", ranks=(3,), own=True)

@@ -389,6 +389,20 @@ def nodes(t):
         wait_until(lambda: client.status()["running"], "the call to run", 10)
         time.sleep(0.3)
         client.cancel(id)
+        error = wedged(client, id, [1, 3])
+        if SHOWS_STACK:
+            equal(error.body["traceback"].count("compute_for_ever"), 2, error.body["traceback"])
+    equal(job.wait(), 17, "exit status")
+
+
+@case("the same on nodes that cannot tell each other", ranks=(4,), own=True, by=("mpirun",))
+def unlinked(t):
+    job = t.start(options=GRACE, env={"RANKCALL_TEST_NODES": "2", "RANKCALL_TEST_NO_LINKS": "1"})
+    with job.connect() as client:
+        id = client.submit("wedge", {"ranks": [1, 3], "how": "spin"})
+        wait_until(lambda: client.status()["running"], "the call to run", 10)
+        time.sleep(0.3)
+        client.cancel(id)
         wedged(client, id, [1])  # of the other node's nothing is known
     equal(job.wait(), 17, "exit status")
 
