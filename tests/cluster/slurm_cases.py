@@ -326,17 +326,16 @@ def requeue():
 
 
 class Loss:
-    """A node without its network, or without any of its processes, until the end of the block."""
+    """A node without its network, or without any of its processes, until the end of the block. Then it begins anew."""
 
     def __init__(self, node, how):
         self.node = node
         self.back = WORK / f"back-{time.monotonic_ns()}"
         self.gone = WORK / f"gone-{time.monotonic_ns()}"
         slurmd = f"env -i PATH={os.environ['PATH']} SLURM_CONF={os.environ['SLURM_CONF']} slurmd -D -N {node}"
-        first, then = {"cut": ("ip link set eth0 down", "exec ip link set eth0 up"),
-                       "kill": ("kill -KILL -1", f"exec {slurmd}")}[how]
+        first = {"cut": "ip link set eth0 down", "kill": "kill -KILL -1"}[how]
         script = (f"sleep 0.5; : >{self.gone}; {first}; for i in $(seq 1200); do [ ! -e {self.back} ] || break; sleep 0.1; done; "
-                  f"{then}")
+                  f"kill -KILL -1; ip link set eth0 up; exec {slurmd}")
         on_node(node, "sh", "-c", f"(setsid sh -c '{script}' </dev/null >/dev/null 2>&1 &)")
         await_(self.gone.exists, f"the loss of {node}")
         self.since = time.monotonic()
@@ -350,7 +349,8 @@ class Loss:
 
 
 def lose_node(how, line, *options, wanted=None):
-    """A job of four ranks on two nodes loses node2 in a call; the hosts of the ranks that it has then."""
+    """A job of four ranks on two nodes loses node2 in a call; `wanted`: the hosts of the ranks that it has then."""
+    await_(lambda: sh("sinfo", "-h", "-N", "-o", "%t").stdout.split() == ["idle"] * nodes(), "all nodes to be idle")
     job = Batch(f"rankcall run --name mortal {line} -- digits; echo ended $?", "--no-kill", *options)
     client = in_mid_call(job, "mortal")
     check("node2" in ranks_on(json.loads(job.rankcall("status", "-j", "mortal", "--json").stdout)), "no rank on node2")
