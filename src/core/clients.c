@@ -44,6 +44,13 @@ static void bury(struct rk_client *client)
     rk_client_dirty(client);
 }
 
+void rk_clients_succeed(struct rk_client *client, uint64_t token)
+{
+    for (struct rk_client *other = client->frontend->clients; token && other; other = other->next)
+        if (other != client && other->token == token && !other->launcher)
+            bury(other);
+}
+
 void rk_client_error(struct rk_client *client, uint64_t id, const struct rankcall_error *error)
 {
     uint8_t head[RK_HEAD_CAP];
