@@ -228,6 +228,7 @@ static void ends_of_ranks_are_read(void **state)
 
 UNIT_MAIN(cmocka_unit_test_setup(the_first_host_of_a_list, forget),
           cmocka_unit_test_setup(which_hosts_a_list_has, forget), cmocka_unit_test_setup(an_allocation_is_read, forget),
+          cmocka_unit_test_setup(tasks_of_each_node, forget), cmocka_unit_test_setup(a_lost_node_is_left_out, forget),
           cmocka_unit_test_setup(other_schedulers_tell_how_many, forget),
           cmocka_unit_test_setup(times_are_read, forget),
           cmocka_unit_test_setup(the_end_is_taken_from_the_environment, forget),
