@@ -5,9 +5,11 @@
 
 #include <poll.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "base/ended.h"
 #include "base/error.h"
 #include "base/fd.h"
 #include "core/inside.h"
@@ -91,7 +93,10 @@ static void lost(struct rk_client *client)
     bury(client);
     if (!launcher || frontend->state == RK_JOB_STOPPING)
         return;
-    rk_listener_close(frontend); /* nobody may be left to remove the socket's name later */
+    /* Nobody may be left to remove the socket's name later; a launcher that lives starts the job again, with that name.
+     */
+    if (!rk_resume_expected(frontend) || strchr("?Z", rk_process_state(rk_journal_launcher(frontend->journal))))
+        rk_listener_close(frontend);
     rk_stop_begin(frontend, 0, RK_ORPHAN_GRACE_US);
 }
 

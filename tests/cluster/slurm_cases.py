@@ -351,9 +351,10 @@ class Loss:
 def lose_node(how, line, *options, wanted=None):
     """A job of four ranks on two nodes loses node2 in a call; `wanted`: the hosts of the ranks that it has then."""
     await_(lambda: sh("sinfo", "-h", "-N", "-o", "%t").stdout.split() == ["idle"] * nodes(), "all nodes to be idle")
-    job = Batch(f"rankcall run --name mortal {line} -- digits; echo ended $?", "--no-kill", *options)
-    client = in_mid_call(job, "mortal")
-    check("node2" in ranks_on(json.loads(job.rankcall("status", "-j", "mortal", "--json").stdout)), "no rank on node2")
+    name = f"mortal-{Batch.count}"  # who is still about to end must not be met
+    job = Batch(f"rankcall run --name {name} {line} -- digits; echo ended $?", "--no-kill", *options)
+    client = in_mid_call(job, name)
+    check("node2" in ranks_on(json.loads(job.rankcall("status", "-j", name, "--json").stdout)), "no rank on node2")
     with Loss("node2", how) as loss:
         out, err = client.communicate(timeout=LONG_S)
         told = time.monotonic() - loss.since
@@ -365,9 +366,9 @@ def lose_node(how, line, *options, wanted=None):
             return job
         job.await_text("READY again")
         print(f"# again after {time.monotonic() - loss.since:.1f} s")
-        status = json.loads(job.rankcall("status", "-j", "mortal", "--json").stdout)
+        status = json.loads(job.rankcall("status", "-j", name, "--json").stdout)
         check(ranks_on(status) == wanted, f"{ranks_on(status)}, not {wanted}")
-        job.rankcall("stream", "-j", "mortal", '{"epochs": 1}')
+        job.rankcall("stream", "-j", name, '{"epochs": 1}')
     job.cancel()
     return job
 
