@@ -90,7 +90,7 @@ static bool visit_item(const char *item, size_t size, bool (*visit)(void *contex
     return true;
 }
 
-static void visit_list(const char *list, bool (*visit)(void *context, const char *host), void *context)
+void rk_hosts_visit(const char *list, bool (*visit)(void *context, const char *host), void *context)
 {
     while (*list) {
         size_t size = item_size(list);
@@ -109,7 +109,7 @@ static bool take_first(void *context, const char *host)
 bool rk_hosts_first(const char *list, char host[RK_HOST_MAX])
 {
     host[0] = '\0';
-    visit_list(list, take_first, host);
+    rk_hosts_visit(list, take_first, host);
     return host[0] != '\0';
 }
 
@@ -118,7 +118,7 @@ struct search {
     bool found;
 };
 
-static bool same_host(const char *a, const char *b)
+bool rk_hosts_same(const char *a, const char *b)
 {
     size_t size = strcspn(a, ".");
     return size && size == strcspn(b, ".") && !strncasecmp(a, b, size);
@@ -127,14 +127,14 @@ static bool same_host(const char *a, const char *b)
 static bool look_at(void *context, const char *host)
 {
     struct search *search = context;
-    search->found = same_host(search->host, host);
+    search->found = rk_hosts_same(search->host, host);
     return !search->found;
 }
 
 bool rk_hosts_have(const char *list, const char *host)
 {
     struct search search = {.host = host};
-    visit_list(list, look_at, &search);
+    rk_hosts_visit(list, look_at, &search);
     return search.found;
 }
 
@@ -152,6 +152,22 @@ static int gpus_of(const char *variable)
         }
     long count = strtol(text, &end, 10);
     return end > text && count > 0 && count < 1000 ? (int)count : 0;
+}
+
+int rk_slurm_tasks(const char *text, int index)
+{
+    while (isdigit((unsigned char)*text)) {
+        char *end;
+        long tasks = strtol(text, &end, 10), times = 1;
+        if (!strncmp(end, "(x", 2))
+            times = strtol(end + 2, &end, 10);
+        if (index < times)
+            return tasks > 0 && tasks < 1000000 ? (int)tasks : 0;
+        index -= (int)times;
+        text = end + strcspn(end, ",");
+        text += *text == ',';
+    }
+    return 0;
 }
 
 static void read_slurm(struct rk_allocation *allocation)
@@ -173,8 +189,8 @@ static void read_slurm(struct rk_allocation *allocation)
         allocation->gpus = gpus_of("SLURM_GPUS_ON_NODE");
     allocation->hosts = text_of("SLURM_JOB_NODELIST");
     rk_hosts_first(allocation->hosts, allocation->first);
-    allocation->here = !allocation->first[0] || same_host(allocation->first, host) ||
-                       (*node && same_host(allocation->first, node) && rk_hosts_have(allocation->hosts, node));
+    allocation->here = !allocation->first[0] || rk_hosts_same(allocation->first, host) ||
+                       (*node && rk_hosts_same(allocation->first, node) && rk_hosts_have(allocation->hosts, node));
     allocation->among = allocation->here || rk_hosts_have(allocation->hosts, host);
 }
 

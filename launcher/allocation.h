@@ -29,6 +29,16 @@ struct rk_allocation {
 /* Reads the environment. Pointers lead into it. */
 void rk_allocation_read(struct rk_allocation *allocation);
 
+/* Calls `visit` for each host of such a list until it returns false. */
+void rk_hosts_visit(const char *list, bool (*visit)(void *context, const char *host), void *context);
+
+/* Whether two names are one host's: up to their first dots. */
+bool rk_hosts_same(const char *a, const char *b);
+
+/* How many tasks Slurm has for each node of a list, in its order: a text like "2(x3),1". Returns that of node `index`;
+ * 0 when it does not say. */
+int rk_slurm_tasks(const char *text, int index);
+
 /* The first host of a list like "gpu[01-03,7],login". False when there is none. */
 bool rk_hosts_first(const char *list, char host[RK_HOST_MAX]);
 

@@ -101,4 +101,7 @@ void rk_restart_plainly(struct rk_life *life);
 bool rk_restarted_plainly(struct rk_life *life);
 bool rk_restart(struct rk_life *life); /* the job has ended: whether it has been started again */
 
+/* nodes.c: before a restart in a Slurm job, notes in the journal which nodes are gone */
+void rk_nodes_look(struct rk_life *life);
+
 #endif

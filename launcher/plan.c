@@ -310,6 +310,7 @@ static size_t options_place(const struct rk_run_values *values)
 static int add_worker(const struct rk_run_values *values, const char *program, struct rk_plan *plan)
 {
     size_t place = options_place(values);
+    plan->worker = plan->argv.count;
     int code = append(&plan->argv, program);
     for (size_t i = 1; !code && i < place; i++)
         code = append(&plan->argv, values->program[i]);
@@ -349,6 +350,7 @@ void rk_plan_make_plain(struct rk_plan *plan)
             size_t gone = plan->line >= 5 ? 3 : 1; /* --with-ft ulfm */
             memmove(argv->items + i, argv->items + i + gone, (argv->count + 1 - i - gone) * sizeof(*argv->items));
             argv->count -= gone;
+            plan->worker -= gone;
             return;
         }
 }

@@ -52,6 +52,7 @@ struct rk_plan {
     char leftovers[RK_PATH_MAX]; /* where it writes down what its processes would leave */
     char setup[RK_PATH_MAX];     /* a file of ours with setup's arguments; "" when they are on the line */
     struct rk_list argv;         /* ended by NULL */
+    size_t worker;               /* where its program begins; before that are mpirun's or srun's options */
     struct rk_list environment;  /* NAME=VALUE, ended by NULL */
     struct rk_list owned;        /* what the lists point to */
 };

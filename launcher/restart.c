@@ -144,6 +144,8 @@ bool rk_restart(struct rk_life *life)
     }
     clean_up(life);
     pause_before(life);
+    if (life->stage == PAUSING)
+        rk_nodes_look(life);
     life->mending = false;
     if (life->stage != PAUSING) {
         life->processes.wait_status = 0; /* as asked */

@@ -25,6 +25,9 @@
 #define PAUSE_MS    250      /* between two looks whether a job is there */
 #define END_US      1000000  /* for ssh or srun to say how it has ended */
 
+#define SHORT_US     2000000 /* an ssh or srun that has failed before did not get through ... */
+#define FAILURES_MAX 3       /* ... and after so many in a row no other is tried */
+
 struct line {
     const char *words[16];
     char first[64], group[64], script[2 * PATH_MAX + 300];
@@ -126,19 +129,59 @@ static int explain(const char *via, pid_t pid)
     return rk_error(RANKCALL_ENOJOB, "%s closed the connection before the job greeted", via);
 }
 
+/* The way, for coming back on it. */
+struct way {
+    const char *via;
+    struct line line; /* its words point into it */
+    pid_t pid;        /* of what carries the connection */
+    int64_t begun_us;
+    int failures; /* of it in a row, soon after the beginning */
+};
+
+/* The connection has ended: as a rule since rank 0 has died, and whoever is there in its place is spoken to anew. */
+static int dial_again(void *context, int *fd)
+{
+    struct way *way = context;
+    const bool short_lived = rk_now_us() - way->begun_us < SHORT_US;
+    const int64_t deadline_us = rk_now_us() + END_US;
+    int status = -1;
+    pid_t ended = 0;
+    while (!ended && rk_now_us() < deadline_us) {
+        ended = waitpid(way->pid, &status, WNOHANG);
+        if (!ended)
+            nanosleep(&(struct timespec){.tv_nsec = 5000000}, NULL);
+    }
+    if (!ended)
+        kill(way->pid, SIGTERM);
+    if (ended > 0 && WIFEXITED(status) && WEXITSTATUS(status) == rankcall_code_exit_status(RANKCALL_ENOJOB))
+        return rk_error(RANKCALL_ENOJOB, "the job is gone (%s)", way->via);
+    way->failures = status && short_lived ? way->failures + 1 : 0;
+    if (way->failures == FAILURES_MAX)
+        return rk_error(RANKCALL_ECLOSED, "%s does not get through any more", way->via);
+    way->begun_us = rk_now_us();
+    return start(&way->line, fd, &way->pid);
+}
+
 static int connect_via(const char *via, const char *job, double wait, struct rankcall_runner **out)
 {
-    struct line line = {0};
-    pid_t pid = 0;
-    int fd = -1, code = make_line(via, job, wait, &line);
+    struct way *way = calloc(1, sizeof(*way));
+    int fd = -1, code = way ? make_line(via, job, wait, &way->line) : rk_error(RANKCALL_EINTERNAL, "out of memory");
     *out = NULL;
-    if (code || (code = start(&line, &fd, &pid)) || (code = rk_runner_attach(fd, out)))
+    if (code || (code = start(&way->line, &fd, &way->pid)) || (code = rk_runner_attach(fd, out))) {
+        free(way);
         return code;
+    }
+    way->via = via;
+    way->begun_us = rk_now_us();
     code = rk_runner_greet(*out, rk_now_us() + GREETING_US + (int64_t)(wait * 1e6));
-    if (!code)
-        return code;
+    if (!code) {
+        rk_runner_redial(*out, dial_again, way);
+        return make_line(via, job, 0, &way->line); /* whoever is gone then is not waited for */
+    }
     rankcall_runner_free(*out);
     *out = NULL;
+    const pid_t pid = way->pid;
+    free(way);
     return code == RANKCALL_ETIMEOUT ? (kill(pid, SIGTERM), code) : explain(via, pid);
 }
 

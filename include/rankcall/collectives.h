@@ -18,7 +18,8 @@
  * RANKCALL_EWEDGED (others have returned long ago, or never will), RANKCALL_EINVAL (an argument is wrong, or the ranks
  * are not in the same collective). After an interrupt every further collective of the call fails at once with the same
  * code; the handler should clean up and return, 0 or a failure as it likes. Results are then undefined. Of a collective
- * that ends while the call is interrupted some ranks may see success; they see the code at the next one. Nothing reads
+ * that ends while the call is interrupted some ranks may see success; they see the code at the next one, so that must
+ * not be one of MPI's own: there they would wait for ever for those that have left. Nothing reads
  * or writes the buffers after the return, whatever it was. Collective: all ranks of the job. Threads: the handler's,
  * one collective of a rank at a time. Blocking: as its meaning asks; a rank may leave before others have come. */
 

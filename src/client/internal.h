@@ -57,7 +57,10 @@ struct rankcall_runner {
     int code;                     /* why the connection is over; RANKCALL_OK while it lives */
     struct rankcall_error *error; /* the same in full; NULL when there was no memory for it */
     struct rk_welcome welcome;
-    bool dialled; /* `path` is where it was connected to */
+    bool dialled;                        /* `path` is where it was connected to */
+    int (*dial)(void *context, int *fd); /* another way to it; or NULL */
+    void *dial_context;
+    int64_t pid, pid_before; /* rank 0's, as the last two greetings say */
     bool greeted, stopping, unwritable, more;
     bool stop_asked; /* with `drain`, and not yet known to have been heard while `stopping` is not set */
     double drain;

@@ -28,11 +28,13 @@ static void on_welcome(struct rankcall_runner *runner, const struct rk_header *h
                        const struct rankcall_payload *payload)
 {
     const char *job = "", *path = "";
+    runner->pid_before = runner->pid;
     int code = rk_welcome_decode(head, header->head_size, &runner->welcome);
     if (!code && runner->greeted && !runner->resuming)
         code = rk_error(RANKCALL_EPROTOCOL, "the job greeted twice");
     if (!code && payload &&
-        (rankcall_opt_string(payload, "job", &job) || rankcall_opt_string(payload, "socket", &path)))
+        (rankcall_opt_string(payload, "job", &job) || rankcall_opt_string(payload, "socket", &path) ||
+         rankcall_opt_int(payload, "pid", &runner->pid)))
         code = rankcall_last_error()->code;
     if (code) {
         rk_runner_break(runner, code);

@@ -52,9 +52,11 @@ static void forget_writing(struct rankcall_runner *runner)
 bool rk_resume_begin(struct rankcall_runner *runner)
 {
     int fd;
-    if (!runner->dialled || !runner->welcome.token || runner->resumes >= RESUMES_MAX)
+    if ((!runner->dialled && !runner->dial) || !runner->welcome.token || runner->resumes >= RESUMES_MAX)
         return false;
-    if (rk_jobs_dial(runner->path, &fd))
+    if (runner->dial && runner->stopping) /* what lies between would only say that there is nobody */
+        return false;
+    if (runner->dial ? runner->dial(runner->dial_context, &fd) : rk_jobs_dial(runner->path, &fd))
         return false;
     struct rk_conn *conn = rk_conn_new(fd, &rk_receive_callbacks, runner);
     if (!conn)
@@ -149,8 +151,13 @@ static void send_one(struct rankcall_runner *runner, struct rankcall_pending *pe
 void rk_resume_finish(struct rankcall_runner *runner)
 {
     const struct rankcall_error lost = {RANKCALL_ERANKDIED, 0, "", "rank 0 is gone; the call had begun", ""};
+    const struct rankcall_error cut = {RANKCALL_ECLOSED, -1, "", "the connection was lost; the call had begun", ""};
+    bool same = runner->pid && runner->pid == runner->pid_before;
     size_t count;
-    rk_resume_settle(runner, runner->welcome.begun, runner->welcome.times, runner->away ? runner->away : &lost);
+    rk_resume_settle(runner, runner->welcome.begun, runner->welcome.times,
+                     runner->away ? runner->away
+                     : same       ? &cut
+                                  : &lost);
     runner->welcomed_us = rk_now_us();
     struct rankcall_pending **list = list_open(&runner->calls, &count);
     for (size_t i = 0; i < count; i++)

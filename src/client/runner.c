@@ -64,6 +64,12 @@ int rk_runner_attach(int fd, struct rankcall_runner **out)
     return attach(fd, NULL, out);
 }
 
+void rk_runner_redial(struct rankcall_runner *runner, int (*dial)(void *context, int *fd), void *context)
+{
+    runner->dial = dial;
+    runner->dial_context = context;
+}
+
 const struct rankcall_error *rk_runner_away(const struct rankcall_runner *runner)
 {
     return runner->away;
@@ -151,6 +157,7 @@ void rankcall_runner_free(struct rankcall_runner *runner)
     rk_error_free(runner->away);
     free(runner->job);
     free(runner->path);
+    free(runner->dial_context);
     free(runner);
 }
 

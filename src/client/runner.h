@@ -18,6 +18,10 @@
  * the runner is processed. Errors: RANKCALL_EINTERNAL, RANKCALL_ECLOSED. */
 int rk_runner_attach(int fd, struct rankcall_runner **out);
 
+/* How to come back when the connection of an attached runner ends: as rk_jobs_dial does. `context` is malloc()ed, and
+ * the runner's from now on. */
+void rk_runner_redial(struct rankcall_runner *runner, int (*dial)(void *context, int *fd), void *context);
+
 /* As rankcall_connect; but while the job is being restarted it waits until `away_until_us` of rk_now_us(); negative:
  * for as long as that takes; 0: not at all, the runner is had without a greeting then: the launcher answers its
  * questions for the status and takes its order to stop. */

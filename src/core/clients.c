@@ -5,9 +5,11 @@
 
 #include <poll.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "base/ended.h"
 #include "base/error.h"
 #include "base/fd.h"
 #include "core/inside.h"
@@ -51,6 +53,13 @@ static void bury(struct rk_client *client)
     rk_client_dirty(client);
 }
 
+void rk_clients_succeed(struct rk_client *client, uint64_t token)
+{
+    for (struct rk_client *other = client->frontend->clients; token && other; other = other->next)
+        if (other != client && other->token == token && !other->launcher)
+            bury(other);
+}
+
 void rk_client_error(struct rk_client *client, uint64_t id, const struct rankcall_error *error)
 {
     uint8_t head[RK_HEAD_CAP];
@@ -92,7 +101,10 @@ static void lost(struct rk_client *client)
     bury(client);
     if (!launcher || frontend->state == RK_JOB_STOPPING)
         return;
-    rk_listener_close(frontend); /* nobody may be left to remove the socket's name later */
+    /* Nobody may be left to remove the socket's name later; a launcher that lives starts the job again, with that name.
+     */
+    if (!rk_resume_expected(frontend) || strchr("?Z", rk_process_state(rk_journal_launcher(frontend->journal))))
+        rk_listener_close(frontend);
     rk_stop_begin(frontend, 0, RK_ORPHAN_GRACE_US);
 }
 

@@ -58,6 +58,7 @@ static void greet(struct rk_client *client, const struct rk_header *header, cons
         hello.features &
         (frontend->lent && !client->launcher && frontend->context->options->restarts ? RK_FEATURE_RESUME : 0);
     if (welcome.features & RK_FEATURE_RESUME) {
+        rk_clients_succeed(client, hello.token);
         welcome.token = client->token = rk_journal_enter(frontend->journal);
         welcome.clock_us = (uint64_t)rk_now_us();
         welcome.begun = hello.token ? rk_journal_begun(frontend->journal, hello.token) : 0;

@@ -250,6 +250,8 @@ void rk_client_last_error(struct rk_client *client, uint64_t id);  /* the thread
 void rk_client_refuse(struct rk_client *client, uint64_t id);      /* the same, and the connection ends */
 void rk_client_doom(struct rk_client *client);                     /* memory is out: ends it at the next flush */
 void rk_client_never_ready(struct rk_client *client, uint64_t id); /* answers one who waits for READY */
+/* A client has come back on a new connection: the one with that token ends, should it still be there. */
+void rk_clients_succeed(struct rk_client *client, uint64_t token);
 void rk_clients_flush(struct rk_frontend *frontend);
 /* Why the job ends: the launcher knows only what mpirun makes of it. */
 void rk_clients_tell_launcher(struct rk_frontend *frontend, const struct rankcall_error *error);

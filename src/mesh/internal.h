@@ -95,6 +95,7 @@ struct rk_far {
     _Atomic int dead, wait_status, left_out;
 };
 #define RK_STATUS_LOST (-2) /* of a rank whose node does not answer any more */
+#define RK_STATUS_GONE (-3) /* of one on whose node nobody is left to tell */
 
 static inline struct rk_far *rk_far(struct rk_segment *segment, int local_size)
 {

@@ -18,10 +18,11 @@
 #include "mesh/collect_internal.h"
 #include "mesh/sightings.h"
 
-#define BEAT_US       250000 /* between two bytes that want to be acknowledged */
-#define RING_EVERY_US 500    /* rings that go up, at most so often: who was rung looks for as long */
-#define TELL_LIMIT_US 300000 /* to connect and tell of a death */
-#define STRANGERS     8      /* connections that tell of deaths, at a time */
+#define BEAT_US       250000  /* between two bytes that want to be acknowledged */
+#define RING_EVERY_US 500     /* rings that go up, at most so often: who was rung looks for as long */
+#define TELL_LIMIT_US 300000  /* to connect and tell of a death */
+#define DOUBT_US      1500000 /* for somebody of a node to tell that its first rank has died, if there are others */
+#define STRANGERS     8       /* connections that tell of deaths, at a time */
 
 struct loop {
     struct rk_links *links;
@@ -115,13 +116,13 @@ static void tell_death(struct rk_links *links, const struct rk_link *from, int r
     spread(links, from, &word);
 }
 
-static void tell_lost(struct rk_links *links, const struct rk_link *from, int node)
+static void tell_lost(struct rk_links *links, const struct rk_link *from, int node, int status)
 {
-    const struct rk_word word = {.kind = RK_WORD_LOST, .node = node};
+    const struct rk_word word = {.kind = RK_WORD_LOST, .node = node, .status = status};
     bool new = false;
     for (int rank = 0; node != links->node && rank < links->size; rank++)
         if (links->node_of[rank] == node)
-            new |= rk_liveness_far(links->watch, rank, RK_STATUS_LOST);
+            new |= rk_liveness_far(links->watch, rank, status);
     if (new)
         spread(links, from, &word);
 }
@@ -223,6 +224,14 @@ static void take_interrupt(struct rk_links *links, const struct rk_word *word, c
 
 /* ---- Hearing ---- */
 
+static void take_death(struct rk_links *links, struct rk_link *from, const struct rk_word *word)
+{
+    for (int i = 0; i < links->count; i++)
+        if (links->links[i].node == from->node && links->firsts[from->node] == word->rank)
+            links->links[i].explained = true;
+    tell_death(links, from, word->rank, word->status);
+}
+
 static void hear(struct rk_links *links, struct rk_link *from, const struct rk_word *word, const void *bytes)
 {
     bool sound = word->rank >= 0 && word->rank < links->size && word->node >= 0 && word->node < links->nodes;
@@ -239,8 +248,8 @@ static void hear(struct rk_links *links, struct rk_link *from, const struct rk_w
         break;
     case RK_WORD_CHECK: take_passed(links, word, bytes); break;
     case RK_WORD_INTERRUPT: take_interrupt(links, word, bytes); break;
-    case RK_WORD_DEATH: tell_death(links, from, word->rank, word->status); break;
-    case RK_WORD_LOST: tell_lost(links, from, word->node); break;
+    case RK_WORD_DEATH: take_death(links, from, word); break;
+    case RK_WORD_LOST: tell_lost(links, from, word->node, word->status); break;
     case RK_WORD_ABORT: end_node(links, from, word->status); break;
     case RK_WORD_BYE: from->bye = true; break;
     case RK_WORD_ASK:
@@ -293,10 +302,28 @@ static bool is_lost(int failure)
 static void link_ended(struct rk_links *links, struct rk_link *link, int failure)
 {
     close_link(link);
-    if (!link->bye && is_lost(failure))
-        tell_lost(links, link, link->node);
-    else if (!link->bye)
-        tell_death(links, link, links->firsts[link->node], -1);
+    if (link->bye)
+        return;
+    if (is_lost(failure)) {
+        tell_lost(links, link, link->node, RK_STATUS_LOST);
+        return;
+    }
+    tell_death(links, link, links->firsts[link->node], -1);
+    if (links->counts[link->node] > 1)
+        link->doubt_us = rk_now_us() + DOUBT_US;
+}
+
+/* Whoever lives on a node tells of its first rank's death: who would, has died with it. */
+static void resolve_doubts(struct rk_links *links)
+{
+    for (int i = 0; i < links->count; i++) {
+        struct rk_link *link = &links->links[i];
+        if (!link->doubt_us || rk_now_us() < link->doubt_us)
+            continue;
+        link->doubt_us = 0;
+        if (!link->explained)
+            tell_lost(links, link, link->node, RK_STATUS_GONE);
+    }
 }
 
 static void accept_stranger(struct loop *loop)
@@ -306,6 +333,7 @@ static void accept_stranger(struct loop *loop)
     for (int i = 0; fd >= 0 && i < STRANGERS; i++)
         if (loop->strangers[i].fd < 0) {
             loop->strangers[i].fd = fd;
+            loop->strangers[i].node = hello.node;
             loop->strangers[i].in_size = 0;
             return;
         }
@@ -410,6 +438,7 @@ void *rk_links_main(void *context)
         int64_t beat_us = send_beats(loop), next_us = rk_sightings_work(loop->links);
         sleep_until(loop, next_us < beat_us ? next_us : beat_us);
         serve(loop);
+        resolve_doubts(loop->links);
     }
     for (int i = 0; i < STRANGERS; i++)
         rk_fd_close(&loop->strangers[i].fd);

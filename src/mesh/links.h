@@ -49,7 +49,7 @@ enum rk_word_kind {
     RK_WORD_CHECK,     /* down, with an rk_passed */
     RK_WORD_INTERRUPT, /* down, with the interrupt's word */
     RK_WORD_DEATH,     /* to all: of a rank */
-    RK_WORD_LOST,      /* to all: a node does not answer any more */
+    RK_WORD_LOST,      /* to all: a node does not answer any more, or nobody is left there; status says which */
     RK_WORD_ABORT,     /* to all: everybody ends */
     RK_WORD_BYE,       /* the link ends, and this rank lives */
     /* sightings.c: */
@@ -78,6 +78,8 @@ struct rk_link {
     int fd;               /* -1: it has ended */
     int node;             /* whose first rank is behind it */
     bool bye;
+    bool explained;   /* somebody of that node has told of its first rank's death */
+    int64_t doubt_us; /* nobody has, and when this is over all of that node are taken for dead; 0 */
     size_t out_size, in_size;
     uint8_t out[RK_LINK_ROOM], in[RK_LINK_ROOM];
 };

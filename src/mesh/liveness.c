@@ -16,6 +16,7 @@
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -325,7 +326,9 @@ int rk_mesh_death(const struct rk_mesh *mesh, int after, char *text, size_t size
         if (!is_dead(mesh, rank, &status))
             continue;
         char how[96] = "is lost: its node does not answer any more";
-        if (status != RK_STATUS_LOST)
+        if (status == RK_STATUS_GONE)
+            strcpy(how, "has died with all others on its node");
+        else if (status != RK_STATUS_LOST)
             rk_ended_text(status, how, sizeof how);
         snprintf(text, size, "rank %d (pid %d) on %s %s", rank, info->pid, info->host, how);
         return rank;

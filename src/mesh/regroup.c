@@ -44,9 +44,11 @@ bool rk_mesh_outlives(const struct rk_mesh *mesh)
 /* Nor does mpirun start anything any more when one of its nodes is gone. */
 bool rk_mesh_lost_node(const struct rk_mesh *mesh)
 {
-    for (int rank = 0; mesh->nodes > 1 && mesh->segment && rank < mesh->size; rank++)
-        if (atomic_load(&rk_far(mesh->segment, mesh->local_size)[rank].wait_status) == RK_STATUS_LOST)
+    for (int rank = 0; mesh->nodes > 1 && mesh->segment && rank < mesh->size; rank++) {
+        int status = atomic_load(&rk_far(mesh->segment, mesh->local_size)[rank].wait_status);
+        if (status == RK_STATUS_LOST || status == RK_STATUS_GONE)
             return true;
+    }
     return false;
 }
 

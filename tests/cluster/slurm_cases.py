@@ -27,9 +27,10 @@ class Skip(Exception):
     """Why a case can't run here."""
 
 
-def case(name, slow=False):
+def case(name, slow=False, last=False):
+    """Slow ones run beside the others, last ones when nothing else does."""
     def add(function):
-        CASES.append((name, function, slow))
+        CASES.append((name, function, "slow" if slow else "last" if last else ""))
         return function
     return add
 
@@ -302,10 +303,7 @@ def walltime():
     out, err = client.communicate(timeout=2 * LONG_S)
     check(client.returncode == 21 and "the call was cut off" in err, f"{client.returncode} {out[-300:]} {err}")
     job.await_end()
-    ended = re.search(r"^ended (\d+)$", job.text(), re.MULTILINE)
-    check(ended and ended.group(1) in ("0", "17"), job.text())
-    if ended.group(1) == "17":  # seen in one of eight runs, on a crowded machine
-        print("# ranks did not come back in time after the cut, and were killed without teardown")
+    check(re.search(r"^ended 0$", job.text(), re.MULTILINE), job.text())
 
 
 @case("Slurm's warning ends the job in order, it is queued again, and who waits by name finds the next one", slow=True)
@@ -322,6 +320,77 @@ def requeue():
     second = json.loads(job.rankcall("status", "-j", "phoenix", "--json").stdout)
     check(second["uptime"] < first["uptime"] + 3 * LONG_S and len(re.findall("READY phoenix", job.text())) == 2, job.text())
     job.cancel()
+
+
+# ---- Nodes that are lost ----
+
+
+class Loss:
+    """A node without its network, or without any of its processes, until the end of the block. Then it begins anew."""
+
+    def __init__(self, node, how):
+        self.node = node
+        self.back = WORK / f"back-{time.monotonic_ns()}"
+        self.gone = WORK / f"gone-{time.monotonic_ns()}"
+        slurmd = f"env -i PATH={os.environ['PATH']} SLURM_CONF={os.environ['SLURM_CONF']} slurmd -D -N {node}"
+        first = {"cut": "ip link set eth0 down", "kill": "kill -KILL -1"}[how]
+        script = (f"sleep 0.5; : >{self.gone}; {first}; for i in $(seq 1200); do [ ! -e {self.back} ] || break; sleep 0.1; done; "
+                  f"kill -KILL -1; ip link set eth0 up; exec {slurmd}")
+        on_node(node, "sh", "-c", f"(setsid sh -c '{script}' </dev/null >/dev/null 2>&1 &)")
+        await_(self.gone.exists, f"the loss of {node}")
+        self.since = time.monotonic()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.back.write_text("")
+        await_(lambda: set(sh("sinfo", "-h", "-N", "-o", "%t").stdout.split()) <= {"idle", "mix", "alloc"}, "the nodes to be back")
+
+
+def lose_node(how, line, *options, wanted=None):
+    """A job of four ranks on two nodes loses node2 in a call; `wanted`: the hosts of the ranks that it has then."""
+    await_(lambda: sh("sinfo", "-h", "-N", "-o", "%t").stdout.split() == ["idle"] * nodes(), "all nodes to be idle")
+    name = f"mortal-{Batch.count}"  # who is still about to end must not be met
+    job = Batch(f"rankcall run --name {name} {line} -- digits; echo ended $?", "--no-kill", *options)
+    client = in_mid_call(job, name)
+    check("node2" in ranks_on(json.loads(job.rankcall("status", "-j", name, "--json").stdout)), "no rank on node2")
+    with Loss("node2", how) as loss:
+        out, err = client.communicate(timeout=LONG_S)
+        told = time.monotonic() - loss.since
+        check(client.returncode not in (0, None) and "node2" in err, f"{client.returncode} {out[-300:]} {err}")
+        print(f"# told after {told:.2f} s: {err.strip().splitlines()[-1]}")
+        check(told < 10, f"it took {told:.2f} s to hear of it")  # 1 s is what is stated; this machine may be crowded
+        if not wanted:
+            job.await_text(r"^ended [1-9]")
+            return job
+        job.await_text("READY again")
+        print(f"# again after {time.monotonic() - loss.since:.1f} s")
+        status = json.loads(job.rankcall("status", "-j", name, "--json").stdout)
+        check(ranks_on(status) == wanted, f"{ranks_on(status)}, not {wanted}")
+        job.rankcall("stream", "-j", name, '{"epochs": 1}')
+    job.cancel()
+    return job
+
+
+for method, how, what in (("srun", "cut", "the network of a node is cut"), ("mpirun", "kill", "all processes of a node are killed"),
+                          ("srun", "kill", "all processes of a node are killed")):
+    case(f"{what}: the job is back with the ranks that fit ({method})", last=True)(
+        lambda how=how, method=method: lose_node(how, f"--launch {method} --on-node-loss shrink", "-N2",
+                                                 "--ntasks-per-node=2", wanted=["node1", "node1"]))
+
+
+@case("a node is lost: the job is back with all ranks on a spare one", last=True)
+def spare():
+    if nodes() < 3:
+        raise Skip("it needs three nodes")
+    lose_node("cut", "-n 4", "-N3", "--ntasks-per-node=2", wanted=["node1", "node1", "node3", "node3"])
+
+
+@case("a node is lost without another place for its ranks: the job ends and says why", last=True)
+def no_place():
+    job = lose_node("cut", "--on-node-loss fail", "-N2", "--ntasks-per-node=2")
+    check("node2 is lost, and the others have 2 places for 4 ranks" in job.text(), job.text())
 
 
 # ---- The batch scripts, as they stand ----
@@ -382,15 +451,16 @@ def main():
     results = []
     print(f"1..{len(chosen)}", flush=True)
     threads = []
-    for number, (name, function, slow) in enumerate(chosen, 1):
-        if slow:
+    for number, (name, function, when) in enumerate(chosen, 1):
+        if when == "slow":
             threads.append(threading.Thread(target=lambda n=number, t=name, f=function: results.append(run(n, t, f))))
             threads[-1].start()
-    for number, (name, function, slow) in enumerate(chosen, 1):
-        if not slow:
-            results.append(run(number, name, function))
-    for thread in threads:
-        thread.join()
+    for now in ("", "last"):
+        for number, (name, function, when) in enumerate(chosen, 1):
+            if when == now:
+                results.append(run(number, name, function))
+        for thread in threads:
+            thread.join()
     return 0 if all(results) else 1
 
 

@@ -35,7 +35,8 @@ def status(t):
         equal(status[key], wanted, key)
     equal([rank["rank"] for rank in status["ranks"]], list(range(t.ranks)), "ranks")
     for rank in status["ranks"]:
-        check(os.path.exists("/proc/%d" % rank["pid"]), "rank %d lives" % rank["rank"])
+        if rank["host"] == status["ranks"][0]["host"]:
+            check(os.path.exists("/proc/%d" % rank["pid"]), "rank %d lives" % rank["rank"])
         check(rank["device"] == "cpu" or rank["device"].startswith("gpu "), "device %s" % rank["device"])
         check(rank["cpus"] and rank["host"], "cpus and host")
     equal(status["handlers"][0], {"name": "empty", "help": "does nothing"}, "the first handler")

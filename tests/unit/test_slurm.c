@@ -6,11 +6,13 @@
 #include "unit.h"
 
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "base/fd.h"
 #include "base/walltime.h"
 #include "launcher/allocation.h"
+#include "launcher/plan.h"
 #include "launcher/verdict.h"
 
 static const char *const variables[] = {
@@ -52,6 +54,80 @@ static void which_hosts_a_list_has(void **state)
     assert_false(rk_hosts_have("node[1-3", "node1"));
     assert_false(rk_hosts_have("", "node1"));
     assert_false(rk_hosts_have("node[1-3]", ""));
+}
+
+static void tasks_of_each_node(void **state)
+{
+    static const int wanted[] = {2, 2, 2, 1, 16, 0, 0};
+    (void)state;
+    for (int i = 0; i < (int)COUNT(wanted); i++)
+        assert_int_equal(rk_slurm_tasks("2(x3),1,16", i), wanted[i]);
+    assert_int_equal(rk_slurm_tasks("4", 0), 4);
+    assert_int_equal(rk_slurm_tasks("4", 1), 0);
+    assert_int_equal(rk_slurm_tasks("", 0), 0);
+    assert_int_equal(rk_slurm_tasks("many", 0), 0);
+}
+
+/* ---- A lost node ---- */
+
+struct line {
+    const char *words[16];
+    int code; /* of leaving node2 out */
+    const char *after[16];
+    int ranks;
+};
+
+static void without_node2(struct line *line, enum rk_method method, bool shrinks)
+{
+    struct rk_run_values values = {.ranks = 4, .method = method, .on_node_loss = shrinks ? "shrink" : NULL};
+    struct rk_plan plan = {0};
+    const char *lost[] = {"node2"};
+    size_t count = 0;
+    while (line->words[count])
+        count++;
+    plan.argv = (struct rk_list){.items = calloc(count + 1, sizeof *plan.argv.items), .count = count};
+    assert_non_null(plan.argv.items);
+    memcpy(plan.argv.items, line->words, count * sizeof *line->words);
+    while (strcmp(plan.argv.items[plan.worker], "worker"))
+        plan.worker++;
+    assert_int_equal(rk_plan_leave_out(&values, &plan, lost, 1), line->code);
+    for (count = 0; !line->code && line->after[count]; count++)
+        assert_string_equal(plan.argv.items[count], line->after[count]);
+    if (!line->code) {
+        assert_int_equal(plan.argv.count, count);
+        assert_string_equal(plan.argv.items[plan.worker], "worker");
+    }
+    assert_int_equal(values.ranks, line->ranks);
+    rk_plan_free(&plan);
+}
+
+static void a_lost_node_is_left_out(void **state)
+{
+    static struct line lines[] = {
+        {{"mpirun", "-n", "4", "worker", "--host"},
+         RANKCALL_OK,
+         {"mpirun", "-n", "4", "--host", "node1:2,node3:2", "worker", "--host"},
+         4},
+        {{"mpirun", "-n", "4", "--host", "a:2,node2:2", "worker"},
+         RANKCALL_OK,
+         {"mpirun", "-n", "2", "--host", "a:2", "worker"},
+         2},
+        {{"mpirun", "-n", "4", "--host", "a:2,node2:2", "worker"}, RANKCALL_ERANKDIED, {NULL}, 4},
+        {{"srun", "-n", "4", "-N", "3", "worker", "-n", "7"},
+         RANKCALL_OK,
+         {"srun", "-n", "4", "-N", "2", "--nodelist", "node1,node3", "worker", "-n", "7"},
+         4}};
+    (void)state;
+    setenv("SLURM_JOB_ID", "5", 1);
+    setenv("SLURM_JOB_NODELIST", "node[1-3]", 1);
+    setenv("SLURM_JOB_NUM_NODES", "3", 1);
+    setenv("SLURM_TASKS_PER_NODE", "2(x3)", 1);
+    without_node2(&lines[0], RK_MPIRUN, false);
+    without_node2(&lines[1], RK_MPIRUN, true);
+    without_node2(&lines[2], RK_MPIRUN, false);
+    without_node2(&lines[3], RK_SRUN, false);
+    unsetenv("SLURM_TASKS_PER_NODE");
+    unsetenv("SLURM_OVERLAP");
 }
 
 static void an_allocation_is_read(void **state)
@@ -152,6 +228,7 @@ static void ends_of_ranks_are_read(void **state)
 
 UNIT_MAIN(cmocka_unit_test_setup(the_first_host_of_a_list, forget),
           cmocka_unit_test_setup(which_hosts_a_list_has, forget), cmocka_unit_test_setup(an_allocation_is_read, forget),
+          cmocka_unit_test_setup(tasks_of_each_node, forget), cmocka_unit_test_setup(a_lost_node_is_left_out, forget),
           cmocka_unit_test_setup(other_schedulers_tell_how_many, forget),
           cmocka_unit_test_setup(times_are_read, forget),
           cmocka_unit_test_setup(the_end_is_taken_from_the_environment, forget),
