@@ -160,6 +160,9 @@ struct rk_frontend {
     struct rankcall_error *last_death;       /* the same */
     struct event *rest;                      /* memory that nobody uses is given back */
     const struct rk_payload_memory *memory;  /* where payloads are received */
+    struct rk_lending *lending;              /* lend.c; NULL: large payloads are copied to their clients */
+    struct event *unread;                    /* the same: looks what they have read of it */
+    int64_t unread_us;                       /* before the next such look; 0: nothing is unread */
     int64_t grace_us;
     struct rk_desk desk;
     enum rk_state state;
@@ -296,6 +299,12 @@ bool rk_funnel_work(struct rk_frontend *frontend);
 bool rk_funnel_moving(const struct rk_frontend *frontend); /* don't sleep */
 void rk_funnel_release(struct rk_frontend *frontend);      /* the client has read, or is gone */
 void rk_funnel_drop(struct rk_frontend *frontend);         /* whatever has come and was not passed on */
+
+/* lend.c: payloads that clients read in place. */
+int rk_lend_open(struct rk_frontend *frontend);
+void rk_lend_close(struct rk_frontend *frontend);
+void rk_lend_watch(struct rk_frontend *frontend); /* a client may have some of one to read */
+void rk_lend_look(struct rk_frontend *frontend);  /* what they have read. Cheap while there is none */
 
 /* wedged.c: looks whether the ranks come back, and does what is due when they don't. Cheap while all is well. */
 int rk_wedge_open(struct rk_frontend *frontend);
