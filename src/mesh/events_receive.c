@@ -18,12 +18,15 @@ static void pay(struct rk_mesh *mesh, int rank)
     if (debt->request != MPI_REQUEST_NULL)
         MPI_Test(&debt->request, &left, MPI_STATUS_IGNORE);
     if (left) {
-        debt->credit = (struct rk_credit){debt->bytes, debt->verdict, debt->where, mesh->receiver.granting, {{0}}};
+        debt->credit = (struct rk_credit){.bytes = debt->bytes, .verdict = debt->verdict, .where = debt->where};
+        debt->credit.granted = debt->by_grant;
+        debt->credit.number = mesh->receiver.granting;
         memcpy(debt->credit.ahead, debt->ahead, sizeof debt->ahead);
         memset(debt->ahead, 0, sizeof debt->ahead);
         debt->bytes = 0;
         debt->verdict = RK_VERDICT_NONE;
         debt->where = (struct rk_room_name){0};
+        debt->by_grant = false;
         MPI_Isend(&debt->credit, sizeof debt->credit, MPI_BYTE, rank, RK_TAG_CREDIT, mesh->events, &debt->request);
     } else {
         mesh->receiver.unpaid = true;
@@ -91,19 +94,44 @@ static bool grant_room(struct rk_mesh *mesh, struct rk_debt *debt, int i, uint64
     return true;
 }
 
-static bool grant_rooms(struct rk_mesh *mesh, const struct rk_envelope *envelope)
+/* So that it has as many, if there are. Whether these are more. */
+static bool grant_rooms(struct rk_mesh *mesh, const struct rk_envelope *envelope, int count)
 {
     struct rk_debt *debt = &mesh->receiver.debts[envelope->rank];
     bool more = false;
     mesh->receiver.granting = envelope->number;
-    for (int i = 0; i < RK_AHEAD; i++)
+    for (int i = 0; i < count; i++)
         more |= !debt->granted[i].bytes && grant_room(mesh, debt, i, RK_ENVELOPE_SIZE + envelope->size);
     return more;
 }
 
+static bool has_grant(const struct rk_debt *debt, uint64_t size)
+{
+    for (int i = 0; i < RK_AHEAD; i++)
+        if (debt->granted[i].bytes && debt->granted[i].name.size >= size)
+            return true;
+    return false;
+}
+
+/* Answers an offer by a room that its rank has then. From the second in a call on more are likely to follow. */
+static bool accept_by_grant(struct rk_mesh *mesh, const struct rk_envelope *envelope)
+{
+    struct rk_debt *debt = &mesh->receiver.debts[envelope->rank];
+    int count = debt->offered == envelope->number ? RK_AHEAD : 1;
+    debt->offered = envelope->number;
+    if (envelope->bulk == RK_BULK_FOREIGN || !envelope->number)
+        return false;
+    grant_rooms(mesh, envelope, count);
+    if (!has_grant(debt, RK_ENVELOPE_SIZE + envelope->size))
+        return false;
+    debt->by_grant = true;
+    answer(mesh, (int)envelope->rank, RK_VERDICT_GO, (struct rk_room_name){0});
+    return true;
+}
+
 void rk_events_grant(struct rk_mesh *mesh, const struct rk_envelope *envelope)
 {
-    if (grant_rooms(mesh, envelope))
+    if (grant_rooms(mesh, envelope, RK_AHEAD))
         pay(mesh, (int)envelope->rank);
 }
 
@@ -166,6 +194,8 @@ bool rk_events_accept(struct rk_mesh *mesh, const struct rk_envelope *envelope)
 {
     struct rk_receiver *receiver = &mesh->receiver;
     uint64_t size = RK_ENVELOPE_SIZE + envelope->size;
+    if (accept_by_grant(mesh, envelope))
+        return true;
     receiver->lender = rk_mesh_payload_memory(mesh);
     receiver->bulk = receiver->lender ? receiver->lender->take(receiver->lender->context, size) : NULL;
     if (!receiver->bulk) {
@@ -179,9 +209,6 @@ bool rk_events_accept(struct rk_mesh *mesh, const struct rk_envelope *envelope)
     receiver->envelope = *envelope;
     receiver->received = 0;
     await_piece(mesh);
-    if (receiver->debts[envelope->rank].offered == envelope->number) /* the second: more may follow */
-        grant_rooms(mesh, envelope);
-    receiver->debts[envelope->rank].offered = envelope->number;
     answer(mesh, (int)envelope->rank, RK_VERDICT_GO, rk_room_of(receiver->bulk)); /* none, where it was malloc()ed */
     return true;
 }
@@ -256,7 +283,7 @@ enum rk_poll rk_events_poll(struct rk_mesh *mesh, uint8_t *buffer, struct rk_arr
         memcpy(buffer, slot->bytes, RK_ENVELOPE_SIZE + arrival->envelope.size);
     await_message(mesh, slot);
     receiver->oldest = (receiver->oldest + 1) % RK_SLOTS;
-    return arrival->envelope.bulk == RK_BULK_OFFERED ? RK_POLL_OFFER : RK_POLL_MESSAGE;
+    return arrival->envelope.bulk && !arrival->bulk ? RK_POLL_OFFER : RK_POLL_MESSAGE;
 }
 
 static void await_messages(struct rk_mesh *mesh)

@@ -40,6 +40,7 @@ static bool take_credit(struct rk_mesh *mesh)
     if (sender->credit.verdict != RK_VERDICT_NONE) {
         sender->verdict = sender->credit.verdict;
         sender->where = sender->credit.where;
+        sender->granted = sender->credit.granted;
     }
     for (int i = 0; i < RK_AHEAD; i++)
         if (sender->credit.ahead[i].id)
@@ -69,29 +70,6 @@ static bool has_verdict(void *context)
     return mesh->sender.verdict != RK_VERDICT_NONE;
 }
 
-static void send_piece(struct rk_mesh *mesh, const uint8_t *bytes, uint64_t size)
-{
-    for (uint64_t offset = 0; offset < size; offset += RK_BULK_CHUNK) {
-        uint64_t left = size - offset;
-        rk_mesh_send(mesh, 0, RK_TAG_BULK, bytes + offset, left < RK_BULK_CHUNK ? (int)left : (int)RK_BULK_CHUNK);
-    }
-}
-
-static bool send_bulk(struct rk_mesh *mesh, const struct rankcall_payload *payload)
-{
-    const struct iovec *pieces;
-    bool wanted = rk_mesh_wait(mesh, has_verdict, mesh) && mesh->sender.verdict == RK_VERDICT_GO;
-    mesh->sender.verdict = RK_VERDICT_NONE;
-    size_t count = wanted ? rk_payload_pieces(payload, &pieces) : 0;
-    if (wanted && mesh->sender.where.id && rk_room_write(mesh, &mesh->sender.where, RK_ENVELOPE_SIZE, pieces, count)) {
-        rk_mesh_send(mesh, 0, RK_TAG_BULK, "", 0);
-        return true;
-    }
-    for (size_t i = 0; i < count; i++)
-        send_piece(mesh, pieces[i].iov_base, pieces[i].iov_len);
-    return wanted;
-}
-
 /* Writes the payload into a room that was granted in this call, if there is one. */
 static void write_ahead(struct rk_mesh *mesh, struct rk_envelope *envelope, const struct rankcall_payload *payload)
 {
@@ -113,6 +91,51 @@ static void write_ahead(struct rk_mesh *mesh, struct rk_envelope *envelope, cons
     }
 }
 
+static void send_piece(struct rk_mesh *mesh, const uint8_t *bytes, uint64_t size)
+{
+    for (uint64_t offset = 0; offset < size; offset += RK_BULK_CHUNK) {
+        uint64_t left = size - offset;
+        rk_mesh_send(mesh, 0, RK_TAG_BULK, bytes + offset, left < RK_BULK_CHUNK ? (int)left : (int)RK_BULK_CHUNK);
+    }
+}
+
+/* Whether rank 0 wants it. */
+static bool await_verdict(struct rk_mesh *mesh)
+{
+    bool wanted = rk_mesh_wait(mesh, has_verdict, mesh) && mesh->sender.verdict == RK_VERDICT_GO;
+    mesh->sender.verdict = RK_VERDICT_NONE;
+    return wanted;
+}
+
+static void send_envelope(struct rk_mesh *mesh, const struct rk_envelope *envelope)
+{
+    mesh->sender.used += rk_events_cost(mesh, envelope->size);
+    rk_mesh_send(mesh, 0, RK_TAG_EVENT, envelope, sizeof *envelope);
+}
+
+/* What was offered. Rank 0 waits for it to be written into a room that was granted, or for its bytes. */
+static bool send_bulk(struct rk_mesh *mesh, struct rk_envelope *envelope, const struct rankcall_payload *payload)
+{
+    const struct iovec *pieces;
+    bool wanted = await_verdict(mesh);
+    if (wanted && mesh->sender.granted) {
+        envelope->bulk = RK_BULK_FOREIGN;
+        write_ahead(mesh, envelope, payload);
+        send_envelope(mesh, envelope);
+        if (envelope->bulk == RK_BULK_WRITTEN)
+            return true;
+        wanted = await_verdict(mesh);
+    }
+    size_t count = wanted ? rk_payload_pieces(payload, &pieces) : 0;
+    if (wanted && mesh->sender.where.id && rk_room_write(mesh, &mesh->sender.where, RK_ENVELOPE_SIZE, pieces, count)) {
+        rk_mesh_send(mesh, 0, RK_TAG_BULK, "", 0);
+        return true;
+    }
+    for (size_t i = 0; i < count; i++)
+        send_piece(mesh, pieces[i].iov_base, pieces[i].iov_len);
+    return wanted;
+}
+
 bool rk_events_send(struct rk_mesh *mesh, enum rk_message_kind kind, uint64_t number, uint64_t sequence,
                     const struct rankcall_payload *payload)
 {
@@ -132,5 +155,5 @@ bool rk_events_send(struct rk_mesh *mesh, enum rk_message_kind kind, uint64_t nu
     if (!envelope.bulk)
         rk_payload_copy(payload, message + RK_ENVELOPE_SIZE);
     rk_mesh_send(mesh, 0, RK_TAG_EVENT, message, (int)rk_events_size(envelope.size));
-    return envelope.bulk == RK_BULK_OFFERED ? send_bulk(mesh, payload) : true;
+    return envelope.bulk == RK_BULK_OFFERED ? send_bulk(mesh, &envelope, payload) : true;
 }

@@ -115,6 +115,7 @@ struct rk_credit {
     uint64_t bytes;
     uint64_t verdict;          /* enum rk_verdict */
     struct rk_room_name where; /* to GO: write it there; or none */
+    uint64_t granted;          /* to GO: write it where that was granted; or 0 */
     uint64_t number;           /* of a call whose next large events ... */
     struct rk_room_name ahead[RK_AHEAD]; /* ... may go there unasked; or none */
 };
@@ -133,6 +134,7 @@ struct rk_sender {
     MPI_Request request;
     uint64_t verdict;
     struct rk_room_name where;
+    bool granted;
     uint64_t number; /* of the call in which it may write ... */
     struct rk_room_name ahead[RK_AHEAD]; /* ... here; id 0: none */
 };
@@ -148,6 +150,7 @@ struct rk_debt {
     uint64_t bytes;   /* of its window */
     uint64_t verdict; /* enum rk_verdict: an answer that must go */
     struct rk_room_name where;
+    bool by_grant;
     struct rk_room_name ahead[RK_AHEAD]; /* granted, and not yet told */
     struct rk_granted granted[RK_AHEAD];
     uint64_t offered;        /* the call of its last offer */

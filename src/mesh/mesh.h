@@ -178,8 +178,9 @@ struct rk_envelope {
 };
 enum rk_bulk {
     RK_BULK_NONE,
-    RK_BULK_OFFERED, /* it follows when rank 0 says so */
+    RK_BULK_OFFERED, /* it comes, or is written, when rank 0 says so */
     RK_BULK_WRITTEN, /* it lies in a room that rank 0 has granted */
+    RK_BULK_FOREIGN, /* as offered; this rank can't write into rooms */
 };
 
 /* Sends one message; `payload` is frozen. Blocks while this rank's window is used up (the client is slow).
