@@ -103,7 +103,7 @@ static void watch_frame(struct rk_client *client)
 static void read_client(struct rk_client *client)
 {
     client->frontend->recent = client;
-    rk_lend_look(client->frontend); /* who calls again has read most often */
+    (void)rk_conn_settle(client->conn); /* who calls again has read, most often */
     int code = rk_conn_read(client->conn);
     if (client->state >= RK_CLOSING)
         return;

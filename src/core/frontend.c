@@ -343,18 +343,13 @@ static void *io_main(void *context)
 {
     struct rk_frontend *frontend = context;
     int64_t spin_until = 0, nap_us = RK_NAP_MIN_US;
-    int looks = 0;
-    sigset_t broken_pipe;
     bool polls = rk_mesh_nodes(frontend->context->mesh) > 1 && !rk_mesh_linked(frontend->context->mesh);
     int64_t nap_max_us = polls ? RK_REMOTE_POLL_US : RK_NAP_MAX_US;
     pthread_setname_np(pthread_self(), RK_IO_THREAD);
-    sigemptyset(&broken_pipe);
-    sigaddset(&broken_pipe, SIGPIPE);
-    pthread_sigmask(SIG_BLOCK, &broken_pipe, NULL); /* see wire/lend.h */
     rk_device_bind_io(frontend->context->device);
     frontend->nice = getpriority(PRIO_PROCESS, 0);
     frontend->may_precede = true;
-    while (!frontend->over) {
+    for (int looks = 0; !frontend->over;) {
         looks++;
         if (work(frontend)) {
             spin_until = rk_now_us() + RK_SPIN_US;
@@ -468,11 +463,9 @@ static int prepare(struct rk_frontend *frontend, struct rankcall_context *contex
     rk_queue_init(&frontend->queue, options->queue, options->payload_cap * RK_QUEUE_PAYLOADS);
     frontend->ledger = rk_ledger_new(rk_mesh_size(context->mesh));
     int code = frontend->ledger ? make_events(frontend) : rk_error(RANKCALL_EINTERNAL, "out of memory");
-    if (!code)
-        code = rk_lend_open(frontend);
     if (!code && options->call_log)
         code = rk_call_log_open(options->call_log, &frontend->log);
-    if (!code && !(code = rk_wedge_open(frontend)))
+    if (!code && !(code = rk_lend_open(frontend)) && !(code = rk_wedge_open(frontend)))
         code = rk_walltime_open(frontend);
     return code ? code : rk_resume_open(frontend);
 }

@@ -303,8 +303,7 @@ void rk_funnel_drop(struct rk_frontend *frontend);         /* whatever has come 
 /* lend.c: payloads that clients read in place. */
 int rk_lend_open(struct rk_frontend *frontend);
 void rk_lend_close(struct rk_frontend *frontend);
-void rk_lend_watch(struct rk_frontend *frontend); /* a client may have some of one to read */
-void rk_lend_look(struct rk_frontend *frontend);  /* what they have read. Cheap while there is none */
+void rk_lend_watch(struct rk_frontend *frontend); /* a client has some of one to read */
 
 /* wedged.c: looks whether the ranks come back, and does what is due when they don't. Cheap while all is well. */
 int rk_wedge_open(struct rk_frontend *frontend);

@@ -19,34 +19,22 @@ static void arm(struct rk_frontend *frontend)
 
 void rk_lend_watch(struct rk_frontend *frontend)
 {
-    if (frontend->unread_us == LOOK_US)
+    if (frontend->unread_us == LOOK_US) /* soon enough */
         return;
     frontend->unread_us = LOOK_US;
     arm(frontend);
-}
-
-void rk_lend_look(struct rk_frontend *frontend)
-{
-    if (!frontend->unread_us)
-        return;
-    bool left = rk_lending_settle(frontend->lending);
-    for (struct rk_client *client = frontend->clients; client; client = client->next)
-        left |= rk_conn_settle(client->conn);
-    if (left)
-        return;
-    frontend->unread_us = 0;
-    event_del(frontend->unread);
 }
 
 static void looked(evutil_socket_t fd, short events, void *context)
 {
     struct rk_frontend *frontend = context;
     (void)fd, (void)events;
-    rk_lend_look(frontend);
-    if (!frontend->unread_us)
-        return;
-    frontend->unread_us = frontend->unread_us < LOOK_US_MAX / 2 ? 2 * frontend->unread_us : LOOK_US_MAX;
-    arm(frontend);
+    bool left = rk_lending_settle(frontend->lending);
+    for (struct rk_client *client = frontend->clients; client; client = client->next)
+        left |= rk_conn_settle(client->conn);
+    frontend->unread_us = !left ? 0 : frontend->unread_us < LOOK_US_MAX / 2 ? 2 * frontend->unread_us : LOOK_US_MAX;
+    if (left)
+        arm(frontend);
 }
 
 int rk_lend_open(struct rk_frontend *frontend)

@@ -113,10 +113,10 @@ struct rk_checkpoint {
 /* What rank 0 answers to a sender. */
 struct rk_credit {
     uint64_t bytes;
-    uint64_t verdict;          /* enum rk_verdict */
-    struct rk_room_name where; /* to GO: write it there; or none */
-    uint64_t granted;          /* to GO: write it where that was granted; or 0 */
-    uint64_t number;           /* of a call whose next large events ... */
+    uint64_t verdict;                    /* enum rk_verdict */
+    struct rk_room_name where;           /* to GO: write it there; or none */
+    uint64_t granted;                    /* to GO: write it where that was granted; or 0 */
+    uint64_t number;                     /* of a call whose next large events ... */
     struct rk_room_name ahead[RK_AHEAD]; /* ... may go there unasked; or none */
 };
 enum rk_verdict { RK_VERDICT_NONE, RK_VERDICT_GO, RK_VERDICT_SKIP };
@@ -135,7 +135,7 @@ struct rk_sender {
     uint64_t verdict;
     struct rk_room_name where;
     bool granted;
-    uint64_t number; /* of the call in which it may write ... */
+    uint64_t number;                     /* of the call in which it may write ... */
     struct rk_room_name ahead[RK_AHEAD]; /* ... here; id 0: none */
 };
 
@@ -171,11 +171,11 @@ struct rk_slot {
 struct rk_receiver {
     struct rk_slot *slots; /* a ring */
     int oldest;
-    uint64_t taken;                         /* messages */
-    struct rk_debt *debts;                  /* by rank */
-    bool unpaid;                            /* an answer waits for an earlier one to leave */
-    uint64_t granting;                      /* the call in which rooms are granted ahead; 0: none are */
-    unsigned ahead_rooms;                   /* how many, and with how many bytes */
+    uint64_t taken;        /* messages */
+    struct rk_debt *debts; /* by rank */
+    bool unpaid;           /* an answer waits for an earlier one to leave */
+    uint64_t granting;     /* the call in which rooms are granted ahead; 0: none are */
+    unsigned ahead_rooms;  /* how many, and with how many bytes */
     uint64_t ahead_bytes;
     uint8_t *bulk;                          /* being received: envelope and payload; NULL: none */
     const struct rk_payload_memory *lender; /* of that; NULL: malloc()ed */

@@ -216,8 +216,9 @@ void rk_events_urge(struct rk_mesh *mesh);
 bool rk_events_accept(struct rk_mesh *mesh, const struct rk_envelope *envelope);
 void rk_events_refuse(struct rk_mesh *mesh, const struct rk_envelope *envelope);
 
-/* The client keeps up with this large message's rank: it may write its next ones of the call into rooms before rank 0 is
- * asked, as far as there are some for that. And the end of that: no rank is in the call any more. Rank 0's IO thread. */
+/* The client keeps up with this large message's rank: it may write its next ones of the call into rooms before rank 0
+ * is asked, as far as there are some for that. And the end of that: no rank is in the call any more. Rank 0's IO
+ * thread. */
 void rk_events_grant(struct rk_mesh *mesh, const struct rk_envelope *envelope);
 void rk_events_end_grants(struct rk_mesh *mesh);
 

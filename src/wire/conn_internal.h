@@ -44,8 +44,8 @@ struct rk_writing {
     uint64_t queued;
     uint64_t written;                   /* all that the socket has ever taken */
     struct rk_block *lent, **lent_last; /* written, and not yet read by the peer */
-    bool failed; /* the peer takes no more */
-    bool wide;   /* the socket's buffer was enlarged */
+    bool failed;                        /* the peer takes no more */
+    bool wide;                          /* the socket's buffer was enlarged */
 };
 
 struct rk_conn {

@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/sockios.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
@@ -28,6 +29,7 @@ struct heritage {
 struct rk_lending {
     int in, out; /* the pipe's ends; -1: it does not work */
     int nowhere; /* where pages go that the socket did not take */
+    bool quiet;  /* splice(2) raises no SIGPIPE */
     struct heritage *heritages;
 };
 
@@ -94,12 +96,24 @@ static void empty(struct rk_lending *lending, size_t size)
     }
 }
 
+static void be_quiet(struct rk_lending *lending)
+{
+    sigset_t set;
+
+    sigemptyset(&set);
+    sigaddset(&set, SIGPIPE);
+    (void)pthread_sigmask(SIG_BLOCK, &set, NULL);
+    lending->quiet = true;
+}
+
 ssize_t rk_lend(struct rk_lending *lending, int fd, const void *bytes, size_t size)
 {
     struct iovec piece = {(void *)bytes, size < STEP ? size : STEP};
     ssize_t piped = lending->in < 0 ? -1 : vmsplice(lending->in, &piece, 1, SPLICE_F_NONBLOCK), taken = 0;
     size_t done = 0;
 
+    if (!lending->quiet)
+        be_quiet(lending);
     if (piped <= 0) {
         errno = ENOTSUP;
         return -1;

@@ -4,8 +4,8 @@
 /* Giving a socket pages instead of copies of them: its reader then copies out of the memory itself. So that memory must
  * stay as it is until the reader has read.
  *
- * Pages reach a socket through a pipe, which holds nothing between two calls. Belongs to one thread, which blocks
- * SIGPIPE. */
+ * Pages reach a socket through a pipe, which holds nothing between two calls. Belongs to one thread, in which SIGPIPE
+ * is blocked by the first of them. */
 
 #ifndef RK_WIRE_LEND_H
 #define RK_WIRE_LEND_H

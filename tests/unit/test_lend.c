@@ -5,8 +5,6 @@
 
 #include "sides.h"
 
-#include <signal.h>
-
 #include "wire/lend.h"
 
 /* An attachment that is overwritten when it is released: who reads too late sees that. */
@@ -39,8 +37,8 @@ static void send_owned(struct rk_conn *conn, uint64_t id, size_t size, int *rele
     *owned = (struct owned){malloc(size), size, released};
     for (size_t i = 0; i < size; i++)
         owned->data[i] = expected(id, i);
-    assert_ok(rankcall_attach(
-        payload, &(struct rankcall_attachment){.name = "data", .data = owned->data, .size = size}, overwrite, owned));
+    assert_ok(rankcall_attach(payload, &(struct rankcall_attachment){.name = "data", .data = owned->data, .size = size},
+                              overwrite, owned));
     assert_ok(rk_conn_send(conn, RK_RESULT, id, NULL, 0, payload));
     rankcall_payload_free(payload);
 }
@@ -96,7 +94,6 @@ static struct rk_lending *lending;
 
 static int make_lenders(void **state)
 {
-    signal(SIGPIPE, SIG_IGN);
     if (make_sides(state) || !(lending = rk_lending_open()))
         return -1;
     rk_conn_lend(((struct sides *)*state)->a, lending);
