@@ -117,7 +117,7 @@ bool rk_room_copy(const struct rk_mesh *mesh, const struct rk_room_name *name, u
 
 /* Rooms that this process has written into, and may again. */
 #define DESKS     RK_ROOMS
-#define DESK_SIZE ((uint64_t)8 << 20) /* of a larger room no view is kept */
+#define DESK_SIZE (8u << 20) /* of a larger room no view is kept */
 struct desk {
     uint64_t id, size, used; /* used: when, in order */
     uint8_t *bytes;

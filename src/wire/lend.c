@@ -16,8 +16,8 @@
 #include "base/fd.h"
 #include "wire/conn_internal.h"
 
-#define PIPE ((size_t)1 << 20)   /* bytes that it should hold */
-#define STEP ((size_t)256 << 10) /* bytes that go through it in one turn: what the socket does not take was in vain */
+#define PIPE (1u << 20)   /* bytes that it should hold */
+#define STEP (256u << 10) /* bytes that go through it in one turn: what the socket does not take was in vain */
 
 /* What a connection that is over had not yet read. */
 struct heritage {

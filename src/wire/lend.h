@@ -15,7 +15,7 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-#define RK_LEND_MIN ((size_t)32 << 10) /* bytes below which a copy is cheaper */
+#define RK_LEND_MIN (32u << 10) /* bytes below which a copy is cheaper */
 
 struct rk_lending;
 
