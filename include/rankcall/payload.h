@@ -107,7 +107,8 @@ int rankcall_set_json(struct rankcall_payload *payload, const char *key, const c
 
 /* Attaches the caller's memory without copying it.
  * `release` (may be NULL) is called with `data` and `context` when the payload no longer needs the bytes, also when
- * this function fails; it may be called from another thread. With NULL the bytes are only borrowed: they must live
+ * this function fails; it may be called from another thread. Those of rank 0's results and events may be needed until
+ * the client has read them. With NULL the bytes are only borrowed: they must live
  * until the payload is freed or given away; rankcall_result and rankcall_emit copy them where they need them for
  * longer, and for rankcall_submit they must live until that call has ended.
  * Errors: RANKCALL_EPAYLOAD (name, type, dtype, shape and size must agree). */

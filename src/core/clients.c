@@ -123,6 +123,7 @@ static void watch_frame(struct rk_client *client)
 static void read_client(struct rk_client *client)
 {
     client->frontend->recent = client;
+    (void)rk_conn_settle(client->conn); /* who calls again has read, most often */
     int code = rk_conn_read(client->conn);
     if (client->state >= RK_CLOSING)
         return;
@@ -235,6 +236,7 @@ static bool make_parts(struct rk_client *client, int fd)
         return false;
     rk_conn_set_memory(client->conn, frontend->memory);
     rk_conn_set_fair(client->conn);
+    rk_conn_lend(client->conn, frontend->lending);
     client->readable = event_new(frontend->base, fd, EV_READ | EV_PERSIST, readable, client);
     client->again = evtimer_new(frontend->base, readable, client);
     client->writable = event_new(frontend->base, fd, EV_WRITE, writable, client);
@@ -289,6 +291,8 @@ static void flush(struct rk_client *client)
     uint64_t before = rk_conn_queued(client->conn);
     int code = client->doomed ? RANKCALL_ECLOSED : rk_conn_flush(client->conn);
     uint64_t queued = rk_conn_queued(client->conn);
+    if (rk_conn_settle(client->conn))
+        rk_lend_watch(client->frontend);
     if (code || (client->state == RK_CLOSING && !queued)) {
         if (code)
             lost(client);

@@ -341,15 +341,13 @@ static void *io_main(void *context)
 {
     struct rk_frontend *frontend = context;
     int64_t spin_until = 0, nap_us = RK_NAP_MIN_US;
-    int looks = 0;
     bool found = false, polls = rk_mesh_nodes(frontend->context->mesh) > 1 && !rk_mesh_linked(frontend->context->mesh);
     int64_t nap_max_us = polls ? RK_REMOTE_POLL_US : RK_NAP_MAX_US;
     pthread_setname_np(pthread_self(), RK_IO_THREAD);
     rk_device_bind_io(frontend->context->device);
     frontend->nice = getpriority(PRIO_PROCESS, 0);
     frontend->may_precede = true;
-    while (!frontend->over) {
-        looks++;
+    for (int looks = 1; !frontend->over; looks++) {
         if (work(frontend) || found) {
             found = false;
             spin_until = rk_now_us() + RK_SPIN_US;
@@ -438,6 +436,7 @@ static void frontend_free(struct rk_frontend *frontend)
     rk_stop_cleanup(frontend);
     rk_resume_close(frontend);
     rk_walltime_close(frontend);
+    rk_lend_close(frontend);
     for (size_t i = 0; i < sizeof events / sizeof *events; i++)
         free_event(events[i]);
     if (frontend->base)
@@ -467,7 +466,7 @@ static int prepare(struct rk_frontend *frontend, struct rankcall_context *contex
     int code = frontend->ledger ? make_events(frontend) : rk_error(RANKCALL_EINTERNAL, "out of memory");
     if (!code && options->call_log)
         code = rk_call_log_open(options->call_log, &frontend->log);
-    if (!code && !(code = rk_wedge_open(frontend)))
+    if (!code && !(code = rk_lend_open(frontend)) && !(code = rk_wedge_open(frontend)))
         code = rk_walltime_open(frontend);
     return code ? code : rk_resume_open(frontend);
 }

@@ -174,6 +174,8 @@ static void take_bulk(struct rk_frontend *frontend, const struct rk_arrival *arr
     struct rk_job_call *call = book(frontend, envelope);
     if (arrival->lender)
         rk_frontend_rest(frontend);
+    if (envelope->bulk == RK_BULK_WRITTEN) /* else that is done with the answer to the offer */
+        rk_events_credit(frontend->context->mesh, envelope, frontend->held);
     if (envelope->kind == RK_MESSAGE_ERROR) {
         take_error_bytes(frontend, envelope, arrival->bulk + RK_ENVELOPE_SIZE);
         rk_payload_memory_give(arrival->lender, arrival->bulk);
@@ -182,6 +184,8 @@ static void take_bulk(struct rk_frontend *frontend, const struct rk_arrival *arr
         if (rk_conn_send_take(call->client->conn, arrival->bulk, RK_ENVELOPE_SIZE + envelope->size, arrival->lender))
             rk_client_doom(call->client);
         rk_client_dirty(call->client);
+        if (envelope->bulk == RK_BULK_WRITTEN && !client_is_slow(frontend))
+            rk_events_grant(frontend->context->mesh, envelope);
     } else {
         rk_payload_memory_give(arrival->lender, arrival->bulk);
     }

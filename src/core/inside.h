@@ -171,6 +171,9 @@ struct rk_frontend {
     struct rankcall_error *last_death;       /* the same */
     struct event *rest;                      /* memory that nobody uses is given back */
     const struct rk_payload_memory *memory;  /* where payloads are received */
+    struct rk_lending *lending;              /* lend.c; NULL: large payloads are copied to their clients */
+    struct event *unread;                    /* the same: looks what they have read of it */
+    int64_t unread_us;                       /* before the next such look; 0: nothing is unread */
     int64_t grace_us;
     struct rk_desk desk;
     enum rk_state state;
@@ -313,6 +316,11 @@ bool rk_funnel_moving(const struct rk_frontend *frontend); /* don't sleep */
 bool rk_funnel_yields(const struct rk_frontend *frontend); /* a look of rk_funnel_work gives the CPU away by itself */
 void rk_funnel_release(struct rk_frontend *frontend);      /* the client has read, or is gone */
 void rk_funnel_drop(struct rk_frontend *frontend);         /* whatever has come and was not passed on */
+
+/* lend.c: payloads that clients read in place. */
+int rk_lend_open(struct rk_frontend *frontend);
+void rk_lend_close(struct rk_frontend *frontend);
+void rk_lend_watch(struct rk_frontend *frontend); /* a client has some of one to read */
 
 /* wedged.c: looks whether the ranks come back, and does what is due when they don't. Cheap while all is well. */
 int rk_wedge_open(struct rk_frontend *frontend);

@@ -107,11 +107,19 @@ struct rk_checkpoint {
     uint64_t number, answer;
 };
 
+/* Rooms that ranks may write their next large events into. */
+#define RK_AHEAD       2           /* of a rank */
+#define RK_AHEAD_ROOMS 8           /* of all */
+#define RK_AHEAD_BYTES (32u << 20) /* of theirs */
+
 /* What rank 0 answers to a sender. */
 struct rk_credit {
     uint64_t bytes;
-    uint64_t verdict;          /* enum rk_verdict */
-    struct rk_room_name where; /* to GO: write it there; or none */
+    uint64_t verdict;                    /* enum rk_verdict */
+    struct rk_room_name where;           /* to GO: write it there; or none */
+    uint64_t granted;                    /* to GO: write it where that was granted; or 0 */
+    uint64_t number;                     /* of a call whose next large events ... */
+    struct rk_room_name ahead[RK_AHEAD]; /* ... may go there unasked; or none */
 };
 enum rk_verdict { RK_VERDICT_NONE, RK_VERDICT_GO, RK_VERDICT_SKIP };
 
@@ -128,6 +136,15 @@ struct rk_sender {
     MPI_Request request;
     uint64_t verdict;
     struct rk_room_name where;
+    bool granted;
+    uint64_t number;                     /* of the call in which it may write ... */
+    struct rk_room_name ahead[RK_AHEAD]; /* ... here; id 0: none */
+};
+
+/* A room that a rank may write into. */
+struct rk_granted {
+    uint8_t *bytes; /* NULL: none */
+    struct rk_room_name name;
 };
 
 /* What rank 0 owes a rank. */
@@ -135,6 +152,10 @@ struct rk_debt {
     uint64_t bytes;   /* of its window */
     uint64_t verdict; /* enum rk_verdict: an answer that must go */
     struct rk_room_name where;
+    bool by_grant;
+    struct rk_room_name ahead[RK_AHEAD]; /* granted, and not yet told */
+    struct rk_granted granted[RK_AHEAD];
+    uint64_t offered;        /* the call of its last offer */
     struct rk_credit credit; /* being sent */
     MPI_Request request;
 };
@@ -152,9 +173,12 @@ struct rk_slot {
 struct rk_receiver {
     struct rk_slot *slots; /* a ring */
     int oldest;
-    uint64_t taken;                         /* messages */
-    struct rk_debt *debts;                  /* by rank */
-    bool unpaid;                            /* an answer waits for an earlier one to leave */
+    uint64_t taken;        /* messages */
+    struct rk_debt *debts; /* by rank */
+    bool unpaid;           /* an answer waits for an earlier one to leave */
+    uint64_t granting;     /* the call in which rooms are granted ahead; 0: none are */
+    unsigned ahead_rooms;  /* how many, and with how many bytes */
+    uint64_t ahead_bytes;
     uint8_t *bulk;                          /* being received: envelope and payload; NULL: none */
     const struct rk_payload_memory *lender; /* of that; NULL: malloc()ed */
     struct rk_envelope envelope;

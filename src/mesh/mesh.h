@@ -173,8 +173,14 @@ struct rk_envelope {
     uint64_t number;   /* of the call */
     uint64_t sequence; /* within rank, call and kind */
     uint64_t size;     /* of the payload */
-    uint64_t bulk;     /* 1: the payload follows when rank 0 says so */
-    uint64_t reserved;
+    uint64_t bulk;     /* enum rk_bulk: where the payload is if not here */
+    uint64_t room;     /* RK_BULK_WRITTEN: which one, by its id */
+};
+enum rk_bulk {
+    RK_BULK_NONE,
+    RK_BULK_OFFERED, /* it comes, or is written, when rank 0 says so */
+    RK_BULK_WRITTEN, /* it lies in a room that rank 0 has granted */
+    RK_BULK_FOREIGN, /* as offered; this rank can't write into rooms */
 };
 
 /* Sends one message; `payload` is frozen. Blocks while this rank's window is used up (the client is slow).
@@ -212,6 +218,12 @@ void rk_events_urge(struct rk_mesh *mesh);
  * time. */
 bool rk_events_accept(struct rk_mesh *mesh, const struct rk_envelope *envelope);
 void rk_events_refuse(struct rk_mesh *mesh, const struct rk_envelope *envelope);
+
+/* The client keeps up with this large message's rank: it may write its next ones of the call into rooms before rank 0
+ * is asked, as far as there are some for that. And the end of that: no rank is in the call any more. Rank 0's IO
+ * thread. */
+void rk_events_grant(struct rk_mesh *mesh, const struct rk_envelope *envelope);
+void rk_events_end_grants(struct rk_mesh *mesh);
 
 /* Owes a rank the window that a message used, and pays when enough has come together; with `hold` it only notes the
  * debt, for a client that reads slowly. rk_events_settle pays all large enough debts. Rank 0's IO thread. */

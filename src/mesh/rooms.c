@@ -115,7 +115,7 @@ static struct room *find(const uint8_t *bytes)
     return NULL;
 }
 
-static void give(void *context, uint8_t *bytes)
+void rk_room_give(void *context, uint8_t *bytes)
 {
     (void)context;
     pthread_mutex_lock(&all.lock);
@@ -132,7 +132,7 @@ void rk_room_forsake(uint8_t *bytes)
     pthread_mutex_lock(&all.lock);
     find(bytes)->left = true;
     pthread_mutex_unlock(&all.lock);
-    give(NULL, bytes);
+    rk_room_give(NULL, bytes);
 }
 
 struct rk_room_name rk_room_of(const uint8_t *bytes)
@@ -158,7 +158,7 @@ static void abandon(void)
 
 const struct rk_payload_memory *rk_mesh_payload_memory(const struct rk_mesh *mesh)
 {
-    static const struct rk_payload_memory rooms = {take, give, NULL};
+    static const struct rk_payload_memory rooms = {take, rk_room_give, NULL};
     return mesh->rooms_work ? &rooms : NULL;
 }
 
@@ -194,7 +194,7 @@ void rk_rooms_open(struct rk_mesh *mesh)
     int works = 1, all_work = 0;
     mesh->rooms_work = false;
     abandon();
-    if (mesh->nodes > 1 || mesh->size == 1)
+    if (mesh->nodes > 1)
         return;
     if (mesh->rank == 0)
         works = make_room(&trial, RK_ROOM_MIN);

@@ -47,9 +47,14 @@ uint8_t *rk_room_enter(const struct rk_mesh *mesh, const struct rk_room_name *na
 bool rk_room_copy(const struct rk_mesh *mesh, const struct rk_room_name *name, uint8_t *bytes, uint64_t size);
 void rk_room_leave(void *context, uint8_t *bytes); /* the context is not used. Any thread */
 
-/* Another rank: puts the pieces there, one behind the other from `offset` on. False: it could not. */
+/* Another rank: puts the pieces there, one behind the other from `offset` on. False: it could not. One thread at a
+ * time.
+ */
 bool rk_room_write(const struct rk_mesh *mesh, const struct rk_room_name *name, uint64_t offset,
                    const struct iovec *pieces, size_t count);
+
+/* Rank 0: the payload there is done with. Any thread. */
+void rk_room_give(void *context, uint8_t *bytes); /* the context is not used */
 
 /* Rank 0: as giving the payload there back, and the room is not used again: somebody may still write there. */
 void rk_room_forsake(uint8_t *bytes);

@@ -24,6 +24,7 @@ struct rk_conn *rk_conn_new(int fd, const struct rk_conn_callbacks *callbacks, v
         return NULL;
     }
     conn->fd = fd;
+    conn->writing.lent_last = &conn->writing.lent;
     conn->payload_cap = RK_PAYLOAD_CAP_DEFAULT;
     conn->callbacks = *callbacks;
     conn->context = context;
@@ -36,9 +37,12 @@ void rk_conn_free(struct rk_conn *conn)
 
     if (!conn)
         return;
-    rk_fd_close(&conn->fd);
     rk_reading_clear(&conn->reading);
     rk_writing_clear(&conn->writing);
+    if (rk_conn_settle(conn))
+        rk_lending_inherit(conn->lending, conn->fd, conn->writing.lent);
+    else
+        rk_fd_close(&conn->fd);
     free(conn);
     errno = kept;
 }
@@ -61,6 +65,11 @@ void rk_conn_set_memory(struct rk_conn *conn, const struct rk_payload_memory *me
 void rk_conn_set_fair(struct rk_conn *conn)
 {
     conn->fair = true;
+}
+
+void rk_conn_lend(struct rk_conn *conn, struct rk_lending *lending)
+{
+    conn->lending = lending;
 }
 
 bool rk_conn_mid_frame(const struct rk_conn *conn)

@@ -14,6 +14,7 @@
 #include "wire/payload.h"
 
 struct rk_conn;
+struct rk_lending; /* lend.h */
 
 enum rk_admission {
     RK_ADMIT,   /* take the payload */
@@ -47,6 +48,13 @@ void rk_conn_set_memory(struct rk_conn *conn, const struct rk_payload_memory *me
 
 /* The thread has others to serve: who sends many small frames at once is read in short turns, too. */
 void rk_conn_set_fair(struct rk_conn *conn);
+
+/* From now on the peer copies large payloads out of their own memory, which so stays until it has read them: longer
+ * than it is queued, even than the connection. `lending` stays. */
+void rk_conn_lend(struct rk_conn *conn, struct rk_lending *lending);
+
+/* Frees what the peer has read of that. Returns whether some is left. Writing does the same. */
+bool rk_conn_settle(struct rk_conn *conn);
 
 /* Writes one frame as far as the socket takes it, and closes `fd`. `payload`: or NULL. */
 void rk_conn_tell_payload(int fd, uint8_t type, uint64_t id, const uint8_t *head, size_t head_size,

@@ -7,6 +7,7 @@
 #define RK_WIRE_CONN_INTERNAL_H
 
 #include "wire/conn.h"
+#include "wire/lend.h"
 
 /* What the next bytes are. */
 enum rk_stage {
@@ -43,8 +44,10 @@ struct rk_block;
 struct rk_writing {
     struct rk_block *first, *last;
     uint64_t queued;
-    bool failed; /* the peer takes no more */
-    bool wide;   /* the socket's buffer was enlarged */
+    uint64_t written;                   /* all that the socket has ever taken */
+    struct rk_block *lent, **lent_last; /* written, and not yet read by the peer */
+    bool failed;                        /* the peer takes no more */
+    bool wide;                          /* the socket's buffer was enlarged */
 };
 
 struct rk_conn {
@@ -52,6 +55,7 @@ struct rk_conn {
     bool fair; /* its thread has others to serve */
     uint64_t payload_cap;
     const struct rk_payload_memory *memory;
+    struct rk_lending *lending; /* NULL: everything is copied */
     struct rk_conn_callbacks callbacks;
     void *context;
     struct rk_reading reading;
@@ -60,6 +64,8 @@ struct rk_conn {
 
 /* Free what the halves hold. */
 void rk_reading_clear(struct rk_reading *reading);
-void rk_writing_clear(struct rk_writing *writing);
+void rk_writing_clear(struct rk_writing *writing); /* but for what the peer may still read */
+
+void rk_blocks_free(struct rk_block *first);
 
 #endif

@@ -13,7 +13,7 @@
 #include "base/error.h"
 #include "wire/conn_internal.h"
 
-#define TINY_BLOCK  ((size_t)944)      /* the first of a queue: most frames are alone and small */
+#define TINY_BLOCK  ((size_t)928)      /* the first of a queue: most frames are alone and small */
 #define SMALL_BLOCK ((size_t)4 << 10)  /* the first of a queue whose frame is larger */
 #define BLOCK       ((size_t)64 << 10) /* the others */
 #define COPY_CAP    ((size_t)32 << 10) /* a payload up to this is copied */
@@ -29,6 +29,9 @@ struct rk_block {
     const struct iovec *pieces;             /* the payload's, or `own` */
     size_t piece, piece_count;              /* the first one not yet written, and how many there are */
     size_t offset;                          /* bytes of that piece that are written */
+    uint64_t end;                           /* of what was written when it was written whole */
+    bool lent;                              /* the peer may still read there */
+    bool unfit;                             /* it can't be lent */
     struct iovec own;                       /* bytes: here, or malloc()ed elsewhere */
     size_t cap;                             /* of `bytes`; 0 where they are elsewhere ... */
     const struct rk_payload_memory *lender; /* ... in memory of this one's; NULL: malloc()ed */
@@ -46,11 +49,32 @@ static void free_block(struct rk_block *block)
     free(block);
 }
 
+void rk_blocks_free(struct rk_block *first)
+{
+    for (struct rk_block *next, *block = first; block; block = next) {
+        next = block->next;
+        free_block(block);
+    }
+}
+
+/* No more of it is written. */
+static void leave_block(struct rk_writing *writing, struct rk_block *block)
+{
+    if (!block->lent) {
+        free_block(block);
+        return;
+    }
+    block->next = NULL;
+    block->end = writing->written;
+    *writing->lent_last = block;
+    writing->lent_last = &block->next;
+}
+
 void rk_writing_clear(struct rk_writing *writing)
 {
     for (struct rk_block *next, *block = writing->first; block; block = next) {
         next = block->next;
-        free_block(block);
+        leave_block(writing, block);
     }
     writing->first = writing->last = NULL;
     writing->queued = 0;
@@ -227,18 +251,29 @@ int rk_conn_send(struct rk_conn *conn, uint8_t type, uint64_t id, const uint8_t 
     return RANKCALL_OK;
 }
 
-/* Fills iov with what is to be written next; returns how many pieces. */
-static size_t collect(const struct rk_writing *writing, struct iovec iov[PIECES])
+/* Whether the peer gets the last `left` bytes of that piece of the block without a copy. */
+static bool is_lent(const struct rk_conn *conn, const struct rk_block *block, size_t piece, size_t left)
 {
+    return conn->lending && left >= RK_LEND_MIN && block->pieces[piece].iov_len <= RK_LEND_MAX && !block->cap &&
+           !block->unfit;
+}
+
+/* Fills iov with what is to be written next; returns how many pieces. What is lent goes alone. */
+static size_t collect(const struct rk_conn *conn, struct iovec iov[PIECES])
+{
+    const struct rk_writing *writing = &conn->writing;
     size_t count = 0, size = 0;
 
     for (const struct rk_block *block = writing->first; block; block = block->next) {
         size_t offset = block->offset;
 
         for (size_t i = block->piece; i < block->piece_count; i++, offset = 0) {
-            if (count == PIECES || size >= BATCH)
+            size_t left = block->pieces[i].iov_len - offset;
+
+            if (count == PIECES || size >= BATCH || is_lent(conn, block, i, left))
                 return count;
-            size_t left = block->pieces[i].iov_len - offset, part = left < BATCH - size ? left : BATCH - size;
+            size_t part = left < BATCH - size ? left : BATCH - size;
+
             iov[count++] = (struct iovec){(uint8_t *)block->pieces[i].iov_base + offset, part};
             size += part;
         }
@@ -251,7 +286,7 @@ static ssize_t write_pieces(const struct rk_conn *conn, int flags)
     struct iovec iov[PIECES];
     struct msghdr message = {.msg_iov = iov};
 
-    message.msg_iovlen = collect(&conn->writing, iov);
+    message.msg_iovlen = collect(conn, iov);
     return sendmsg(conn->fd, &message, flags);
 }
 
@@ -275,6 +310,7 @@ static size_t advance_block(struct rk_block *block, size_t written)
 static void advance(struct rk_writing *writing, size_t written)
 {
     writing->queued -= written;
+    writing->written += written;
     while (writing->first) {
         struct rk_block *first = writing->first;
 
@@ -284,7 +320,7 @@ static void advance(struct rk_writing *writing, size_t written)
         writing->first = first->next;
         if (!writing->first)
             writing->last = NULL;
-        free_block(first);
+        leave_block(writing, first);
     }
 }
 
@@ -297,12 +333,22 @@ static int write_failed(struct rk_conn *conn)
     return closed();
 }
 
-/* One system call. A piece that is alone, as the frame of most calls, needs none of sendmsg's lists. */
+/* One system call or a few. A piece that is alone, as the frame of most calls, needs none of sendmsg's lists. */
 static ssize_t write_once(const struct rk_conn *conn)
 {
     const int flags = MSG_NOSIGNAL | MSG_DONTWAIT;
-    const struct rk_block *first = conn->writing.first;
+    struct rk_block *first = conn->writing.first;
+    const struct iovec *next = first->piece < first->piece_count ? &first->pieces[first->piece] : NULL;
 
+    if (next && is_lent(conn, first, first->piece, next->iov_len - first->offset)) {
+        ssize_t lent =
+            rk_lend(conn->lending, conn->fd, (uint8_t *)next->iov_base + first->offset, next->iov_len - first->offset);
+
+        first->lent |= lent > 0;
+        if (lent >= 0 || errno != ENOTSUP)
+            return lent;
+        first->unfit = true;
+    }
     if (!first->next && first->piece + 1 == first->piece_count) {
         const struct iovec *piece = &first->pieces[first->piece];
         size_t left = piece->iov_len - first->offset;
@@ -312,9 +358,27 @@ static ssize_t write_once(const struct rk_conn *conn)
     return write_pieces(conn, flags);
 }
 
+bool rk_conn_settle(struct rk_conn *conn)
+{
+    struct rk_writing *writing = &conn->writing;
+    size_t unread = writing->lent ? rk_lent_unread(conn->fd) : 0;
+
+    while (writing->lent && unread <= writing->written - writing->lent->end) {
+        struct rk_block *first = writing->lent;
+
+        writing->lent = first->next;
+        free_block(first);
+    }
+    if (!writing->lent)
+        writing->lent_last = &writing->lent;
+    return writing->lent;
+}
+
 int rk_conn_flush(struct rk_conn *conn)
 {
     size_t total = 0;
+
+    (void)rk_conn_settle(conn);
 
     if (conn->writing.failed)
         return closed();

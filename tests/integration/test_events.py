@@ -7,7 +7,7 @@ import statistics
 import subprocess
 import time
 
-from harness import FULL, ROOM, SLOW, case, check, equal, main, memory, program, wait_until
+from harness import FULL, ROOM, SLOW, case, check, equal, main, memory, program, raises, wait_until
 from strangers_client import STREAM
 
 MEBI = 1 << 20
@@ -66,6 +66,26 @@ def chosen_ranks(t):
 def attachments(t):
     for count, attach in ((300, 1), (300, 4000), (100, 70000), (10, 3 * MEBI)):
         expect_events(receive(t, count, count, 64, attach, "0,1,2"), 3 * count)
+
+
+@case("large events of all ranks at once arrive whole, those of the next call, too", ranks=(1, 2, 4))
+def large_streams(t):
+    for seed, count, attach in ((1, 60, MEBI), (2, 1, MEBI), (3, 20, 5 * MEBI), (4, 2, 9 * MEBI), (5, 150, 33000)):
+        expect_events(receive(t, seed, count, 64, attach, ",".join(map(str, range(t.ranks)))), t.ranks * count)
+
+
+@case("a cancelled stream of large events leaves nothing to the next call", ranks=(2, 4))
+def large_cancelled(t):
+    with t.connect() as client:
+        for size in (100000, MEBI, 3 * MEBI):
+            id = client.submit("burst", {"count": 1000, "size": 64, "attach": size, "check": 5}, STREAM)
+            items = client.items(id)
+            for _ in range(20):
+                next(items)
+            client.cancel(id)
+            with raises("cancelled"):
+                list(items)
+            expect_events(receive(t, 1, 3, 64, size, ",".join(map(str, range(t.ranks)))), t.ranks * 3)
 
 
 @case("an event of 64 MiB arrives whole", ranks=(2,))

@@ -11,7 +11,7 @@ import time
 import zlib
 
 import strangers_client as wire
-from harness import FULL, ROOM, SLOW, Skip, case, check, equal, main, memory, raises
+from harness import FULL, ROOM, SLOW, Skip, case, check, equal, main, memory, raises, wait_until
 from strangers_client import Attachment, Payload
 
 MEBI, GIBI = 1 << 20, 1 << 30
@@ -28,11 +28,31 @@ def sizes(t):
             check(result.attachments[0] == Attachment("data", data), "%d bytes differ" % size)
 
 
+def check_made(result):
+    equal(zlib.crc32(result.attachments[0].data), result.json["crc"], "checksum")
+
+
 @case("a result of 64 MiB comes back whole")
 def made(t):
     with t.connect() as client:
-        result = client.invoke("make", {"size": 64 * MEBI, "seed": 3})
-        equal(zlib.crc32(result.attachments[0].data), result.json["crc"], "checksum")
+        check_made(client.invoke("make", {"size": 64 * MEBI, "seed": 3}))
+
+
+@case("results that are read late are whole, though memory is used again meanwhile", ranks=(1, 2), own=True)
+def read_late(t):
+    t.job = t.start()
+    with t.connect() as late, t.connect() as other:
+        calls = [late.submit("make", {"size": 300000 + seed, "seed": seed}) for seed in range(4)]
+        wait_until(lambda: other.status()["calls"]["completed"] == 4, "four results")
+        for seed in range(30):
+            check_made(other.invoke("make", {"size": 300000, "seed": 100 + seed}))
+        for call in calls:
+            check_made(late.outcome(call))
+        last = late.submit("make", {"size": 100000, "seed": 7})
+        wait_until(lambda: other.status()["calls"]["completed"] == 35, "one more")
+        other.stop()
+        check_made(late.outcome(last))
+    t.job.wait()
 
 
 @case("every rank sees a large payload whole", ranks=(4,))
@@ -45,7 +65,7 @@ def checksums(t):
         equal(client.invoke("checksum", Payload(b"{}", [Attachment("x", data)])).json["sums"], [crc] * 4)
 
 
-@case("memory of large payloads is used again and rests, and every rank sees its own call's", ranks=(2, 4), own=True,
+@case("memory of large payloads is used again and rests, and every rank sees its own call's", ranks=(1, 2, 4), own=True,
       by=("launcher", "mpirun"), timeout=60)
 def rooms(t):
     t.job = t.start(env={"RANKCALL_TEST_REST_MS": "20"})
