@@ -5,7 +5,7 @@
 
 #include "base/ended.h"
 
-#include <stdint.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -55,17 +55,16 @@ bool rk_process_busy(int pid)
     return state == 'R' || state == 'D';
 }
 
-uint64_t rk_process_work_ns(int pid)
+void rk_process_work(int pid, uint64_t *run_ns, uint64_t *waited_ns)
 {
     char path[40];
-    unsigned long long run = 0, waited = 0;
+    *run_ns = *waited_ns = 0;
     snprintf(path, sizeof path, "/proc/%d/schedstat", pid);
     FILE *file = fopen(path, "re");
-    if (file && fscanf(file, "%llu %llu", &run, &waited) != 2)
-        run = waited = 0;
+    if (file && fscanf(file, "%" SCNu64 " %" SCNu64, run_ns, waited_ns) != 2)
+        *run_ns = *waited_ns = 0;
     if (file)
         fclose(file);
-    return run + waited;
 }
 
 /* The same from that line, where it stays until its parent has taken note. */

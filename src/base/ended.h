@@ -16,8 +16,8 @@ char rk_process_state(int pid);
 /* Whether it has work to do. One that passes on what others print and that sleeps has passed on all that there was. */
 bool rk_process_busy(int pid);
 
-/* Nanoseconds that its main thread has run or waited for a CPU; 0: nobody knows. */
-uint64_t rk_process_work_ns(int pid);
+/* Nanoseconds that its main thread has run, and that it has waited for a CPU; 0: nobody knows. */
+void rk_process_work(int pid, uint64_t *run_ns, uint64_t *waited_ns);
 
 /* As waitpid(2) would say; -1: not known. `pidfd`: a descriptor of the process, opened while it lived, or -1. Right
  * after its end: from its line in /proc, where it stays until its parent has taken note, or on Linux 6.15 and later

@@ -304,7 +304,7 @@ void rk_rest_here(const _Atomic bool *abandoned);
 void rk_rest_begin(void);
 void rk_rest_idle(bool now);
 
-/* stuck.c: around MPI_Init: a replacement that gets stuck there ends, when it and mpirun have been at rest for so long.
+/* stuck.c: around MPI_Init: a replacement that gets stuck there ends, when mpirun has been at rest for so long.
  */
 #define RK_STUCK_S     3
 #define RK_STUCK_FAR_S 10 /* where the job has several nodes */

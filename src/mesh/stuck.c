@@ -5,7 +5,8 @@
  * at once: it then waits in MPI_Init for ever, and the living for it in MPI_Comm_spawn. It ends, which the living see
  * (vigil.c), and the job with it.
  *
- * Where CPUs are short MPI_Init takes seconds, too. But then somebody is at work, or would be if there were a CPU. */
+ * Where CPUs are short MPI_Init takes seconds, too. But then mpirun is at work, or would be if there were a CPU:
+ * that gives it three times as long. */
 
 #include <errno.h>
 #include <stdlib.h>
@@ -17,19 +18,25 @@
 #include "mesh/internal.h"
 
 #define TICK_MS 100
-#define WORK_NS 20000000 /* of a tick: who has run, or waited to, for longer than that was at work */
+#define WORK_NS 20000000 /* of a tick */
+#define AT_REST 3        /* a tick at rest counts for so many under way */
 
 static struct {
     pthread_t thread;
     pthread_mutex_t lock;
     pthread_cond_t changed;
     bool done, running;
-    int ticks; /* at rest, until it counts as stuck */
+    int ticks; /* until it counts as stuck */
 } guard = {.lock = PTHREAD_MUTEX_INITIALIZER, .changed = PTHREAD_COND_INITIALIZER};
 
-static bool was_at_work(int pid, uint64_t *before)
+/* In the last tick mpirun was at work, or one of the two waited for a CPU. That this process runs tells nothing: MPI
+ * waits by looking. */
+static bool is_under_way(int mpirun, uint64_t *before)
 {
-    uint64_t now = rk_process_work_ns(pid), done = now - *before;
+    uint64_t run, waited, own_run, own_waited;
+    rk_process_work(mpirun, &run, &waited);
+    rk_process_work(getpid(), &own_run, &own_waited);
+    uint64_t now = run + waited + own_waited, done = now - *before;
     *before = now;
     return done > WORK_NS;
 }
@@ -51,13 +58,12 @@ static bool pass_a_tick(void)
 static void *keep_time(void *context)
 {
     int mpirun = getppid();
-    uint64_t own_work = rk_process_work_ns(getpid()), its_work = rk_process_work_ns(mpirun);
+    uint64_t before = 0;
     (void)context;
+    (void)is_under_way(mpirun, &before);
     pthread_mutex_lock(&guard.lock);
-    while (guard.ticks > 0 && !pass_a_tick()) {
-        bool works = was_at_work(getpid(), &own_work), it_works = was_at_work(mpirun, &its_work);
-        guard.ticks -= !works && !it_works;
-    }
+    while (guard.ticks > 0 && !pass_a_tick())
+        guard.ticks -= is_under_way(mpirun, &before) ? 1 : AT_REST;
     bool done = guard.done;
     pthread_mutex_unlock(&guard.lock);
     if (done)
@@ -72,7 +78,7 @@ void rk_stuck_begin(void)
     int limit_s = nodes && atoi(nodes) > 1 ? RK_STUCK_FAR_S : RK_STUCK_S;
     if (!getenv("OMPI_PARENT_PORT")) /* as Open MPI marks a process that another one started */
         return;
-    guard.ticks = limit_s * 1000 / TICK_MS;
+    guard.ticks = AT_REST * limit_s * 1000 / TICK_MS;
     guard.running = !pthread_create(&guard.thread, NULL, keep_time, NULL);
 }
 

@@ -15,8 +15,8 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-#define RK_LEND_MIN (32u << 10)       /* bytes below which a copy is cheaper */
-#define RK_LEND_MAX ((size_t)8 << 20) /* ... and above which: it is made while the reader copies what came before */
+#define RK_LEND_MIN (32u << 10) /* bytes below which a copy is cheaper */
+#define RK_LEND_MAX (8u << 20)  /* ... and above which: it is made while the reader copies what came before */
 
 struct rk_lending;
 

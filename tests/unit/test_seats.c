@@ -12,6 +12,7 @@ enum { RANKS = 2 };
 
 struct node {
     struct rk_arena *arena;
+    struct rk_segment *segment; /* its bells */
     struct rk_rank_info infos[RANKS];
     struct rk_collect collects[RANKS];
     struct rk_mesh ranks[RANKS];
@@ -22,8 +23,12 @@ static int make_node(void **state)
     struct node *node = calloc(1, sizeof *node);
     node->arena = aligned_alloc(64, sizeof(struct rk_arena) + RANKS * sizeof(struct rk_seat));
     memset(node->arena, 0, sizeof(struct rk_arena) + RANKS * sizeof(struct rk_seat));
+    size_t size = (sizeof *node->segment + RANKS * sizeof *node->segment->rank + 63) / 64 * 64;
+    node->segment = aligned_alloc(64, size);
+    memset(node->segment, 0, size);
     for (int rank = 0; rank < RANKS; rank++) {
         node->infos[rank].local_rank = rank;
+        node->ranks[rank].segment = node->segment;
         node->collects[rank].arena = node->arena;
         node->ranks[rank].rank = node->ranks[rank].local_rank = rank;
         node->ranks[rank].size = node->ranks[rank].local_size = RANKS;
@@ -39,6 +44,7 @@ static int free_node(void **state)
 {
     struct node *node = *state;
     free(node->arena);
+    free(node->segment);
     free(node);
     return 0;
 }
