@@ -13,6 +13,8 @@
 
 #include "samples.h"
 
+enum { LARGE = 1 << 20, WARM_UP = 2 };
+
 struct side {
     struct rankcall_call *call;
     MPI_Comm comm;
@@ -106,23 +108,33 @@ static double sample(const struct side *side, step_fn step, step_fn barrier, int
     return (double)(bench_now() - begin) / (double)each;
 }
 
-/* Blocks of ours and of the floor alternate. */
+static void take_block(const struct side *side, step_fn step, step_fn barrier, int64_t each, double *out, int64_t count)
+{
+    for (int64_t i = 0; i < count; i++)
+        out[i] = sample(side, step, barrier, each);
+}
+
+/* Blocks of ours and of the floor take turns, and in beginning. Of large ones a block is one sample: what lies in
+ * caches then is the same for both. */
 static void measure(const struct side *side, size_t kind, int64_t samples, int64_t each, double *ours, double *floor)
 {
-    const int64_t block = 5;
-    for (int64_t i = 0; i < samples + 1; i += block) {
-        for (int64_t j = i; j < i + block && j < samples + 1; j++)
-            ours[j] = sample(side, kinds[kind].ours, our_barrier, each);
-        for (int64_t j = i; j < i + block && j < samples + 1; j++)
-            floor[j] = sample(side, kinds[kind].floor, mpi_barrier, each);
+    const int64_t block = side->size >= LARGE ? 1 : 5;
+    for (int64_t i = 0; i < samples + WARM_UP; i += block) {
+        int64_t left = samples + WARM_UP - i, count = left < block ? left : block;
+        bool begins = i / block % 2 == 0;
+        if (begins)
+            take_block(side, kinds[kind].ours, our_barrier, each, ours + i, count);
+        take_block(side, kinds[kind].floor, mpi_barrier, each, floor + i, count);
+        if (!begins)
+            take_block(side, kinds[kind].ours, our_barrier, each, ours + i, count);
     }
 }
 
 static int report(struct rankcall_call *call, const double *ours, const double *floor, int64_t samples)
 {
     struct rankcall_payload *result = rankcall_payload_new();
-    rankcall_set_doubles(result, "ours", ours + 1, (size_t)samples); /* the first one warms up */
-    rankcall_set_doubles(result, "floor", floor + 1, (size_t)samples);
+    rankcall_set_doubles(result, "ours", ours + WARM_UP, (size_t)samples);
+    rankcall_set_doubles(result, "floor", floor + WARM_UP, (size_t)samples);
     return rankcall_result(call, result);
 }
 
@@ -146,7 +158,8 @@ static int collective(struct rankcall_call *call)
     side.receive = calloc((size_t)size + 1, (size_t)side.ranks);
     memset(side.send, 0, (size_t)size + 1); /* take the pages now */
     memset(side.receive, 0, ((size_t)size + 1) * (size_t)side.ranks);
-    double *ours = calloc((size_t)samples + 1, sizeof *ours), *floor = calloc((size_t)samples + 1, sizeof *floor);
+    double *ours = calloc((size_t)samples + WARM_UP, sizeof *ours),
+           *floor = calloc((size_t)samples + WARM_UP, sizeof *floor);
     measure(&side, kind, samples, each, ours, floor);
     int code = report(call, ours, floor, samples);
     free(side.send);
