@@ -120,6 +120,13 @@ static void watch_frame(struct rk_client *client)
     client->watched = half;
 }
 
+/* After the others' turn: an event made active here would come before what they have sent meanwhile. */
+static void read_on(struct rk_client *client)
+{
+    event_add(client->again, &(const struct timeval){0});
+    client->frontend->reads_on = true;
+}
+
 static void read_client(struct rk_client *client)
 {
     client->frontend->recent = client;
@@ -128,8 +135,8 @@ static void read_client(struct rk_client *client)
     if (client->state >= RK_CLOSING)
         return;
     watch_frame(client);
-    if (code == RANKCALL_EAGAIN) /* an event made active here would come before what others have sent meanwhile */
-        event_add(client->again, &(const struct timeval){0});
+    if (code == RANKCALL_EAGAIN)
+        read_on(client);
     else if (code == RANKCALL_ECLOSED)
         lost(client);
     else if (code)

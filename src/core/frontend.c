@@ -242,11 +242,11 @@ static bool take_reports(struct rk_frontend *frontend)
     return true;
 }
 
-/* A frontend that spins asks the kernel for all sockets only now and then; between, it looks at that of the client
- * which called last: it will most likely be the next. */
+/* Spinning, it asks for all sockets only now and then; between, for that of the last caller, most likely the next. */
 static void look_at_clients(struct rk_frontend *frontend)
 {
-    if (frontend->looks++ % RK_LOOK_EVERY == 0) {
+    if (frontend->looks++ % RK_LOOK_EVERY == 0 || frontend->reads_on) {
+        frontend->reads_on = false;
         event_base_loop(frontend->base, EVLOOP_NONBLOCK | EVLOOP_ONCE);
         if (!frontend->away && !rk_mesh_broken(frontend->context->mesh))
             rk_wedge_look(frontend); /* while events keep it awake; else before it sleeps */

@@ -181,6 +181,7 @@ struct rk_frontend {
     uint64_t activity; /* counts callbacks, so that the loop knows whether something happened */
     unsigned looks;
     int nice;                           /* of the IO thread when it spins */
+    bool reads_on;                      /* a client has more than was read in its turn */
     bool may_precede;                   /* it may ask for less when it sleeps */
     bool over, main_serves;             /* the main thread is past setup and takes announcements */
     bool away;                          /* the mesh is being regrouped: rank 0's main thread has it */
