@@ -4,15 +4,14 @@
 /* Which nodes of a Slurm job are still there, before the job is started on them again. Who has lost all its processes
  * ends its connections as in any death, and Slurm hears of it much later. */
 
-#include <fcntl.h>
 #include <signal.h>
-#include <spawn.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
 
 #include "base/fd.h"
+#include "base/spawn.h"
 #include "launcher/allocation.h"
 #include "launcher/life.h"
 #include "launcher/say.h"
@@ -20,8 +19,6 @@
 #define PATIENCE_US 8000000 /* for a step to begin and end on a node */
 #define AT_ONCE     64      /* steps */
 #define FEW         16      /* nodes that are asked one by one in the first place */
-
-extern char **environ;
 
 struct asked {
     char host[RK_HOST_MAX];
@@ -64,26 +61,13 @@ static pid_t start_step(const struct rk_run_values *values, const char *hosts, s
     char tasks[40], nodes[40], group[40];
     const char *argv[12] = {"srun", "--overlap", "--mpi=none", "--quiet", nodes, tasks, "--nodelist", hosts};
     size_t size = 8;
-    posix_spawn_file_actions_t actions;
-    posix_spawnattr_t attributes;
-    pid_t pid = 0;
     snprintf(nodes, sizeof(nodes), "--nodes=%zu", count);
     snprintf(tasks, sizeof(tasks), "--ntasks=%zu", count);
     snprintf(group, sizeof(group), "--het-group=%d", values->het_group);
     if (values->het_group >= 0)
         argv[size++] = group;
     argv[size++] = "true";
-    posix_spawn_file_actions_init(&actions);
-    posix_spawn_file_actions_addopen(&actions, 0, "/dev/null", O_RDWR, 0);
-    posix_spawn_file_actions_adddup2(&actions, 0, 1);
-    posix_spawn_file_actions_adddup2(&actions, 0, 2);
-    posix_spawnattr_init(&attributes);
-    posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETPGROUP);
-    if (posix_spawnp(&pid, argv[0], &actions, &attributes, (char *const *)argv, environ))
-        pid = 0;
-    posix_spawn_file_actions_destroy(&actions);
-    posix_spawnattr_destroy(&attributes);
-    return pid;
+    return rk_spawn_aside(argv, -1);
 }
 
 /* Whether some step has not ended; notes which have ended well. */

@@ -113,15 +113,23 @@ static int start(const struct line *line, int *fd, pid_t *pid)
     return rk_fd_prepare(*fd);
 }
 
+/* Of what has carried a connection that has ended: 0 if it does not end. */
+static pid_t await_end(pid_t pid, int *status)
+{
+    pid_t ended = 0;
+    for (int64_t deadline_us = rk_now_us() + END_US; !ended && rk_now_us() < deadline_us;) {
+        ended = waitpid(pid, status, WNOHANG);
+        if (!ended)
+            nanosleep(&(struct timespec){.tv_nsec = 5000000}, NULL);
+    }
+    return ended;
+}
+
 /* The connection ended before the greeting: what carried it has said why, as far as it knows. */
 static int explain(const char *via, pid_t pid)
 {
     int status = 0;
-    pid_t ended = 0;
-    for (int64_t deadline = rk_now_us() + END_US; !ended && rk_now_us() < deadline;) {
-        ended = waitpid(pid, &status, WNOHANG);
-        nanosleep(&(struct timespec){.tv_nsec = 5000000}, NULL);
-    }
+    pid_t ended = await_end(pid, &status);
     if (ended == pid && WIFEXITED(status) && WEXITSTATUS(status) == rankcall_code_exit_status(RANKCALL_ENOJOB))
         return rk_error(RANKCALL_ENOJOB, "no such job there (%s)", via);
     if (ended == pid && WIFEXITED(status))
@@ -143,14 +151,8 @@ static int dial_again(void *context, int *fd)
 {
     struct way *way = context;
     const bool short_lived = rk_now_us() - way->begun_us < SHORT_US;
-    const int64_t deadline_us = rk_now_us() + END_US;
     int status = -1;
-    pid_t ended = 0;
-    while (!ended && rk_now_us() < deadline_us) {
-        ended = waitpid(way->pid, &status, WNOHANG);
-        if (!ended)
-            nanosleep(&(struct timespec){.tv_nsec = 5000000}, NULL);
-    }
+    pid_t ended = await_end(way->pid, &status);
     if (!ended)
         kill(way->pid, SIGTERM);
     if (ended > 0 && WIFEXITED(status) && WEXITSTATUS(status) == rankcall_code_exit_status(RANKCALL_ENOJOB))

@@ -13,6 +13,12 @@
 /* Its state as in proc(5): 'R', 'S', 'T' …; '?': it is gone, or nobody knows. */
 char rk_process_state(int pid);
 
+/* By a signal, or by a debugger. */
+static inline bool rk_is_stopped(char state)
+{
+    return state == 'T' || state == 't';
+}
+
 /* Whether it has work to do. One that passes on what others print and that sleeps has passed on all that there was. */
 bool rk_process_busy(int pid);
 

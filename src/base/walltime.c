@@ -10,7 +10,6 @@
 #include <math.h>
 #include <poll.h>
 #include <signal.h>
-#include <spawn.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -19,10 +18,9 @@
 #include <unistd.h>
 
 #include "base/fd.h"
+#include "base/spawn.h"
 
 #define US 1000000
-
-extern char **environ;
 
 static double real_now_s(void)
 {
@@ -68,24 +66,10 @@ int64_t rk_walltime_parse(const char *text)
     return days * 86400 + seconds;
 }
 
-/* As a process of its own group, so that Ctrl-C is none of its business. */
 static pid_t start_squeue(const char *job, int out)
 {
-    char *const argv[] = {"squeue", "--noheader", "--jobs", (char *)job, "--format", "%L", NULL};
-    posix_spawn_file_actions_t actions;
-    posix_spawnattr_t attributes;
-    pid_t pid = 0;
-    posix_spawn_file_actions_init(&actions);
-    posix_spawn_file_actions_addopen(&actions, 0, "/dev/null", O_RDONLY, 0);
-    posix_spawn_file_actions_adddup2(&actions, out, 1);
-    posix_spawn_file_actions_addopen(&actions, 2, "/dev/null", O_WRONLY, 0);
-    posix_spawnattr_init(&attributes);
-    posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETPGROUP);
-    if (posix_spawnp(&pid, argv[0], &actions, &attributes, argv, environ))
-        pid = 0;
-    posix_spawn_file_actions_destroy(&actions);
-    posix_spawnattr_destroy(&attributes);
-    return pid;
+    const char *const argv[] = {"squeue", "--noheader", "--jobs", job, "--format", "%L", NULL};
+    return rk_spawn_aside(argv, out);
 }
 
 void rk_walltime_ask(struct rk_walltime_question *question)

@@ -9,9 +9,8 @@
 #include "base/fd.h"
 #include "core/inside.h"
 
-/* Sends a frame with a payload made for it (NULL: memory was out). */
-static void reply_with(struct rk_client *client, uint8_t type, uint64_t id, const uint8_t *head, size_t head_size,
-                       struct rankcall_payload *payload)
+void rk_client_reply(struct rk_client *client, uint8_t type, uint64_t id, const uint8_t *head, size_t head_size,
+                     struct rankcall_payload *payload)
 {
     if (!payload || rk_conn_send(client->conn, type, id, head, head_size, payload))
         rk_client_doom(client);
@@ -68,7 +67,8 @@ static void greet(struct rk_client *client, const struct rk_header *header, cons
     client->state = RK_OPEN;
     event_del(client->limit);
     rk_resume_lend(client);
-    reply_with(client, RK_WELCOME, header->id, bytes, rk_welcome_encode(&welcome, bytes), rk_welcome_payload(frontend));
+    rk_client_reply(client, RK_WELCOME, header->id, bytes, rk_welcome_encode(&welcome, bytes),
+                    rk_welcome_payload(frontend));
     if (welcome.token && hello.token)
         rk_resume_await(client);
 }

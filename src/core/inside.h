@@ -248,6 +248,9 @@ void rk_listener_close(struct rk_frontend *frontend); /* removes the socket's na
 /* clients.c: connections, greetings, questions. */
 void rk_client_new(struct rk_frontend *frontend, int fd, bool launcher);
 void rk_client_dirty(struct rk_client *client);
+/* Sends a frame with a payload made for it, and frees that (NULL: memory was out). */
+void rk_client_reply(struct rk_client *client, uint8_t type, uint64_t id, const uint8_t *head, size_t head_size,
+                     struct rankcall_payload *payload);
 void rk_client_look(struct rk_client *client); /* whether something has come from it */
 void rk_client_error(struct rk_client *client, uint64_t id, const struct rankcall_error *error);
 void rk_client_last_error(struct rk_client *client, uint64_t id);  /* the thread's */

@@ -50,7 +50,7 @@ void rk_resume_seat(struct rk_frontend *frontend)
 {
     for (int rank = 0; rank < rankcall_world_size(frontend->context); rank++) {
         const struct rk_rank_info *info = rk_mesh_info(frontend->context->mesh, rank);
-        bool near = info->node == rk_mesh_info(frontend->context->mesh, 0)->node;
+        bool near = !rk_mesh_is_far(frontend->context->mesh, rank);
         rk_journal_seat(frontend->journal, rank, info->group, info->member, near ? info->pid : -info->pid);
     }
 }

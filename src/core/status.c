@@ -153,7 +153,7 @@ static void set_whereabouts(const struct rk_frontend *frontend, struct rankcall_
 static bool find_cpus(const struct rk_frontend *frontend, const struct rk_rank_info *info,
                       const struct rk_whereabouts *place, struct rk_cpus *cpus)
 {
-    if (info->node == rk_mesh_info(frontend->context->mesh, 0)->node)
+    if (!rk_mesh_is_far(frontend->context->mesh, info->rank))
         return rk_cpus_of_thread(info->pid, cpus);
     memset(cpus, 0, sizeof *cpus);
     if (place->known)

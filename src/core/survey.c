@@ -21,11 +21,7 @@ struct rk_asker {
 
 static void reply(struct rk_client *client, uint64_t id, int64_t since_us)
 {
-    struct rankcall_payload *status = rk_status_payload(client->frontend, since_us);
-    if (!status || rk_conn_send(client->conn, RK_STATUS_REPLY, id, NULL, 0, status))
-        rk_client_doom(client);
-    rankcall_payload_free(status);
-    rk_client_dirty(client);
+    rk_client_reply(client, RK_STATUS_REPLY, id, NULL, 0, rk_status_payload(client->frontend, since_us));
 }
 
 static void out_of_time(evutil_socket_t fd, short events, void *context)

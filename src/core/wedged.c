@@ -265,9 +265,9 @@ static bool only_waits(const struct rk_mesh *mesh, int rank)
 {
     struct rk_whereabouts where;
     rk_mesh_whereabouts(mesh, rank, &where);
-    char state = rk_mesh_is_far(mesh, rank) ? where.process : rk_process_state(rk_mesh_info(mesh, rank)->pid);
+    char state = rk_mesh_process(mesh, rank);
     bool waits = where.activity == RK_AT_CHECKPOINT || where.activity == RK_TAKING_PAYLOAD;
-    return waits && state != 'T' && state != 't' && state != 'D';
+    return waits && !rk_is_stopped(state) && state != 'D';
 }
 
 static bool has_wedged(const struct rk_frontend *frontend, bool spare)

@@ -27,16 +27,6 @@ static const char *state_text(char state)
     }
 }
 
-static char state_of(const struct rk_frontend *frontend, int rank)
-{
-    const struct rk_mesh *mesh = frontend->context->mesh;
-    struct rk_whereabouts where;
-    if (!rk_mesh_is_far(mesh, rank))
-        return rk_process_state(rk_mesh_info(mesh, rank)->pid);
-    rk_mesh_whereabouts(mesh, rank, &where);
-    return where.process;
-}
-
 static void print_place(FILE *stream, const struct rk_whereabouts *where, uint64_t number)
 {
     if (where->number != number) {
@@ -61,16 +51,17 @@ static void print_place(FILE *stream, const struct rk_whereabouts *where, uint64
 
 static void print_rank(FILE *stream, const struct rk_frontend *frontend, int rank)
 {
-    const struct rk_rank_info *info = rk_mesh_info(frontend->context->mesh, rank);
+    const struct rk_mesh *mesh = frontend->context->mesh;
+    const struct rk_rank_info *info = rk_mesh_info(mesh, rank);
     struct rk_whereabouts where;
     fprintf(stream, "rank %d (pid %d on %s) ", rank, info->pid, info->host);
     if (frontend->wedge.suspects[rank].silent) {
         fputs("is unknown: its node does not tell", stream);
         return;
     }
-    rk_mesh_whereabouts(frontend->context->mesh, rank, &where);
+    rk_mesh_whereabouts(mesh, rank, &where);
     print_place(stream, &where, frontend->wedge.number);
-    fprintf(stream, ", %s", state_text(state_of(frontend, rank)));
+    fprintf(stream, ", %s", state_text(rk_mesh_process(mesh, rank)));
 }
 
 char *rk_wedge_message(struct rk_frontend *frontend)
@@ -111,7 +102,7 @@ static void print_stack(FILE *stream, const struct rk_frontend *frontend, int ra
     bool far = rk_mesh_is_far(mesh, rank), silent = frontend->wedge.suspects[rank].silent;
     char *lines = far && !silent ? rk_mesh_far_stack(mesh, rank) : NULL;
     fprintf(stream, "rank %d (pid %d on %s), %s:\n", rank, info->pid, info->host,
-            silent ? "unknown" : state_text(state_of(frontend, rank)));
+            silent ? "unknown" : state_text(rk_mesh_process(mesh, rank)));
     if (lines)
         fputs(lines, stream);
     else

@@ -130,9 +130,8 @@ bool rk_mesh_wait(struct rk_mesh *mesh, bool (*ready)(void *context), void *cont
 
 void rk_mesh_ring(struct rk_mesh *mesh, int rank)
 {
-    const struct rk_rank_info *info = &mesh->ranks[rank];
-    if (info->node == mesh->ranks[mesh->rank].node)
-        rk_bell_ring(&mesh->segment->rank[info->local_rank].bell);
+    if (!rk_mesh_is_far(mesh, rank))
+        rk_bell_ring(&mesh->segment->rank[mesh->ranks[rank].local_rank].bell);
 }
 
 struct sending {

@@ -112,11 +112,11 @@ void rk_mesh_mark(struct rk_mesh *mesh, const char *text);
 
 /* What a rank was last seen doing; of other nodes, as they answered last. Any thread. */
 void rk_mesh_whereabouts(const struct rk_mesh *mesh, int rank, struct rk_whereabouts *out);
+char rk_mesh_process(const struct rk_mesh *mesh, int rank); /* its process's state, as rk_process_state says */
 
 /* ---- Ranks of other nodes. Rank 0's IO thread ---- */
 
-bool rk_mesh_is_far(const struct rk_mesh *mesh, int rank); /* on another node than this one. Any thread */
-bool rk_mesh_may_ask(const struct rk_mesh *mesh);          /* there are some, and links to them */
+bool rk_mesh_may_ask(const struct rk_mesh *mesh); /* there are some, and links to them */
 
 /* Asks all of them what they do. Nobody waits: rank 0's IO thread is rung when all have answered. */
 void rk_mesh_ask(struct rk_mesh *mesh, int64_t now_us);

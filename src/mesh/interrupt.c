@@ -112,7 +112,7 @@ void rk_mesh_interrupt(struct rk_mesh *mesh, uint64_t number, int code)
     }
     reap(mesh->collect->tidings);
     for (int rank = 0; rank < mesh->size; rank++)
-        if (mesh->ranks[rank].node != mesh->ranks[mesh->rank].node)
+        if (rk_mesh_is_far(mesh, rank))
             send_word(mesh, rank, word);
     for (int rank = 0; rank < mesh->size; rank++)
         rk_mesh_ring(mesh, rank); /* waiters in MPI don't say that they wait */

@@ -285,7 +285,7 @@ bool rk_mesh_broken(const struct rk_mesh *mesh)
 static bool is_dead(const struct rk_mesh *mesh, int rank, int *status)
 {
     const struct rk_place *place = &mesh->segment->rank[mesh->ranks[rank].local_rank];
-    if (mesh->ranks[rank].node == mesh->ranks[mesh->rank].node) {
+    if (!rk_mesh_is_far(mesh, rank)) {
         *status = atomic_load(&place->wait_status);
         return atomic_load(&place->dead);
     }
@@ -309,9 +309,9 @@ void rk_mesh_hear_how(const struct rk_mesh *mesh)
     for (int naps = 0; naps < HOW_NAPS && asked; naps++) {
         asked = false;
         for (int rank = 0; rank < mesh->size; rank++) {
-            int status = 0, node = mesh->ranks[rank].node;
-            asked |= node != mesh->ranks[mesh->rank].node && is_dead(mesh, rank, &status) && status == -1 &&
-                     rk_links_count(mesh->links, node) > 1;
+            int status = 0;
+            asked |= rk_mesh_is_far(mesh, rank) && is_dead(mesh, rank, &status) && status == -1 &&
+                     rk_links_count(mesh->links, mesh->ranks[rank].node) > 1;
         }
         if (asked)
             nanosleep(&nap, NULL);

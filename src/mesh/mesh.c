@@ -308,7 +308,7 @@ void rk_mesh_abort(struct rk_mesh *mesh, int status)
     if (mesh && mesh->ranks && rk_mesh_lost_node(mesh) && mesh->ranks[mesh->rank].node != 0)
         rk_liveness_end_node(mesh->segment, mesh->local_size, status);
     for (int rank = 0; outlived && rank < mesh->size; rank++)
-        if (rank != mesh->rank && mesh->ranks[rank].node == mesh->ranks[mesh->rank].node && mesh->ranks[rank].pid > 0)
+        if (rank != mesh->rank && !rk_mesh_is_far(mesh, rank) && mesh->ranks[rank].pid > 0)
             kill(mesh->ranks[rank].pid, SIGKILL);
     MPI_Initialized(&up);
     MPI_Finalized(&down);
@@ -330,6 +330,11 @@ int rk_mesh_size(const struct rk_mesh *mesh)
 int rk_mesh_nodes(const struct rk_mesh *mesh)
 {
     return mesh->nodes;
+}
+
+bool rk_mesh_is_far(const struct rk_mesh *mesh, int rank)
+{
+    return mesh->ranks[rank].node != mesh->ranks[mesh->rank].node;
 }
 
 bool rk_mesh_linked(const struct rk_mesh *mesh)

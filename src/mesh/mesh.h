@@ -58,6 +58,7 @@ _Noreturn void rk_mesh_abort(struct rk_mesh *mesh, int status);
 int rk_mesh_rank(const struct rk_mesh *mesh);
 int rk_mesh_size(const struct rk_mesh *mesh);
 int rk_mesh_nodes(const struct rk_mesh *mesh);
+bool rk_mesh_is_far(const struct rk_mesh *mesh, int rank); /* on another node than this one. Any thread */
 bool rk_mesh_linked(const struct rk_mesh *mesh); /* between nodes, too, sleepers are woken and deaths are told */
 const struct rk_rank_info *rk_mesh_info(const struct rk_mesh *mesh, int rank);
 

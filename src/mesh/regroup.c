@@ -60,17 +60,15 @@ bool rk_mesh_can_regroup(const struct rk_mesh *mesh)
 
 bool rk_regroup_is_dead(const struct rk_regroup *regroup, int rank)
 {
-    const struct rk_rank_info *info = &regroup->mesh->ranks[rank];
-    if (info->node == regroup->mesh->ranks[regroup->mesh->rank].node)
-        return atomic_load(&regroup->segment->rank[info->local_rank].dead);
+    if (!rk_mesh_is_far(regroup->mesh, rank))
+        return atomic_load(&regroup->segment->rank[regroup->mesh->ranks[rank].local_rank].dead);
     return atomic_load(&rk_far(regroup->segment, regroup->ranks)[rank].dead);
 }
 
 bool rk_regroup_left_out(const struct rk_regroup *regroup, int rank)
 {
-    const struct rk_rank_info *info = &regroup->mesh->ranks[rank];
-    if (info->node == regroup->mesh->ranks[regroup->mesh->rank].node)
-        return atomic_load(&regroup->segment->rank[info->local_rank].left_out);
+    if (!rk_mesh_is_far(regroup->mesh, rank))
+        return atomic_load(&regroup->segment->rank[regroup->mesh->ranks[rank].local_rank].left_out);
     return atomic_load(&rk_far(regroup->segment, regroup->ranks)[rank].left_out);
 }
 

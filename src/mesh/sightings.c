@@ -167,8 +167,7 @@ static char *stack_text(int pid, const uint64_t *frames, unsigned depth)
 
 static bool is_stopped(const struct rk_place *place)
 {
-    char state = rk_process_state(atomic_load(&place->pid));
-    return state == 'T' || state == 't';
+    return rk_is_stopped(rk_process_state(atomic_load(&place->pid)));
 }
 
 /* Takes what the ranks that were asked have written; of the others, when their time is over, that they give none. */

@@ -15,11 +15,6 @@ static struct rk_sightings *sightings_of(const struct rk_mesh *mesh)
     return mesh->links ? mesh->links->sightings : NULL;
 }
 
-bool rk_mesh_is_far(const struct rk_mesh *mesh, int rank)
-{
-    return mesh->ranks[rank].node != mesh->ranks[mesh->rank].node;
-}
-
 bool rk_mesh_may_ask(const struct rk_mesh *mesh)
 {
     return sightings_of(mesh) != NULL;

@@ -5,6 +5,7 @@
 
 #include <string.h>
 
+#include "base/ended.h"
 #include "mesh/collect_internal.h"
 
 #define SEQUENCE_BITS 48
@@ -129,4 +130,13 @@ void rk_mesh_whereabouts(const struct rk_mesh *mesh, int rank, struct rk_whereab
     }
     out->known = true;
     rk_seat_read(rk_seat(mesh, mesh->ranks[rank].local_rank), out);
+}
+
+char rk_mesh_process(const struct rk_mesh *mesh, int rank)
+{
+    struct rk_whereabouts where;
+    if (!rk_mesh_is_far(mesh, rank))
+        return rk_process_state(mesh->ranks[rank].pid);
+    rk_mesh_whereabouts(mesh, rank, &where);
+    return where.process;
 }

@@ -12,6 +12,7 @@ own. After each the sandbox must be empty: no process, socket, shared-memory fil
 import argparse
 import contextlib
 import ctypes
+import json
 import os
 import re
 import resource
@@ -208,6 +209,14 @@ class Context:
         options.setdefault("by", self.by)
         self.jobs.append(Job(self.sandbox, **options))
         return self.jobs[-1]
+
+    def start_held(self):
+        """A job whose next setup waits for a file; the job, and that file's path."""
+        go = os.path.join(self.sandbox.folder, "go")
+        open(go, "w").close()
+        job = self.start(setup=json.dumps({"go": go}))
+        os.unlink(go)
+        return job, go
 
     def connect(self):
         return self.job.connect()

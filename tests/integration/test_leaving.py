@@ -4,7 +4,6 @@
 """Jobs that are told to go, and launchers that are killed: who hears what, how soon they are gone, what they leave."""
 
 import contextlib
-import json
 import os
 import signal
 import time
@@ -151,10 +150,7 @@ def drained(t):
 
 @case("a second SIGINT ends a job that is being restarted, at once", ranks=(2,), own=True)
 def second_signal(t):
-    go = os.path.join(t.sandbox.folder, "go")
-    open(go, "w").close()
-    job = t.start(setup=json.dumps({"go": go}))
-    os.unlink(go)
+    job, _ = t.start_held()
     for pid in job.pids:
         os.kill(pid, signal.SIGKILL)
     wait_until(lambda: "starting the job again" in job.stderr(), "the restart", 10)

@@ -188,10 +188,7 @@ def heard(t):
 
 @case("a timeout counts while the job is being restarted", ranks=(1,), own=True)
 def timeout(t):
-    go = os.path.join(t.sandbox.folder, "go")
-    open(go, "w").close()
-    job = t.start(setup=json.dumps({"go": go}))
-    os.unlink(go)  # the next setup waits for it
+    job, go = t.start_held()
     os.kill(job.pids[0], signal.SIGKILL)
     began = time.monotonic()
     run = t.run(COMMAND, "invoke", "-j", job.name, "-H", "turn", "--timeout", "2")
@@ -235,10 +232,7 @@ def setup_fails(t):
 
 @case("calls that are submitted while there is no rank 0 wait for it", ranks=(1,), own=True)
 def meanwhile(t):
-    go = os.path.join(t.sandbox.folder, "go")
-    open(go, "w").close()
-    job = t.start(setup=json.dumps({"go": go}))
-    os.unlink(go)
+    job, go = t.start_held()
     os.kill(job.pids[0], signal.SIGKILL)
     calls = []
     for _ in range(5):
@@ -321,10 +315,7 @@ def stopped_away(t):
 @case("stop ends a job whose ranks regroup, or whose rank 0 is in setup again", ranks=(3,), own=True, timeout=120)
 def stopped_regrouping(t):
     for victims in ((1,), (0,), (0, 1, 2)):
-        go = os.path.join(t.sandbox.folder, "go")
-        open(go, "w").close()
-        job = t.start(setup=json.dumps({"go": go}))
-        os.unlink(go)
+        job, _ = t.start_held()
         for victim in victims:
             os.kill(job.pids[victim], signal.SIGKILL)
         time.sleep(0.1 * len(victims))  # whatever it is doing then
@@ -351,10 +342,7 @@ def waits(t):
 
 @case("Ctrl-C while the job is being restarted ends it, and those who wait hear of it", ranks=(1,), own=True)
 def interrupted(t):
-    go = os.path.join(t.sandbox.folder, "go")
-    open(go, "w").close()
-    job = t.start(setup=json.dumps({"go": go}))
-    os.unlink(go)
+    job, _ = t.start_held()
     os.kill(job.pids[0], signal.SIGKILL)
     call = subprocess.Popen([COMMAND, "invoke", "-j", job.name, "-H", "turn"], env=t.sandbox.env,
                             stdout=subprocess.PIPE, stderr=subprocess.PIPE)

@@ -45,7 +45,10 @@ class Far:
         with open(self.pids_path) as file:
             return [int(line) for line in file]
 
-    def end(self):
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error):
         for call in self.calls:
             call.kill()
             call.communicate()
@@ -68,9 +71,7 @@ def queued(job, running, length):
 @case("rank 0 dies: who is on another host comes back, and its call that waited runs", ranks=(2,), own=True, timeout=60)
 def dies(t):
     job = t.start()
-    with contextlib.ExitStack() as stack:
-        far = Far(t, job)
-        stack.callback(far.end)
+    with Far(t, job) as far:
         running = far.call("wait")
         queued(job, True, 0)
         waiting = far.call("sum", '{"value": 1.0}')
@@ -85,10 +86,7 @@ def dies(t):
 @case("the way to a job breaks: a call that waited is asked for anew, one that ran has failed", ranks=(2,), own=True, timeout=60)
 def breaks(t):
     job = t.start()
-    with contextlib.ExitStack() as stack:
-        far = Far(t, job)
-        stack.callback(far.end)
-        holder = stack.enter_context(job.connect())
+    with Far(t, job) as far, job.connect() as holder:
         held = holder.submit("wait")
         queued(job, True, 0)
         waiting = far.call("sum", '{"value": 1.0}')
@@ -112,9 +110,7 @@ def breaks(t):
 @case("a job that has ended is not looked for without end from another host", ranks=(1,), own=True, timeout=60)
 def ends(t):
     job = t.start()
-    with contextlib.ExitStack() as stack:
-        far = Far(t, job)
-        stack.callback(far.end)
+    with Far(t, job) as far:
         running = far.call("wait")
         queued(job, True, 0)
         job.stop()
