@@ -151,7 +151,8 @@ uint64_t rankcall_pending_id(const struct rankcall_pending *pending);
  * written, which may lie in the caller's memory; at most 10 s, then the connection is given up. */
 void rankcall_pending_free(struct rankcall_pending *pending);
 
-/* Submit, then wait for the result without limit. `handler` NULL: the default. `args` is taken; *result is yours. */
+/* Submit, then wait for the result without limit. `handler` NULL: the default. `args` is taken; *result is yours, and
+ * with `result` NULL nobody's. */
 int rankcall_invoke(struct rankcall_runner *runner, const char *handler, struct rankcall_payload *args,
                     struct rankcall_payload **result);
 

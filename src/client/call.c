@@ -226,13 +226,16 @@ int rankcall_invoke(struct rankcall_runner *runner, const char *handler, struct 
     const struct rankcall_call_options options = {.handler = handler};
     struct rankcall_pending *pending;
     struct rankcall_item item;
-    *result = NULL;
+    if (result)
+        *result = NULL;
     int code = rankcall_submit(runner, &options, args, &pending);
     if (code)
         return code;
     code = rankcall_next(pending, -1, &item);
-    if (!code)
+    if (!code && result)
         *result = item.payload;
+    else if (!code)
+        rankcall_payload_free(item.payload);
     rankcall_pending_free(pending);
     return code;
 }

@@ -4,12 +4,12 @@
 /* Bytes in and out of a runner's connection, and how its callers wait for them. */
 
 #include <poll.h>
-#include <sched.h>
 #include <string.h>
 
 #include "base/defaults.h"
 #include "base/error.h"
 #include "base/fd.h"
+#include "base/turns.h"
 #include "client/internal.h"
 
 #define SPIN_LOOKS 50      /* at least, where CPUs are short: time alone passes without a look */
@@ -160,9 +160,26 @@ static int spin(struct rankcall_runner *runner, int64_t until_us)
             return RANKCALL_OK;
         if (code)
             return code;
-        sched_yield();
+        if (rk_give_way())
+            break;
     } while (looks++ < SPIN_LOOKS || rk_now_us() < until_us);
     return RANKCALL_EAGAIN;
+}
+
+/* Sleeps; where ranks compute on all CPUs, who wakes up for an answer must not wait for their turns to end. */
+static short sleep_for(const struct rankcall_runner *runner, int64_t deadline_us)
+{
+    struct rk_turns usual, brief;
+    bool shares = rk_turns_get(&usual);
+    if (shares) {
+        brief = usual;
+        rk_turns_shorten(&brief);
+        rk_turns_set(&brief);
+    }
+    short events = rk_fd_wait(rk_conn_fd(runner->conn), wanted(runner), deadline_us);
+    if (shares)
+        rk_turns_set(&usual);
+    return events;
 }
 
 int rk_runner_wait(struct rankcall_runner *runner, int64_t deadline_us)
@@ -173,7 +190,7 @@ int rk_runner_wait(struct rankcall_runner *runner, int64_t deadline_us)
     int code = spin(runner, deadline_us >= 0 && deadline_us < until ? deadline_us : until);
     if (code != RANKCALL_EAGAIN)
         return code;
-    if (!rk_fd_wait(rk_conn_fd(runner->conn), wanted(runner), deadline_us))
+    if (!sleep_for(runner, deadline_us))
         return rk_error(RANKCALL_EAGAIN, "nothing came in time");
     return RANKCALL_OK;
 }

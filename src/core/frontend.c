@@ -4,12 +4,9 @@
 /* The IO thread of rank 0: its loop, and the desk where it meets the main thread. */
 
 #include <errno.h>
-#include <sched.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
-#include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -277,27 +274,19 @@ static bool work(struct rk_frontend *frontend)
     return progress || frontend->activity != before;
 }
 
-/* As sched_setattr(2) gives it; the C library has none yet. */
-struct scheduling {
-    uint32_t size, policy;
-    uint64_t flags;
-    int32_t nice;
-    uint32_t priority;
-    uint64_t slice_ns, deadline, period;
-};
-
 /* Where ranks compute on all CPUs, an answer must not wait for their turns to end: a sleeping IO thread asks for
- * precedence, which only the privileged get, and for short turns, which the scheduler grants soon (Linux 6.12 or later;
- * earlier ones ignore it). A spinning one must have neither, or its yields return at once and starve the main thread.
- */
+ * precedence, which only the privileged get, and for short turns. A spinning one must have neither, or it starves the
+ * main thread. */
 static void prefer_latency(struct rk_frontend *frontend, bool on)
 {
-    struct scheduling wish = {.size = sizeof wish, .policy = SCHED_OTHER, .nice = frontend->nice};
-    if (on && frontend->may_precede)
-        wish.nice = frontend->nice - 10;
+    struct rk_turns wish = frontend->turns;
+    if (!frontend->shares_turns)
+        return;
     if (on)
-        wish.slice_ns = 100000;
-    if (syscall(SYS_sched_setattr, 0, &wish, 0) == 0 || !frontend->may_precede)
+        rk_turns_shorten(&wish);
+    if (on && frontend->may_precede)
+        wish.nice -= 10;
+    if (rk_turns_set(&wish) || !frontend->may_precede)
         return;
     frontend->may_precede = false;
     prefer_latency(frontend, on);
@@ -345,7 +334,7 @@ static void *io_main(void *context)
     int64_t nap_max_us = polls ? RK_REMOTE_POLL_US : RK_NAP_MAX_US;
     pthread_setname_np(pthread_self(), RK_IO_THREAD);
     rk_device_bind_io(frontend->context->device);
-    frontend->nice = getpriority(PRIO_PROCESS, 0);
+    frontend->shares_turns = rk_turns_get(&frontend->turns);
     frontend->may_precede = true;
     for (int looks = 1; !frontend->over; looks++) {
         if (work(frontend) || found) {
@@ -356,8 +345,10 @@ static void *io_main(void *context)
             nap_us = RK_NAP_MIN_US;
             looks = 0;
         } else if (rk_funnel_moving(frontend) || looks < RK_SPIN_LOOKS || rk_now_us() < spin_until) {
-            if (!rk_funnel_yields(frontend))
-                sched_yield();
+            if (!rk_funnel_yields(frontend) && rk_give_way()) {
+                looks = RK_SPIN_LOOKS;
+                spin_until = 0;
+            }
         } else {
             if (frontend->log)
                 rk_call_log_write(frontend->log);

@@ -11,6 +11,7 @@
 #include <stdatomic.h>
 
 #include "base/journal.h"
+#include "base/turns.h"
 #include "base/walltime.h"
 #include "core/call_log.h"
 #include "core/context.h"
@@ -180,7 +181,8 @@ struct rk_frontend {
     int64_t born_us;
     uint64_t activity; /* counts callbacks, so that the loop knows whether something happened */
     unsigned looks;
-    int nice;                           /* of the IO thread when it spins */
+    struct rk_turns turns;              /* of the IO thread when it spins, if ... */
+    bool shares_turns;                  /* ... they are common ones */
     bool reads_on;                      /* a client has more than was read in its turn */
     bool may_precede;                   /* it may ask for less when it sleeps */
     bool over, main_serves;             /* the main thread is past setup and takes announcements */

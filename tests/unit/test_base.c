@@ -7,12 +7,16 @@
 
 #include <fcntl.h>
 #include <poll.h>
+#include <sched.h>
+#include <signal.h>
 #include <sys/socket.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/bytes.h"
 #include "base/fd.h"
 #include "base/log.h"
+#include "base/turns.h"
 
 static void numbers_are_written_little_endian_and_read_back(void **state)
 {
@@ -143,7 +147,55 @@ static void the_log_drops_what_is_above_its_level(void **state)
     rk_log_set_prefix("rankcall");
 }
 
+/* Somebody who computes on the only CPU that is left to both. */
+static void who_gives_way_learns_that_others_compute(void **state)
+{
+    cpu_set_t usual, one;
+    int first = 0, tries = 0;
+    bool told = false;
+
+    (void)state;
+    if (sched_getaffinity(0, sizeof usual, &usual))
+        skip(); /* more CPUs than such a set has */
+    while (!CPU_ISSET(first, &usual))
+        first++;
+    CPU_ZERO(&one);
+    CPU_SET(first, &one);
+    assert_int_equal(sched_setaffinity(0, sizeof one, &one), 0);
+    pid_t pid = fork();
+    assert_true(pid >= 0);
+    while (pid == 0)
+        ;
+    while (!told && ++tries < 100000)
+        told = rk_give_way();
+    kill(pid, SIGKILL);
+    waitpid(pid, NULL, 0);
+    sched_setaffinity(0, sizeof usual, &usual);
+    assert_true(told);
+}
+
+static void short_turns_are_asked_for_and_given_back(void **state)
+{
+    struct rk_turns usual, brief, seen;
+
+    (void)state;
+    if (!rk_turns_get(&usual))
+        skip();
+    brief = usual;
+    rk_turns_shorten(&brief);
+    assert_true(rk_turns_set(&brief));
+    assert_true(rk_turns_get(&seen));
+    assert_int_equal(seen.nice, usual.nice);
+    if (usual.slice_ns) /* else the kernel has none to tell of */
+        assert_true(seen.slice_ns < usual.slice_ns);
+    assert_true(rk_turns_set(&usual));
+    assert_true(rk_turns_get(&seen));
+    assert_true(seen.slice_ns == usual.slice_ns);
+}
+
 UNIT_MAIN(cmocka_unit_test(numbers_are_written_little_endian_and_read_back),
           cmocka_unit_test(a_cursor_past_its_end_fails_for_good_and_touches_nothing),
           cmocka_unit_test(waiting_ends_at_the_deadline_or_with_the_event),
-          cmocka_unit_test(the_log_drops_what_is_above_its_level))
+          cmocka_unit_test(the_log_drops_what_is_above_its_level),
+          cmocka_unit_test(who_gives_way_learns_that_others_compute),
+          cmocka_unit_test(short_turns_are_asked_for_and_given_back))

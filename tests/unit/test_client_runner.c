@@ -90,6 +90,7 @@ static void an_invoke_gives_the_result(void **state)
     }
     assert_ok(rankcall_invoke(fixture->runner, NULL, NULL, &result));
     check_json(result, "{}");
+    assert_ok(rankcall_invoke(fixture->runner, "echo", json("{\"nobody\": \"wants it\"}"), NULL));
 }
 
 static void an_error_keeps_its_rank_host_and_traceback(void **state)
