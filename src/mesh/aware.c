@@ -16,9 +16,10 @@
 /* Open MPI's; MPI's library may lack it. */
 extern int MPIX_Query_cuda_support(void) __attribute__((weak));
 
-#define KIND_BITS   3
-#define NUMBER_MASK 0xffffu /* with the kind below what any MPI allows in practice; numbers that far apart never meet \
-                             */
+#define KIND_BITS 3
+#define NUMBER_MASK                                                                                   \
+    0xffffu /* with the kind below what any MPI allows in practice; numbers that far apart never meet \
+             */
 
 enum state { WAITS, MOVES, DONE };
 
