@@ -164,6 +164,32 @@ static void a_rank_settles_once(void **state)
     unsetenv("CUDA_VISIBLE_DEVICES");
 }
 
+/* CUDA shows a process the first of a list of slices alone. */
+static void a_rank_that_gets_a_slice_has_it_for_itself(void **state)
+{
+    (void)state;
+    static const char first[] = "MIG-0a0b0c0d-1111-2222-3333-444455556661",
+                      second[] = "MIG-0a0b0c0d-1111-2222-3333-444455556662";
+    static const int ranks[] = {0, 1};
+    char list[128];
+    struct rk_device *device;
+    struct rk_device_report report;
+    snprintf(list, sizeof list, "%s,%s", first, second);
+    setenv("RANKCALL_TEST_GPUS", "/nowhere", 1);
+    setenv("CUDA_VISIBLE_DEVICES", list, 1);
+    assert_ok(rk_device_open(RK_BIND_NONE, NULL, &device));
+    struct rk_offer offers[2] = {*rk_device_offer(device), *rk_device_offer(device)};
+    assert_int_equal(offers[0].gpu_count, 2);
+    assert_string_equal(getenv("CUDA_VISIBLE_DEVICES"), list);
+    rk_device_settle(device, offers, ranks, 2, 1);
+    assert_string_equal(getenv("CUDA_VISIBLE_DEVICES"), second);
+    rk_device_report(device, &report);
+    assert_string_equal(report.uuid, second);
+    rk_device_close(device);
+    unsetenv("CUDA_VISIBLE_DEVICES");
+    unsetenv("RANKCALL_TEST_GPUS");
+}
+
 /* A replacement was started with all of mpirun's CPUs; the dead rank had one. */
 static void a_replacement_takes_the_place_of_a_bound_rank(void **state)
 {
@@ -189,4 +215,4 @@ static void a_replacement_takes_the_place_of_a_bound_rank(void **state)
 UNIT_MAIN(CASE(threads_that_run_already_are_bound_too), CASE(memory_is_preferred_from_a_node_and_threads_inherit_that),
           CASE(a_policy_of_the_users_stays), CASE(a_node_out_of_reach_is_left_alone),
           CASE(a_process_that_is_gone_is_not_known), CASE(a_rank_settles_once),
-          CASE(a_replacement_takes_the_place_of_a_bound_rank))
+          CASE(a_rank_that_gets_a_slice_has_it_for_itself), CASE(a_replacement_takes_the_place_of_a_bound_rank))
