@@ -217,6 +217,32 @@ static void files_that_cannot_be_read_say_why(void **state)
     assert_fails(rk_machine_open("/", RK_CORES_ALONE, &machine), RANKCALL_ESYSTEM, "cannot read /");
 }
 
+static void files_of_hwloc_3_are_read(void **state)
+{
+    (void)state;
+    char path[] = "/tmp/rankcall-test-XXXXXX", text[8192];
+    struct rk_machine *machine;
+    FILE *from = fopen(path_of("one-gpu"), "r");
+    assert_non_null(from);
+    size_t size = fread(text, 1, sizeof text - 1, from);
+    fclose(from);
+    text[size] = '\0';
+    char *version = strstr(text, "<topology version=\"2.0\"");
+    assert_non_null(version);
+    version[strlen("<topology version=\"")] = '3';
+    int fd = mkstemp(path);
+    assert_true(fd >= 0);
+    assert_int_equal(write(fd, text, size), (ssize_t)size);
+    close(fd);
+    int code = rk_machine_open(path, RK_CORES_AND_GPUS, &machine);
+    unlink(path);
+    assert_ok(code);
+    assert_int_equal(machine->core_count, 4);
+    assert_string_equal(machine->gpus[0].address, "0000:01:00.0");
+    rk_machine_free(machine);
+    check_unreadable("<?xml version=\"1.0\"?>\n<topology version=\"3.0\">\n<object type=\"Mach", "damaged");
+}
+
 /* ---- The choice of GPUs ---- */
 
 struct choice_case {
@@ -374,8 +400,8 @@ UNIT_MAIN(cmocka_unit_test(two_sockets_share_out_their_cores), cmocka_unit_test(
           cmocka_unit_test(two_gpus_at_a_node_share_out_its_cores),
           cmocka_unit_test(the_memory_of_a_gpu_is_not_that_of_ranks), cmocka_unit_test(missing_cores_are_never_used),
           cmocka_unit_test(cores_of_the_wrong_socket_are_told), cmocka_unit_test(shared_gpus_are_told),
-          cmocka_unit_test(files_that_cannot_be_read_say_why), cmocka_unit_test(gpus_are_chosen_as_cuda_and_slurm_do),
-          cmocka_unit_test(gpus_that_are_not_there_are_refused), cmocka_unit_test(slices_count_as_gpus),
-          cmocka_unit_test(nvml_tells_whose_slice_it_is),
+          cmocka_unit_test(files_that_cannot_be_read_say_why), cmocka_unit_test(files_of_hwloc_3_are_read),
+          cmocka_unit_test(gpus_are_chosen_as_cuda_and_slurm_do), cmocka_unit_test(gpus_that_are_not_there_are_refused),
+          cmocka_unit_test(slices_count_as_gpus), cmocka_unit_test(nvml_tells_whose_slice_it_is),
           cmocka_unit_test(nvml_lists_gpus_where_the_driver_shows_no_folder),
           cmocka_unit_test(lists_of_cpus_are_read_and_written))
