@@ -176,6 +176,8 @@ static void a_rank_that_gets_a_slice_has_it_for_itself(void **state)
     struct rk_device_report report;
     snprintf(list, sizeof list, "%s,%s", first, second);
     setenv("RANKCALL_TEST_GPUS", "/nowhere", 1);
+    setenv("RANKCALL_TEST_CUDA_MODULE", "/nowhere/module.so", 1);
+    setenv("HWLOC_COMPONENTS", "-pci", 1); /* the library for PCI keeps memory, which sanitizers tell */
     setenv("CUDA_VISIBLE_DEVICES", list, 1);
     assert_ok(rk_device_open(RK_BIND_NONE, NULL, &device));
     struct rk_offer offers[2] = {*rk_device_offer(device), *rk_device_offer(device)};
@@ -188,6 +190,8 @@ static void a_rank_that_gets_a_slice_has_it_for_itself(void **state)
     rk_device_close(device);
     unsetenv("CUDA_VISIBLE_DEVICES");
     unsetenv("RANKCALL_TEST_GPUS");
+    unsetenv("RANKCALL_TEST_CUDA_MODULE");
+    unsetenv("HWLOC_COMPONENTS");
 }
 
 /* A replacement was started with all of mpirun's CPUs; the dead rank had one. */
