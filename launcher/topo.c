@@ -5,6 +5,7 @@
 
 #include "launcher/topo.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -116,6 +117,15 @@ static int look(const struct values *values, struct rk_topo *topo, struct rankca
 
 /* ---- Both ---- */
 
+static void remark_other(struct rk_topo *topo, const struct rk_topo_rank *row)
+{
+    struct rk_remark *remark = &topo->remarks[topo->remark_count++];
+    remark->kind = "other_gpu";
+    remark->rank = row->number;
+    snprintf(remark->text, sizeof remark->text, "rank %d computes on GPU %s, as the driver tells, and was placed on %s",
+             row->number, row->other, strncmp(row->device, "gpu ", 4) ? "none" : row->device + 4);
+}
+
 static void remark(struct rk_topo *topo)
 {
     int *numbers = calloc((size_t)topo->count + 1, sizeof *numbers);
@@ -125,6 +135,9 @@ static void remark(struct rk_topo *topo)
         rk_placement_remarks(topo->gpus, topo->places, topo->count, numbers, topo->remarks, RK_REMARKS_MAX);
     if (topo->remark_count > RK_REMARKS_MAX)
         topo->remark_count = RK_REMARKS_MAX;
+    for (int i = 0; i < topo->count && topo->remark_count < RK_REMARKS_MAX; i++)
+        if (*topo->ranks[i].other)
+            remark_other(topo, &topo->ranks[i]);
     free(numbers);
 }
 

@@ -21,6 +21,8 @@ struct rk_topo_rank {
     char memory[32]; /* the policy as the kernel tells it; "" of a plan */
     char bound[12];
     char device[32]; /* as the job tells it; "" of a plan */
+    bool asked;      /* the driver tells which GPU its process computes on ... */
+    char other[20];  /* ... and this, which is another one; "" */
 };
 
 struct rk_topo {

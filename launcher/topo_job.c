@@ -11,8 +11,11 @@
 
 #include "base/error.h"
 #include "device/device.h"
+#include "device/nvml.h"
 #include "launcher/describe.h"
 #include "launcher/topo.h"
+
+#define USES_MAX 1024 /* processes on GPUs of this machine */
 
 static const char *key_of(int rank, const char *member)
 {
@@ -95,6 +98,28 @@ static void look_at_rank(struct rk_topo *topo, const struct rankcall_payload *st
     topo->count++;
 }
 
+/* The driver is asked where processes compute, and believed. One that has not opened its GPU, or that a container gives
+ * another number, is not known to it. */
+static void ask_driver(struct rk_topo *topo)
+{
+    static struct rk_gpu_use uses[USES_MAX];
+    int count = rk_nvml_uses(uses, USES_MAX);
+    for (int i = 0; i < topo->count; i++) {
+        struct rk_topo_rank *row = &topo->ranks[i];
+        const char *found = NULL, *told = strncmp(row->device, "gpu ", 4) ? "" : row->device + 4;
+        for (int n = 0; n < count; n++)
+            if (uses[n].process == row->pid && (!found || !strcmp(uses[n].address, told)))
+                found = uses[n].address;
+        row->asked = found;
+        if (!found || !strcmp(found, told) || !strcmp(told, "slice"))
+            continue;
+        snprintf(row->other, sizeof row->other, "%s", found);
+        for (int gpu = 0; gpu < topo->gpu_count; gpu++)
+            if (!strcmp(topo->gpus[gpu].address, found))
+                topo->places[i].gpu = gpu;
+    }
+}
+
 int rk_topo_of_job(struct rk_topo *topo, const struct rankcall_payload *status)
 {
     int size = (int)rk_describe_int(status, "world_size");
@@ -106,6 +131,7 @@ int rk_topo_of_job(struct rk_topo *topo, const struct rankcall_payload *status)
     for (int rank = 0; rank < size; rank++)
         if (rk_topo_is_here(status, rank))
             look_at_rank(topo, status, rank);
+    ask_driver(topo);
     rk_placement_judge(topo->gpus, NULL, topo->count, topo->places);
     return RANKCALL_OK;
 }

@@ -86,6 +86,8 @@ static void print_ranks(const struct rk_topo *topo)
         else
             printf(", \"gpu\": %d, \"sharers\": %d, \"far\": %s", place->gpu, place->sharers,
                    place->far ? "true" : "false");
+        if (topo->job && place->gpu >= 0)
+            member("gpu_told_by", topo->ranks[i].asked ? "driver" : "rank");
         putchar('}');
     }
     putchar(']');

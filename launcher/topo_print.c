@@ -170,11 +170,28 @@ static void print_others(const struct rk_topo *topo)
     }
 }
 
+/* Who said on which GPU ranks compute. */
+static void print_source(const struct rk_topo *topo)
+{
+    int told = 0, with = 0;
+    for (int i = 0; topo->job && i < topo->count; i++) {
+        with += topo->places[i].gpu >= 0;
+        told += topo->places[i].gpu >= 0 && topo->ranks[i].asked;
+    }
+    if (told)
+        puts("  (GPUs: as the driver tells where the ranks' processes compute)");
+    for (int i = 0; told < with && i < topo->count; i++)
+        if (topo->places[i].gpu >= 0 && !topo->ranks[i].asked)
+            printf("  (the driver knows of no work of rank %d on a GPU: where that is has been told by the rank)\n",
+                   topo->ranks[i].number);
+}
+
 void rk_topo_print(const struct rk_topo *topo)
 {
     print_head(topo);
     draw(topo);
     print_ranks(topo);
+    print_source(topo);
     print_others(topo);
     for (int i = 0; i < topo->remark_count; i++)
         printf("warning: %s\n", topo->remarks[i].text);

@@ -55,7 +55,7 @@ static int our_all_reduce(struct bench *bench)
 
 static int bare_all_reduce(struct bench *bench)
 {
-    return (int)ncclAllReduce(bench->send, bench->receive, bench->size / 4, ncclFloat, ncclSum, bench->state->comm,
+    return (int)ncclAllReduce(bench->send, bench->receive, bench->size / 4, ncclFloat32, ncclSum, bench->state->comm,
                               bench->stream);
 }
 
@@ -64,6 +64,12 @@ static int our_gather(struct bench *bench)
     return rankcall_gather(bench->call, bench->send, bench->size, bench->receive, 0);
 }
 
+#if NCCL_VERSION_CODE >= 22803
+static int bare_gather(struct bench *bench)
+{
+    return (int)ncclGather(bench->send, bench->receive, bench->size, ncclInt8, 0, bench->state->comm, bench->stream);
+}
+#else
 /* As the library does it where ncclGather is not there; on one rank that is a copy. */
 static int bare_gather(struct bench *bench)
 {
@@ -77,6 +83,7 @@ static int bare_gather(struct bench *bench)
     ncclResult_t end = ncclGroupEnd();
     return (int)(result ? result : end);
 }
+#endif
 
 static int our_copy(struct bench *bench)
 {

@@ -5,7 +5,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+import ctypes
+import os
+from typing import Any, Sequence
 
 
 def _names(properties: Any) -> "tuple[str, str]":
@@ -31,3 +33,27 @@ def torch_index(cuda: Any, address: str, uuid: str, local_rank: int) -> int:
         if address and its_address == address.lower():
             return index
     return local_rank % count
+
+
+def see_what_is_set() -> None:
+    """Takes over what the C library has set for CUDA in the environment, which Python has read before."""
+    getenv = ctypes.CDLL(None).getenv
+    getenv.restype = ctypes.c_char_p
+    for name in ("CUDA_VISIBLE_DEVICES", "CUDA_DEVICE_ORDER"):
+        value = getenv(name.encode())
+        if value is not None:
+            os.environ[name] = value.decode()
+
+
+def place(cuda: Any, index: int, host: str, address: str, uuid: str) -> str:
+    """A name that only ranks that share a GPU have in common; "" if there is no GPU. Slices of one count as sharing it: NCCL
+    refuses them, too."""
+    if index >= cuda.device_count():
+        return ""
+    its_uuid, its_address = _names(cuda.get_device_properties(index))
+    return "%s %s" % (host, its_address or address or uuid or its_uuid or index)
+
+
+def all_differ(places: Sequence[str]) -> bool:
+    """Whether every rank has a GPU of its own."""
+    return "" not in places and len(set(places)) == len(places)

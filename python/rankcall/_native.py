@@ -98,6 +98,7 @@ WAITING: Dict[str, Tuple[Any, Sequence[Any]]] = {
     # MPI's own, before there is a call
     "MPI_Bcast": (c_int, (c_void_p, c_int, c_void_p, c_int, c_void_p)),
     "MPI_Allreduce": (c_int, (c_void_p, c_void_p, c_int, c_void_p, c_void_p, c_void_p)),
+    "MPI_Allgather": (c_int, (c_void_p, c_int, c_void_p, c_void_p, c_int, c_void_p, c_void_p)),
 }
 QUICK: Dict[str, Tuple[Any, Sequence[Any]]] = {
     "rankcall_rank": (c_int, (c_void_p,)),

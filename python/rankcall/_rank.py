@@ -17,7 +17,7 @@ from typing import Any, Callable, Dict, List, Optional, Tuple, Type
 from rankcall import _native, _torch
 from rankcall._attachment import Attachment
 from rankcall._files import drop_files, fetch_files
-from rankcall._gpu import torch_index
+from rankcall._gpu import place, see_what_is_set, torch_index
 from rankcall._loading import load_class
 from rankcall._options import Options
 from rankcall._values import flatten, unflatten
@@ -131,6 +131,16 @@ class Rank:
         address, uuid = self.library.gpu(self.context).decode(), self.library.gpu_uuid(self.context).decode()
         return torch_index(torch.cuda, address, uuid, self.local_rank)
 
+    def torch_place(self) -> str:
+        """What only ranks that share torch's GPU with this one have in common; "" if torch sees none."""
+        import torch
+
+        if not torch.cuda.is_available():
+            return ""
+        library = self.library
+        host, address, uuid = (ask(self.context).decode() for ask in (library.host, library.gpu, library.gpu_uuid))
+        return place(torch.cuda, self.torch_index(), host, address, uuid)
+
     def communicator(self) -> Any:
         """mpi4py's view of the worker's communicator."""
         from mpi4py import MPI
@@ -145,6 +155,7 @@ class Rank:
         self.context = context
         self.rank = self.library.rank(context)
         self.world_size = self.library.world_size(context)
+        see_what_is_set()
         try:
             return self._set_up(args)
         except BaseException as error:  # SystemExit must not pass through C either

@@ -21,6 +21,7 @@ import stat
 from typing import TYPE_CHECKING, Any, Dict
 
 from rankcall._collectives import Collectives
+from rankcall._gpu import all_differ
 
 if TYPE_CHECKING:
     from rankcall._rank import Rank
@@ -70,6 +71,16 @@ class Group:
             raise RuntimeError("MPI_Bcast failed")
         told: Dict[str, Any] = json.loads(text.value)
         return told
+
+    def all(self, text: str) -> "list[str]":
+        """What each rank says. Collective."""
+        library, size = self.rank.library, self.rank.world_size
+        mine = ctypes.create_string_buffer(text.encode()[: MESSAGE_SIZE - 1], MESSAGE_SIZE)
+        them = ctypes.create_string_buffer(MESSAGE_SIZE * size)
+        kind, comm = library.mpi_object("ompi_mpi_byte"), library.comm(self.rank.context)
+        if library.MPI_Allgather(mine, MESSAGE_SIZE, kind, them, MESSAGE_SIZE, kind, comm):
+            raise RuntimeError("MPI_Allgather failed")
+        return [them[at : at + MESSAGE_SIZE].split(b"\0")[0].decode() for at in range(0, MESSAGE_SIZE * size, MESSAGE_SIZE)]
 
     # ---- The group ----
 
@@ -131,9 +142,8 @@ class Group:
         import torch
         import torch.distributed as dist
 
-        local = self.rank.local_rank
-        own = torch.cuda.is_available() and local < torch.cuda.device_count() and dist.is_nccl_available()
-        if self.smallest(int(own)) == 0:
+        places = self.all(self.rank.torch_place() if dist.is_nccl_available() else "")
+        if not all_differ(places):
             return "gloo"
         torch.cuda.set_device(self.rank.torch_index())
         return "nccl"

@@ -101,6 +101,7 @@ void rk_compute_close(struct rankcall_device *device)
         return;
     if (device->cuda) {
         char text[RK_CUDA_TEXT];
+        rk_mesh_pass_forget(device->context->mesh);
         device->module->nccl_leave(device->nccl);
         device->module->give(device->cuda, RK_CUDA_DEVICE, device->token, text);
         rk_compute_stage_close(device);

@@ -21,7 +21,7 @@
 #define RK_LOST_LINGER_S 0.1         /* a rank whose GPU is lost lets its last message go */
 
 struct rk_slot {
-    uint8_t *send, *receive; /* pinned */
+    uint8_t *send, *receive; /* pinned, or on the device where MPI reads that */
     void *mark;
 };
 
@@ -45,7 +45,9 @@ struct rankcall_device {
     bool warned;             /* of that */
     void *awaited;           /* the mark that is waited for; NULL: all */
     void *token;             /* a word on the device, for barriers */
-    struct rk_slot slot[RK_STAGE_SLOTS];
+    int pass_code;           /* how the round under way goes */
+    bool passes;             /* the ranks have agreed that MPI reads the device's memory */
+    struct rk_slot slot[RK_STAGE_SLOTS], far_slot[RK_STAGE_SLOTS]; /* pinned; on the device */
     size_t slot_size;
     pthread_mutex_t lock; /* the free ones: payloads are freed by other threads */
     struct rk_lent *free;
@@ -94,6 +96,9 @@ int rk_compute_agree(struct rankcall_device *device, const char *what);
 /* compute_stage.c: through the host's memory. */
 int rk_compute_stage(struct rankcall_device *device, const struct rk_collective *collective);
 void rk_compute_stage_close(struct rankcall_device *device);
+
+/* compute_pass.c: a round of one from a slot on the device into that of another rank. */
+int rk_compute_pass(struct rankcall_device *device, struct rk_slot *slot, const struct rk_collective *part);
 
 /* compute_attach.c */
 void rk_compute_attach_close(struct rankcall_device *device);

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  * Copyright (c) 2026 The rankcall authors */
 
-/* How collectives on device memory go: by NCCL where every rank has a GPU of its own, else through the host's memory.
+/* How collectives on device memory go: by NCCL where every rank has a GPU of its own, else by MPI where that reads the
+ * memory of GPUs, else through the host's memory.
  *
  * Before the first such collective of a call the ranks tell each other what they have, and all draw the same
  * conclusion. A communicator that some have left (a call was cut short) or never had (they have replaced a dead rank)
@@ -17,6 +18,7 @@
 #include "core/compute.h"
 
 #define TAG_STAGED 1
+#define TAG_PASSED 2
 #define TEXT_SIZE  160
 
 /* What a rank tells. Plain bytes. */
@@ -29,8 +31,8 @@ struct hello {
     char why[TEXT_SIZE];        /* it has no NCCL */
 };
 
-enum wish { WISH_AUTO, WISH_NCCL, WISH_STAGING, WISH_WRONG };
-enum way { KEEP, NCCL, STAGE, REFUSE };
+enum wish { WISH_AUTO, WISH_NCCL, WISH_MPI, WISH_STAGING, WISH_WRONG };
+enum way { KEEP, NCCL, PASS, STAGE, REFUSE };
 
 struct agreement {
     struct rankcall_device *device;
@@ -42,10 +44,12 @@ struct agreement {
 
 static enum wish wish_here(void)
 {
+    static const char *const names[] = {"auto", "nccl", "mpi", "staging"};
     const char *text = getenv("RANKCALL_DEVICE_COLLECTIVES");
-    if (!text || !strcmp(text, "auto"))
-        return WISH_AUTO;
-    return !strcmp(text, "nccl") ? WISH_NCCL : !strcmp(text, "staging") ? WISH_STAGING : WISH_WRONG;
+    int wish = WISH_AUTO;
+    while (text && wish < WISH_WRONG && strcmp(text, names[wish]))
+        wish++;
+    return (enum wish)wish;
 }
 
 static void fill(const struct rankcall_device *device, struct hello *hello)
@@ -58,7 +62,7 @@ static void fill(const struct rankcall_device *device, struct hello *hello)
     hello->node = rk_mesh_info(mesh, rk_mesh_rank(mesh))->node;
     snprintf(hello->address, sizeof hello->address, "%s", facts->address);
     snprintf(hello->uuid, sizeof hello->uuid, "%s", facts->uuid);
-    if (hello->wish == WISH_STAGING)
+    if (hello->wish == WISH_STAGING || hello->wish == WISH_MPI)
         return;
     if (device->module->nccl_version(&version, text))
         snprintf(hello->why, sizeof hello->why, "%.*s", TEXT_SIZE - 1, text);
@@ -131,20 +135,27 @@ static enum way decide(struct agreement *agreement)
     enum wish wish = (enum wish)agreement->all[0].wish;
     for (int i = 0; i < agreement->ranks; i++)
         if (agreement->all[i].wish == WISH_WRONG || agreement->all[i].wish != agreement->all[0].wish) {
-            snprintf(
-                agreement->why, sizeof agreement->why,
-                "RANKCALL_DEVICE_COLLECTIVES of rank %d (%s) is none of auto, nccl and staging, or not that of rank 0",
-                i, host_of(agreement, i));
+            snprintf(agreement->why, sizeof agreement->why,
+                     "RANKCALL_DEVICE_COLLECTIVES of rank %d (%s) is none of auto, nccl, mpi and staging, or not that "
+                     "of rank 0",
+                     i, host_of(agreement, i));
             return REFUSE;
         }
     if (all_keep(agreement))
         return KEEP;
+    bool passes = rk_mesh_passes(agreement->device->context->mesh);
     if (wish == WISH_STAGING)
         return STAGE;
+    if (wish == WISH_MPI && !passes)
+        snprintf(agreement->why, sizeof agreement->why,
+                 "this MPI does not read the memory of GPUs (it is not CUDA-aware), as RANKCALL_DEVICE_COLLECTIVES=mpi "
+                 "wants it to");
+    if (wish == WISH_MPI)
+        return passes ? PASS : REFUSE;
     if (wish == WISH_AUTO && some_share(agreement))
-        return STAGE;
+        return passes ? PASS : STAGE;
     enum way way = by_versions(agreement);
-    return way == STAGE && wish == WISH_NCCL ? REFUSE : way;
+    return way != STAGE ? way : wish == WISH_NCCL ? REFUSE : passes ? PASS : STAGE;
 }
 
 /* ---- A new communicator ---- */
@@ -179,7 +190,7 @@ static uint64_t tag_of(const uint8_t id[RK_NCCL_ID_SIZE])
     uint64_t hash = UINT64_C(0xcbf29ce484222325);
     for (int i = 0; i < RK_NCCL_ID_SIZE; i++)
         hash = (hash ^ id[i]) * UINT64_C(0x100000001b3);
-    return hash > TAG_STAGED ? hash : TAG_STAGED + 1;
+    return hash > TAG_PASSED ? hash : TAG_PASSED + 1;
 }
 
 static int join(struct agreement *agreement)
@@ -197,17 +208,20 @@ static int join(struct agreement *agreement)
     code = rk_compute_poll(device, has_joined, agreement->what);
     if (!code)
         device->tag = tag_of(id);
+    device->passes = false;
     device->begun = 0;
     return code;
 }
 
-static void go_by_staging(struct agreement *agreement)
+static void go_without_nccl(struct agreement *agreement, bool passes)
 {
     struct rankcall_device *device = agreement->device;
     if (agreement->rank == 0 && *agreement->why && !device->warned)
-        rk_log(RK_LOG_WARNING, "collectives on device memory go through the host's memory: %s", agreement->why);
+        rk_log(RK_LOG_WARNING, "collectives on device memory go %s: %s",
+               passes ? "by MPI, which is CUDA-aware" : "through the host's memory", agreement->why);
     device->warned = true;
-    device->tag = TAG_STAGED;
+    device->passes = passes;
+    device->tag = passes ? TAG_PASSED : TAG_STAGED;
 }
 
 static int conclude(struct agreement *agreement)
@@ -218,8 +232,8 @@ static int conclude(struct agreement *agreement)
         rk_compute_forget(device);
     if (way == REFUSE)
         return rk_error(RANKCALL_ESYSTEM, "%s: %s", agreement->what, agreement->why);
-    if (way == STAGE)
-        go_by_staging(agreement);
+    if (way == STAGE || way == PASS)
+        go_without_nccl(agreement, way == PASS);
     return way == NCCL ? join(agreement) : RANKCALL_OK;
 }
 
@@ -236,6 +250,8 @@ int rk_compute_agree(struct rankcall_device *device, const char *what)
     struct rk_collective exchange = {.kind = RK_ALL_GATHER, .size = sizeof mine, .send = &mine, .element = 1};
     exchange.receive = agreement.all;
     int code = rk_mesh_collect(context->mesh, &exchange);
+    if (!code)
+        code = rk_mesh_pass_tidy(context->mesh);
     if (!code)
         code = conclude(&agreement);
     device->agreed = !code;

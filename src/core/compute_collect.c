@@ -41,10 +41,10 @@ int rk_compute_side(struct rankcall_device *device, const struct rk_collective *
     if (!code && receives && collective->receive != collective->send)
         code = side_of(device, name, collective->receive, sends ? &other : on_device);
     if (!code && sends && receives && collective->receive != collective->send && other != *on_device)
-        code =
-            rk_error(RANKCALL_EINVAL, "rankcall_%s: rank %d (%s): send is in the memory of %s, receive in that of %s%s",
-                     name, rankcall_rank(context), rankcall_host(context), *on_device ? "GPU" : "the host",
-                     other ? "GPU " : "the host", other ? device->module->facts(device->cuda)->uuid : "");
+        code = rk_error(RANKCALL_EINVAL,
+                        "rankcall_%s: rank %d (%s): %s is in the memory of GPU %s, and %s in that of the host", name,
+                        rankcall_rank(context), rankcall_host(context), other ? "receive" : "send",
+                        device->module->facts(device->cuda)->uuid, other ? "send" : "receive");
     return code;
 }
 

@@ -2,7 +2,9 @@
  * Copyright (c) 2026 The rankcall authors */
 
 /* Collectives on device memory through pinned memory of the host, a piece at a time: while one piece is in a collective
- * of the host, the next is on its way from the GPU and the last on its way back.
+ * of the host, the next is on its way from the GPU and the last on its way back. Where MPI is CUDA-aware the slots are
+ * on the device, and MPI moves what is not to be reduced from one to the other: so an interrupt leaves them to MPI, and
+ * not the handler's memory.
  *
  * There are two slots. The stream does its work in order; so when the copies of round k from the device are done, those
  * of round k - 2 to the device are, and the slot that both use is free. */
@@ -19,19 +21,29 @@ struct stage {
     size_t piece;            /* bytes of a rank's part that go in one round */
     int ranks, rank;         /* of the job */
     int out, in;             /* parts that this rank sends, and receives */
+    bool passes;             /* the slots are on the device, and MPI reads them */
     size_t longest;          /* bytes of the largest part */
     size_t *sizes, *offsets; /* of an uneven gather's round, at the root */
 };
 
-static int take_slots(struct rankcall_device *device, int ranks)
+static struct rk_slot *slot_of(const struct stage *stage, size_t round)
 {
-    size_t least = (size_t)ranks * RK_STAGE_PART;
+    struct rankcall_device *device = stage->device;
+    return &(stage->passes ? device->far_slot : device->slot)[round % RK_STAGE_SLOTS];
+}
+
+static int take_slots(struct stage *stage)
+{
+    struct rankcall_device *device = stage->device;
+    int (*take)(struct rankcall_device *, size_t, void **) =
+        stage->passes ? rankcall_device_alloc : rankcall_pinned_alloc;
+    size_t least = (size_t)stage->ranks * RK_STAGE_PART;
     device->slot_size = least > RK_STAGE_SLOT ? least : RK_STAGE_SLOT;
-    for (int i = 0; i < RK_STAGE_SLOTS; i++) {
-        struct rk_slot *slot = &device->slot[i];
-        int code = slot->send ? RANKCALL_OK : rankcall_pinned_alloc(device, device->slot_size, (void **)&slot->send);
+    for (size_t i = 0; i < RK_STAGE_SLOTS; i++) {
+        struct rk_slot *slot = slot_of(stage, i);
+        int code = slot->send ? RANKCALL_OK : take(device, device->slot_size, (void **)&slot->send);
         if (!code && !slot->receive)
-            code = rankcall_pinned_alloc(device, device->slot_size, (void **)&slot->receive);
+            code = take(device, device->slot_size, (void **)&slot->receive);
         if (code)
             return code;
     }
@@ -45,6 +57,9 @@ void rk_compute_stage_close(struct rankcall_device *device)
         device->module->give(device->cuda, RK_CUDA_PINNED, device->slot[i].send, text);
         device->module->give(device->cuda, RK_CUDA_PINNED, device->slot[i].receive, text);
         device->module->unmark(device->cuda, device->slot[i].mark);
+        device->module->give(device->cuda, RK_CUDA_DEVICE, device->far_slot[i].send, text);
+        device->module->give(device->cuda, RK_CUDA_DEVICE, device->far_slot[i].receive, text);
+        device->module->unmark(device->cuda, device->far_slot[i].mark);
     }
 }
 
@@ -99,11 +114,11 @@ static int copy(struct stage *stage, void *to, const void *from, size_t size)
     return size ? rankcall_device_copy(stage->device, to, from, size) : RANKCALL_OK;
 }
 
-/* Begins the copies of a round from the device. */
+/* Begins the copies of a round from the user's memory. */
 static int begin_out(struct stage *stage, size_t round)
 {
     struct rankcall_device *device = stage->device;
-    struct rk_slot *slot = &device->slot[round % RK_STAGE_SLOTS];
+    struct rk_slot *slot = slot_of(stage, round);
     size_t size = bytes_in(stage, stage->collective->size, round);
     const char *from = stage->collective->send;
     char text[RK_CUDA_TEXT] = "";
@@ -119,7 +134,7 @@ static int begin_out(struct stage *stage, size_t round)
 
 static int exchange(struct stage *stage, size_t round)
 {
-    const struct rk_slot *slot = &stage->device->slot[round % RK_STAGE_SLOTS];
+    struct rk_slot *slot = slot_of(stage, round);
     struct rk_collective part = *stage->collective;
     part.size = bytes_in(stage, part.size, round);
     part.send = slot->send;
@@ -132,21 +147,33 @@ static int exchange(struct stage *stage, size_t round)
     }
     part.sizes = stage->sizes;
     part.offsets = stage->offsets;
-    return rk_mesh_collect(stage->device->context->mesh, &part);
+    return stage->passes ? rk_compute_pass(stage->device, slot, &part)
+                         : rk_mesh_collect(stage->device->context->mesh, &part);
 }
 
-/* Begins the copies of a round to the device. */
+/* Where a part of a round lies: MPI leaves a rank's own where it is. */
+static const uint8_t *received(const struct stage *stage, size_t round, int part, size_t size)
+{
+    const struct rk_slot *slot = slot_of(stage, round);
+    bool wide = stage->in == stage->ranks, own = part == stage->rank;
+    if (stage->passes && stage->collective->kind == RK_SCATTER && stage->out)
+        return slot->send + (size_t)stage->rank * size;
+    if (stage->passes && wide && own && stage->collective->kind != RK_SCATTER)
+        return slot->send;
+    return slot->receive + (size_t)part * (stage->collective->uneven ? stage->piece : size);
+}
+
+/* Begins the copies of a round to the user's memory. */
 static int begin_in(struct stage *stage, size_t round)
 {
-    const struct rk_slot *slot = &stage->device->slot[round % RK_STAGE_SLOTS];
     const struct rk_collective *collective = stage->collective;
     int code = RANKCALL_OK;
     for (int part = 0; part < stage->in && !code; part++) {
         size_t whole = collective->uneven ? collective->sizes[part] : collective->size;
         size_t size = bytes_in(stage, whole, round);
         size_t to = collective->uneven ? collective->offsets[part] : (size_t)part * collective->size;
-        size_t from = (size_t)part * (collective->uneven ? stage->piece : size);
-        code = copy(stage, (char *)collective->receive + to + round * stage->piece, slot->receive + from, size);
+        code = copy(stage, (char *)collective->receive + to + round * stage->piece, received(stage, round, part, size),
+                    size);
     }
     return code;
 }
@@ -159,7 +186,7 @@ static int go(struct stage *stage)
         if (round + 1 < rounds)
             code = begin_out(stage, round + 1);
         if (!code)
-            code = rk_compute_wait(stage->device, stage->device->slot[round % RK_STAGE_SLOTS].mark, "staging");
+            code = rk_compute_wait(stage->device, slot_of(stage, round)->mark, "staging");
         if (!code)
             code = exchange(stage, round);
         if (!code)
@@ -172,7 +199,8 @@ int rk_compute_stage(struct rankcall_device *device, const struct rk_collective 
 {
     struct stage stage = {.device = device, .collective = collective, .ranks = rankcall_world_size(device->context)};
     stage.rank = rankcall_rank(device->context);
-    int code = take_slots(device, stage.ranks);
+    stage.passes = device->passes && collective->kind != RK_REDUCE && collective->kind != RK_ALL_REDUCE;
+    int code = take_slots(&stage);
     if (!code) {
         count_parts(&stage);
         code = find_longest(&stage);

@@ -116,6 +116,7 @@ static int join_mesh(struct rankcall_context *context)
         return code;
     const struct rk_offer *offer = rk_device_offer(context->device);
     memcpy(info.offer, offer, sizeof *offer);
+    info.aware = offer->cuda;
     rk_mesh_prepare_environment((int)rk_cpus_count(&offer->given));
     code = rk_mesh_open(&info, agree, context, &context->mesh);
     if (!code && rankcall_rank(context) != 0)

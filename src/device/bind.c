@@ -40,11 +40,33 @@ bool rk_bind_process(const struct rk_cpus *cpus)
     return bound;
 }
 
+/* The calling thread's policy; false: it cannot be asked. */
+static bool read_policy(int *mode, struct node_mask *nodes)
+{
+    if (syscall(SYS_get_mempolicy, mode, nodes->word, (unsigned long)NODES_MAX + 1, NULL, 0ul))
+        return false;
+    *mode &= 0xff; /* without its flags */
+    return true;
+}
+
+/* A policy of the user's (numactl) stays, and a node outside what this process was given is out of reach. */
+static bool may_prefer(int node)
+{
+    struct node_mask nodes = {0}, allowed = {0};
+    int mode = MPOL_DEFAULT;
+    if (read_policy(&mode, &nodes) && mode != MPOL_DEFAULT)
+        return false;
+    if (syscall(SYS_get_mempolicy, NULL, allowed.word, (unsigned long)NODES_MAX + 1, NULL,
+                (unsigned long)MPOL_F_MEMS_ALLOWED))
+        return true;
+    return allowed.word[(size_t)node / WORD_BITS] >> (size_t)node % WORD_BITS & 1;
+}
+
 /* A preference, not an order: a node that is full must not end a rank while others have memory. */
 bool rk_bind_memory(int node)
 {
     struct node_mask mask = {0};
-    if (node < 0 || node >= NODES_MAX)
+    if (node < 0 || node >= NODES_MAX || !may_prefer(node))
         return true;
     mask.word[(size_t)node / WORD_BITS] = 1ul << (size_t)node % WORD_BITS;
     return !syscall(SYS_set_mempolicy, MPOL_PREFERRED, mask.word, (unsigned long)NODES_MAX + 1);
@@ -57,11 +79,10 @@ void rk_bound_memory(char *text, size_t size)
     struct node_mask mask = {0};
     struct rk_cpus nodes = {0};
     int mode = 0;
-    if (syscall(SYS_get_mempolicy, &mode, mask.word, (unsigned long)NODES_MAX + 1, NULL, 0ul)) {
+    if (!read_policy(&mode, &mask)) {
         snprintf(text, size, "?");
         return;
     }
-    mode &= 0xff; /* without its flags */
     for (unsigned node = 0; node < NODES_MAX; node++)
         if (mask.word[node / WORD_BITS] >> node % WORD_BITS & 1)
             rk_cpus_add(&nodes, node);

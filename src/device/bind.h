@@ -12,7 +12,7 @@
 bool rk_bind_process(const struct rk_cpus *cpus);
 
 /* Has the calling thread, and those that it starts, take memory from a NUMA node while it has some; -1: nothing to do.
- * false with errno. */
+ * A policy that was set already stays, and a node that this process may not use is left alone. false with errno. */
 bool rk_bind_memory(int node);
 
 /* The calling thread's memory policy: "default", "prefer:0". */

@@ -19,12 +19,23 @@ static enum rk_cuda_end kind_of_error(cudaError_t error)
     case cudaErrorMemoryAllocation: return RK_CUDA_MEMORY;
     case cudaErrorNoDevice:
     case cudaErrorInsufficientDriver:
+    case cudaErrorDevicesUnavailable:
     case cudaErrorInvalidDevice: return RK_CUDA_ABSENT;
     case cudaErrorInvalidValue:
     case cudaErrorInvalidHostPointer:
     case cudaErrorInvalidDevicePointer: return RK_CUDA_POINTER;
     default: return RK_CUDA_FAILED;
     }
+}
+
+/* Opening a device failed, whose UUID is known from the driver. */
+static enum rk_cuda_end fail_open(cudaError_t error, const char *what, const char *address, const char *uuid,
+                                  char text[RK_CUDA_TEXT])
+{
+    snprintf(text, RK_CUDA_TEXT, "%s of %s on GPU %s: %s (%s)", what, *address ? address : uuid, *uuid ? uuid : "?",
+             cudaGetErrorString(error), cudaGetErrorName(error));
+    cudaGetLastError();
+    return kind_of_error(error);
 }
 
 /* An error sticks when a harmless call gives one, too, after it was taken. */
@@ -88,11 +99,21 @@ static cudaError_t learn(int ordinal, struct rk_cuda_facts *facts)
     return cudaSuccess;
 }
 
-/* What follows GPU- or MIG- in a UUID is what CUDA tells of both. */
+static bool is_slice(const char *uuid)
+{
+    return !strncmp(uuid, "MIG-", 4);
+}
+
+/* What follows GPU- or MIG- in a UUID is what CUDA tells of both; of a slice that it shows alone it may tell the GPU's.
+ */
 static cudaError_t find_by_uuid(const char *uuid, int *ordinal)
 {
     int count = 0;
+    const char *visible = getenv("CUDA_VISIBLE_DEVICES");
     cudaError_t error = cudaGetDeviceCount(&count);
+    *ordinal = 0;
+    if (!error && count == 1 && is_slice(uuid) && visible && !strcmp(visible, uuid))
+        return cudaSuccess;
     for (int i = 0; !error && i < count; i++) {
         struct rk_cuda_facts facts = {0};
         error = learn(i, &facts);
@@ -112,14 +133,17 @@ static enum rk_cuda_end open_device(const char *address, const char *uuid, struc
     if (error == cudaErrorInvalidValue) /* it knows no such address */
         error = cudaErrorInvalidDevice;
     if (error)
-        return rk_cuda_fail(NULL, error, text, "looking for %s", *address ? address : uuid);
+        return fail_open(error, *address ? "cudaDeviceGetByPCIBusId" : "looking for the UUID", address, uuid, text);
     struct rk_cuda *cuda = calloc(1, sizeof *cuda);
     if (!cuda) {
         snprintf(text, RK_CUDA_TEXT, "out of memory");
         return RK_CUDA_FAILED;
     }
-    const char *what = "looking at the device";
-    if (!(error = learn(ordinal, &cuda->facts)) && (what = "cudaSetDevice", !(error = cudaSetDevice(ordinal)))) {
+    const char *what = "cudaGetDeviceProperties";
+    error = learn(ordinal, &cuda->facts);
+    if (is_slice(uuid))
+        snprintf(cuda->facts.uuid, sizeof cuda->facts.uuid, "%.47s", uuid);
+    if (!error && (what = "cudaSetDevice", !(error = cudaSetDevice(ordinal)))) {
         what = "cudaStreamCreateWithFlags";
         error = cudaStreamCreateWithFlags(&cuda->stream, cudaStreamNonBlocking);
     }
@@ -127,7 +151,7 @@ static enum rk_cuda_end open_device(const char *address, const char *uuid, struc
         *out = cuda;
         return RK_CUDA_OK;
     }
-    enum rk_cuda_end end = rk_cuda_fail(NULL, error, text, "%s of %s", what, *address ? address : uuid);
+    enum rk_cuda_end end = fail_open(error, what, address, uuid, text);
     free(cuda);
     return end;
 }

@@ -65,6 +65,8 @@ static int look_at_gpus(struct rk_device *device, const char *wanted)
     int code = rk_gpus_choose(all, found, &choice, device->seen, &count);
     if (code)
         return code;
+    if (wanted && !strcmp(wanted, "none")) /* for libraries that the handler uses, too */
+        setenv("CUDA_VISIBLE_DEVICES", "", 1);
     for (int i = 0; i < count; i++) {
         device->offer.gpu[i] = short_name(&device->seen[i]);
         device->offer.address[i] = pack_address(device->seen[i].address);
@@ -213,6 +215,8 @@ static void take_place(struct rk_device *device, const struct table *table, int 
     for (int i = 0; i < device->offer.gpu_count; i++)
         if (device->offer.gpu[i] == table->names[device->place.gpu])
             device->gpu = device->seen[i];
+    if (!strncmp(device->gpu.uuid, "MIG-", 4)) /* of a list of slices CUDA shows the first alone */
+        setenv("CUDA_VISIBLE_DEVICES", device->gpu.uuid, 1);
     if (!*device->gpu.uuid && !*device->gpu.address) /* the dead rank whose place this one takes saw another */
         device->place.gpu = -1;
     else

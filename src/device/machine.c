@@ -14,8 +14,9 @@
 #include "base/error.h"
 
 #define NVIDIA      0x10de
-#define PCI_DISPLAY 0x03 /* the upper byte of a PCI class */
-#define HEAD_SIZE   4096 /* of a file: its version stands in the first lines */
+#define PCI_DISPLAY 0x03       /* the upper byte of a PCI class */
+#define HEAD_SIZE   4096       /* of a file: its version stands in the first lines */
+#define FILE_MAX    (64 << 20) /* of one that is read by us */
 
 static int out_of_memory(void)
 {
@@ -49,8 +50,16 @@ static int unreadable(const char *path)
     return rk_error(RANKCALL_EINVAL, "hwloc cannot read %s: it is damaged, or cut off", path);
 }
 
+/* Where the number of the form stands in the text of a file; NULL: it is no topology, or of the first form. */
+static char *find_version(char *text)
+{
+    char *root = strstr(text, "<topology"), *end = root ? strchr(root, '>') : NULL;
+    char *version = root ? strstr(root, "version=\"") : NULL;
+    return version && end && version < end ? version + strlen("version=\"") : NULL;
+}
+
 /* hwloc's own message for a file that it cannot read is none, or goes to standard error. */
-static int check_file(const char *path)
+static int check_file(const char *path, int *form)
 {
     char head[HEAD_SIZE];
     FILE *file = fopen(path, "re");
@@ -62,29 +71,65 @@ static int check_file(const char *path)
     if (failed)
         return rk_error_system("cannot read %s", path);
     head[size] = '\0';
-    const char *root = strstr(head, "<topology"), *end = root ? strchr(root, '>') : NULL;
-    const char *version = root ? strstr(root, "version=\"") : NULL;
-    if (!root)
+    if (!strstr(head, "<topology"))
         return rk_error(RANKCALL_EINVAL, "%s is not a topology that hwloc has written as XML", path);
-    int major = version && end && version < end ? atoi(version + strlen("version=\"")) : 1;
-    unsigned ours = hwloc_get_api_version() >> 16;
-    if (major > (int)ours)
-        return rk_error(RANKCALL_EINVAL,
-                        "%s was written by hwloc %d, in a form that the hwloc %u of this rankcall cannot read: write "
-                        "it there with `lstopo --export-xml-flags v2 FILE.xml`",
-                        path, major, ours);
+    const char *version = find_version(head);
+    *form = version ? atoi(version) : 1;
     return RANKCALL_OK;
+}
+
+static unsigned own_form(void)
+{
+    return hwloc_get_api_version() >> 16;
+}
+
+static int too_new(const char *path, int form)
+{
+    return rk_error(RANKCALL_EINVAL,
+                    "%s was written by hwloc %d, in a form that the hwloc %u of this rankcall cannot read: write "
+                    "it there with `lstopo --export-xml-flags v2 FILE.xml`",
+                    path, form, own_form());
+}
+
+/* The form of hwloc 3 adds to that of hwloc 2 what placement does not need, and hwloc 2 overlooks what it does not
+ * know; it only refuses the number. */
+static int set_newer(hwloc_topology_t topology, const char *path)
+{
+    FILE *file = fopen(path, "re");
+    char *text = file ? malloc(FILE_MAX) : NULL;
+    size_t size = text ? fread(text, 1, FILE_MAX - 1, file) : 0;
+    if (file)
+        fclose(file);
+    if (!text)
+        return rk_error_system("cannot read %s", path);
+    text[size] = '\0';
+    char *version = find_version(text);
+    if (version)
+        *version = '2';
+    int failed = !version || hwloc_topology_set_xmlbuffer(topology, text, (int)size + 1);
+    free(text);
+    return failed ? unreadable(path) : RANKCALL_OK;
+}
+
+static int set_file(hwloc_topology_t topology, const char *path)
+{
+    int form, code = check_file(path, &form);
+    if (code)
+        return code;
+    if (form == 3 && own_form() == 2)
+        return set_newer(topology, path);
+    if (form > (int)own_form())
+        return too_new(path, form);
+    return hwloc_topology_set_xml(topology, path) ? unreadable(path) : RANKCALL_OK;
 }
 
 static int load(hwloc_topology_t topology, const char *xml, const char *synthetic, enum rk_machine_parts parts)
 {
-    int code = xml ? check_file(xml) : RANKCALL_OK;
-    if (code)
-        return code;
     leave_out_libraries(topology);
     set_filters(topology, parts);
-    if (xml && hwloc_topology_set_xml(topology, xml))
-        return unreadable(xml);
+    int code = xml ? set_file(topology, xml) : RANKCALL_OK;
+    if (code)
+        return code;
     if (synthetic && hwloc_topology_set_synthetic(topology, synthetic))
         return rk_error(RANKCALL_EINVAL, "\"%s\" does not describe a machine", synthetic);
     if (!hwloc_topology_load(topology))

@@ -8,6 +8,7 @@
 #include <dlfcn.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 typedef struct nvmlDevice_st *handle;
@@ -16,6 +17,12 @@ struct pci_info { /* nvmlPciInfo_t */
     char legacy[16];
     unsigned domain, bus, device, ids, subsystem;
     char address[32];
+};
+
+struct process_info { /* nvmlProcessInfo_t, since its second version */
+    unsigned process;
+    unsigned long long memory;
+    unsigned gpu_instance, compute_instance;
 };
 
 struct nvml {
@@ -30,6 +37,7 @@ struct nvml {
     int (*uuid)(handle device, char *uuid, unsigned size);
     int (*name)(handle device, char *name, unsigned size);
     int (*minor)(handle device, unsigned *minor);
+    int (*processes)(handle device, unsigned *count, struct process_info *infos); /* NULL in old ones */
 };
 
 static bool find_all(struct nvml *nvml)
@@ -50,6 +58,9 @@ static bool find_all(struct nvml *nvml)
     for (size_t i = 0; i < sizeof wanted / sizeof *wanted; i++)
         if (!(*(void **)wanted[i].function = dlsym(nvml->library, wanted[i].name)))
             return false;
+    *(void **)&nvml->processes = dlsym(nvml->library, "nvmlDeviceGetComputeRunningProcesses_v3");
+    if (!nvml->processes)
+        *(void **)&nvml->processes = dlsym(nvml->library, "nvmlDeviceGetComputeRunningProcesses_v2");
     return true;
 }
 
@@ -117,6 +128,39 @@ int rk_nvml_gpus(struct rk_gpu gpus[RK_GPUS_MAX])
         all = 0;
     for (unsigned i = 0; i < all && count < RK_GPUS_MAX; i++)
         count += read_gpu(&nvml, i, &gpus[count]);
+    close_nvml(&nvml);
+    return count;
+}
+
+#define PROCESSES_MAX 256 /* of one GPU */
+
+static int read_uses(const struct nvml *nvml, unsigned index, struct rk_gpu_use *uses, int room)
+{
+    struct process_info infos[PROCESSES_MAX];
+    unsigned there = PROCESSES_MAX;
+    char address[20];
+    int count = 0;
+    handle device;
+    if (nvml->by_index(index, &device) || !address_of(nvml, device, address) || nvml->processes(device, &there, infos))
+        return 0;
+    for (unsigned i = 0; i < there && count < room; i++) {
+        uses[count] = (struct rk_gpu_use){.process = (pid_t)infos[i].process};
+        memcpy(uses[count++].address, address, sizeof address);
+    }
+    return count;
+}
+
+int rk_nvml_uses(struct rk_gpu_use *uses, int room)
+{
+    struct nvml nvml;
+    unsigned all = 0;
+    int count = 0;
+    if (!open_nvml(&nvml))
+        return 0;
+    if (!nvml.processes || nvml.count(&all))
+        all = 0;
+    for (unsigned i = 0; i < all; i++)
+        count += read_uses(&nvml, i, uses + count, room - count);
     close_nvml(&nvml);
     return count;
 }

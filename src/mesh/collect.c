@@ -28,6 +28,8 @@ int rk_collect_open(struct rk_mesh *mesh)
         return rk_error(RANKCALL_EINTERNAL, "out of memory");
     collect->comm = MPI_COMM_NULL;
     int code = rk_arena_open(mesh);
+    if (!code)
+        code = rk_aware_open(mesh);
     if (code || mesh->nodes == 1)
         return code;
     MPI_Comm_dup(mesh->world, &collect->comm);
@@ -42,6 +44,7 @@ void rk_collect_close(struct rk_mesh *mesh)
         return;
     rk_tidings_close(mesh);
     rk_packets_close(mesh);
+    rk_aware_close(mesh);
     rk_arena_close(mesh);
     if (rk_mesh_broken(mesh))
         mesh->collected = collect->comm; /* messages may still be on their way */

@@ -64,6 +64,29 @@ void rk_mesh_sits(struct rk_mesh *mesh, bool sits);
  * With that as the error, for `what`: RANKCALL_OK leaves the error. The handler's threads. */
 int rk_mesh_heed(struct rk_mesh *mesh, const char *what);
 
+/* ---- Of memory that MPI can reach and we cannot: a device's ---- */
+
+/* Whether all ranks have an MPI that is CUDA-aware, and a use for it. */
+bool rk_mesh_passes(const struct rk_mesh *mesh);
+
+/* Takes part in a broadcast, gather, all-gather or scatter whose buffers are on the device; a rank's own part stays
+ * where it is. rk_mesh_pass_step until *done, without waiting; nothing else is passed meanwhile. Errors:
+ * RANKCALL_EINVAL: the ranks are not in the same collective. Threads: the handler's, one at a time. */
+int rk_mesh_pass_begin(struct rk_mesh *mesh, const struct rk_collective *collective);
+int rk_mesh_pass_step(struct rk_mesh *mesh, bool *done);
+
+/* Leaves it before it is done. Whether MPI still uses the buffers: `settled` is called when it does not any more, with
+ * ranks that die never. */
+bool rk_mesh_pass_leave(struct rk_mesh *mesh, void (*settled)(void *context), void *context);
+
+/* Takes in what was left in earlier calls. */
+int rk_mesh_pass_tidy(struct rk_mesh *mesh);
+
+/* `settled` is not to be called any more. */
+void rk_mesh_pass_forget(struct rk_mesh *mesh);
+
+/* ---- Names ---- */
+
 /* The kind's name, as in the API ("all_reduce"). */
 const char *rk_collective_name(enum rk_collective_kind kind);
 

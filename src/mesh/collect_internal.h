@@ -49,6 +49,7 @@ struct rk_box {
 };
 
 struct rk_packets;
+struct rk_aware;
 struct rk_tidings;
 
 /* A rank's own state. */
@@ -70,6 +71,7 @@ struct rk_collect {
     MPI_Comm comm;       /* several nodes: */
     struct rk_packets *packets;
     struct rk_tidings *tidings;
+    struct rk_aware *aware; /* NULL: MPI reads no device's memory */
 };
 
 /* Why this rank is to leave what it is in, or 0. */
@@ -133,6 +135,10 @@ void rk_packets_enter(struct rk_mesh *mesh);
 void rk_packets_leave(struct rk_mesh *mesh); /* the handler has returned: lets the last messages go, for a moment */
 int rk_packets_put(struct rk_mesh *mesh, int rank, const void *bytes, size_t size);
 int rk_packets_take(struct rk_mesh *mesh, int rank, void *bytes, size_t size);
+
+/* aware.c */
+int rk_aware_open(struct rk_mesh *mesh);
+void rk_aware_close(struct rk_mesh *mesh);
 
 /* interrupt.c */
 int rk_tidings_open(struct rk_mesh *mesh);

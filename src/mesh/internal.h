@@ -197,7 +197,7 @@ struct rk_span {
     int64_t awake_until_us; /* at rank 0: until then other nodes look without being roused */
 };
 
-#define RK_LEFT 6
+#define RK_LEFT 7
 
 struct rk_collect;
 
@@ -245,7 +245,7 @@ struct rk_mesh {
         };
     };
     bool initialised_mpi, replacement;
-    MPI_Comm collected; /* that of collectives, of a broken mesh */
+    MPI_Comm collected, passed; /* those of collectives, of a broken mesh */
     /* Read by rank 0's IO thread while the main thread regroups: it sees the old ones or the new ones, whole. */
     struct rk_rank_info *_Atomic ranks;
     struct rk_rank_info *ranks_before; /* the last regroup */
@@ -267,6 +267,7 @@ int rk_mesh_attach(struct rk_mesh *mesh);
 int rk_mesh_settle(struct rk_mesh *mesh);
 void rk_mesh_detach(struct rk_mesh *mesh);
 void rk_comm_free(MPI_Comm *comm);         /* takes one that was never made */
+bool rk_mpi_is_aware(void);                /* aware.c: it reads the memory of GPUs. After MPI_Init */
 bool rk_mesh_is_set(const char *variable); /* a switch of Open MPI's in the environment */
 
 /* attempt.c: MPI itself is told of the death of ranks (Open MPI 5 under mpirun --with-ft ulfm). */

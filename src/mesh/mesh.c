@@ -176,6 +176,7 @@ static int exchange_infos(struct rk_mesh *mesh)
     mine.node = mesh->ranks[mesh->rank].node;
     mine.pid = (int32_t)getpid();
     mine.fresh = fresh;
+    mine.aware = mesh->info.aware && rk_mpi_is_aware();
     gethostname(mine.host, sizeof mine.host - 1);
     snprintf(mine.place, sizeof mine.place, "%s", getenv("PMIX_HOSTNAME") ? getenv("PMIX_HOSTNAME") : mine.host);
     MPI_Allgather(&mine, sizeof mine, MPI_BYTE, mesh->ranks, sizeof mine, MPI_BYTE, mesh->control);

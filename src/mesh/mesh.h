@@ -33,6 +33,7 @@ struct rk_mesh;
 struct rk_rank_info {
     int32_t rank, local_rank, node, pid;
     int32_t fresh;         /* 1: it has just taken the place of a dead rank */
+    int32_t aware;         /* 1: it has a GPU, and an MPI that reads its memory */
     int32_t group, member; /* as mpirun counts: the processes that it started together, and which of them */
     char host[72];
     char place[72];            /* as mpirun names it */

@@ -292,8 +292,9 @@ static bool try_it(struct rk_regroup *regroup)
  * be taken for one of the communicator that got its number. */
 static void leave_behind(struct rk_mesh *mesh)
 {
-    const MPI_Comm left[RK_LEFT] = {mesh->control, mesh->events, mesh->user, mesh->local, mesh->world, mesh->collected};
-    mesh->collected = MPI_COMM_NULL;
+    const MPI_Comm left[RK_LEFT] = {mesh->control, mesh->events,    mesh->user,  mesh->local,
+                                    mesh->world,   mesh->collected, mesh->passed};
+    mesh->collected = mesh->passed = MPI_COMM_NULL;
     for (int i = 0; i < RK_LEFT; i++)
         rk_comm_free(&mesh->left[i]);
     for (int i = 0; i < RK_LEFT; i++)

@@ -206,6 +206,20 @@ API ncclResult_t ncclCommGetAsyncError(ncclComm_t comm, ncclResult_t *state)
     return ncclSuccess;
 }
 
+/* As a program of NCCL's own does it, that waits. */
+API ncclResult_t ncclCommInitRank(ncclComm_t *out, int ranks, ncclUniqueId id, int rank)
+{
+    ncclConfig_t config = NCCL_CONFIG_INITIALIZER;
+    config.blocking = 0;
+    ncclResult_t state = ncclCommInitRankConfig(out, ranks, id, rank, &config);
+    while (state == ncclInProgress)
+        if (ncclCommGetAsyncError(*out, &state) == ncclSuccess && state == ncclInProgress)
+            nanosleep(&(struct timespec){.tv_nsec = 10000}, NULL);
+    if (state == ncclSuccess)
+        (*out)->blocks = true;
+    return state;
+}
+
 API ncclResult_t ncclCommAbort(ncclComm_t comm)
 {
     atomic_store(&comm->aborted, true);

@@ -176,7 +176,7 @@ static ncclResult_t begin(const char *call, struct collective *collective, cudaS
     comm->progress = LATENCY;
     if (!enqueue(stream, run, collective))
         abort();
-    return ncclInProgress;
+    return comm->blocks ? ncclSuccess : ncclInProgress;
 }
 
 static struct collective *new_collective(ncclComm_t comm)
@@ -219,7 +219,7 @@ static ncclResult_t post(bool sends, const void *bytes, size_t size, int peer, n
         posted.group = new_collective(comm);
     posted.stream = stream;
     add(posted.group, sends, peer, real_of(bytes, size), size);
-    return ncclInProgress;
+    return comm->blocks ? ncclSuccess : ncclInProgress;
 }
 
 API ncclResult_t ncclSend(const void *from, size_t count, ncclDataType_t type, int peer, ncclComm_t comm,

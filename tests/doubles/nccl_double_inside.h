@@ -39,7 +39,7 @@ struct ncclComm {
     _Atomic bool aborted;
     _Atomic int in_stream; /* collectives that have not ended */
     int progress;          /* looks that still find what was begun in progress */
-    bool joined;
+    bool joined, blocks;
     ncclResult_t broken;
 };
 

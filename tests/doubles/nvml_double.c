@@ -2,9 +2,11 @@
  * Copyright (c) 2026 The rankcall authors */
 
 /* A double of NVML, not NVML: eight GPUs where those of tests/topologies/dual-socket-8gpu.xml are; a slice whose UUID
- * ends in a digit is of the GPU of that number. */
+ * ends in a digit is of the GPU of that number. RANKCALL_DOUBLE_BUS: the first one's bus instead, the others follow.
+ * RANKCALL_DOUBLE_PROCESSES: who computes where, as "PROCESS:GPU,...". */
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #define GPUS    8
@@ -16,6 +18,12 @@ struct pci_info {
     char legacy[16];
     unsigned domain, bus, device, ids, subsystem;
     char address[32];
+};
+
+struct process_info {
+    unsigned process;
+    unsigned long long memory;
+    unsigned gpu_instance, compute_instance;
 };
 
 static char gpus[GPUS], slices[GPUS];
@@ -31,6 +39,7 @@ int nvmlDeviceGetPciInfo_v3(handle device, struct pci_info *info);
 int nvmlDeviceGetUUID(handle device, char *uuid, unsigned size);
 int nvmlDeviceGetName(handle device, char *name, unsigned size);
 int nvmlDeviceGetMinorNumber(handle device, unsigned *minor);
+int nvmlDeviceGetComputeRunningProcesses_v3(handle device, unsigned *count, struct process_info *infos);
 
 int nvmlInit_v2(void)
 {
@@ -76,7 +85,9 @@ static unsigned number_of(handle device)
 
 int nvmlDeviceGetPciInfo_v3(handle device, struct pci_info *info)
 {
-    *info = (struct pci_info){.bus = buses[number_of(device)]};
+    const char *first = getenv("RANKCALL_DOUBLE_BUS");
+    unsigned number = number_of(device);
+    *info = (struct pci_info){.bus = first ? (unsigned)atoi(first) + number : buses[number]};
     return 0;
 }
 
@@ -96,5 +107,18 @@ int nvmlDeviceGetName(handle device, char *name, unsigned size)
 int nvmlDeviceGetMinorNumber(handle device, unsigned *minor)
 {
     *minor = number_of(device);
+    return 0;
+}
+
+int nvmlDeviceGetComputeRunningProcesses_v3(handle device, unsigned *count, struct process_info *infos)
+{
+    const char *at = getenv("RANKCALL_DOUBLE_PROCESSES");
+    unsigned process, gpu, room = *count;
+    int length;
+    for (*count = 0; at && *count < room && sscanf(at, "%u:%u%n", &process, &gpu, &length) == 2; at += length) {
+        if (gpu == number_of(device))
+            infos[(*count)++] = (struct process_info){.process = process};
+        length += at[length] == ',';
+    }
     return 0;
 }

@@ -11,13 +11,13 @@ import subprocess
 import sys
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), os.pardir, "integration"))
-from devices import double_gpus  # noqa: E402
+from devices import aware_mpi, double_gpus  # noqa: E402
 from harness import Skip, case, check, equal, main, raises, wait_until  # noqa: E402
-from strangers_client import STREAM, Attachment, Payload  # noqa: E402
+from strangers_client import STREAM, Attachment, JobError, Payload  # noqa: E402
 
 DOUBLE = bool(os.environ.get("RANKCALL_GPU_DOUBLE"))
 PREFIX = os.environ.get("RANKCALL_GPU_PREFIX", "")
-STAGED = "go through the host's memory"
+STAGED, PASSED = "go through the host's memory", "go by MPI, which is CUDA-aware"
 NDARRAY, FLOAT32, PNG = 3, 11, 1
 CALLS = 200 if DOUBLE else 10000
 KINDS = ("barrier", "broadcast", "gather", "all_gather", "scatter", "reduce", "all_reduce")
@@ -69,17 +69,34 @@ def alone(t):
         on_gpu(client, 1)
         expect_results(client, range(1, 9))
         interrupt(client, 1, 10)
-    check(STAGED not in job.output(), job.output())
+    check(STAGED not in job.output() and PASSED not in job.output(), job.output())
 
 
 @case("ranks that share the GPU, by staging", ranks=(2, 4), own=True, timeout=300)
 def staged(t):
-    job = start(t)
+    for env in ({}, {"RANKCALL_DEVICE_COLLECTIVES": "staging"}):
+        job = start(t, env=env)
+        with job.connect() as client:
+            on_gpu(client, t.ranks)
+            expect_results(client, range(1, 9))
+            interrupt(client, t.ranks, 10)
+        if not env:
+            wait_until(lambda: job.output().count(STAGED) + job.output().count(PASSED) == 1, "one warning")
+        job.stop()
+
+
+@case("ranks that share the GPU, by an MPI that is CUDA-aware", ranks=(2, 4), own=True, timeout=300)
+def passed(t):
+    job = start(t, env={"RANKCALL_DEVICE_COLLECTIVES": "mpi", **(aware_mpi() if DOUBLE else {})})
     with job.connect() as client:
-        on_gpu(client, t.ranks)
+        try:
+            expect_results(client, [1], 5)
+        except JobError as error:
+            if "not CUDA-aware" not in str(error):
+                raise
+            raise Skip("this MPI is not CUDA-aware") from error
         expect_results(client, range(1, 9))
         interrupt(client, t.ranks, 10)
-    wait_until(lambda: job.output().count(STAGED) == 1, "one warning")
 
 
 @case("two ranks on NCCL that believe to be on two hosts", own=True, by=("mpirun",), timeout=300)

@@ -27,3 +27,8 @@ def double_gpus(t, count, **variables):
     """The same, with devices that compute: doubles that live in the workers' processes."""
     return {**pretend_gpus(t, count), "RANKCALL_TEST_CUDA_MODULE": program("libcuda_double.so"),
             "RANKCALL_TEST_NCCL": program("libnccl_double.so"), **variables}
+
+
+def aware_mpi():
+    """An MPI that is CUDA-aware, of these doubles."""
+    return {"LD_PRELOAD": ":".join(filter(None, (program("libmpi_double.so"), os.environ.get("LD_PRELOAD"))))}

@@ -8,7 +8,7 @@ import os
 import random
 import time
 
-from devices import UUID, double_gpus, pretend_gpus
+from devices import UUID, aware_mpi, double_gpus, pretend_gpus
 from harness import COMMAND, FULL, SLOW, Skip, case, check, equal, main, raises, wait_until
 from strangers_client import STREAM, Attachment, JobError, Payload
 
@@ -20,6 +20,7 @@ NDARRAY, FLOAT32 = 3, 11  # of the protocol
 OUT_OF_MEMORY, ECC, ILLEGAL_ADDRESS = 2, 214, 700
 SYSTEM_ERROR, REMOTE_ERROR = 2, 6
 STAGED = "go through the host's memory"
+PASSED = "go by MPI, which is CUDA-aware"
 
 
 def start(t, gpus=None, env=None, **options):
@@ -92,6 +93,47 @@ def by_staging(t):
     wait_until(lambda: STAGED in job.output(), "the warning")
     equal(job.output().count(STAGED), 1, "warnings")
     check("share GPU " + UUID % 0 in job.output(), job.output())
+
+
+@case("device collectives of ranks that share a GPU go by an MPI that is CUDA-aware, with one warning", ranks=(2, 4), own=True,
+      timeout=90)
+def by_aware_mpi(t):
+    job = start(t, gpus=1, env=aware_mpi())
+    with job.connect() as client:
+        expect_results(client, range(1, 30 if FULL else 5), 25)
+        equal(made(client), 0, "communicators")
+        held = client.invoke("held").json["held"]
+        expect_results(client, range(1, 5), 25)
+        equal(client.invoke("held").json["held"], held, "what the double holds")
+    wait_until(lambda: PASSED in job.output(), "the warning")
+    equal((job.output().count(PASSED), job.output().count(STAGED)), (1, 0), "warnings")
+    job.stop()
+    wait_until(lambda: job.output().count("messages from devices") == t.ranks, "all ranks to have sent from the device")
+
+
+@case("an MPI that is CUDA-aware is used over two nodes, too, and where it is wanted", ranks=(2, 4), by=("mpirun",), own=True,
+      timeout=90)
+def aware_over_nodes(t):
+    for env in ({"RANKCALL_TEST_NODES": "2"}, {}):
+        job = start(t, gpus=1, env={**aware_mpi(), "RANKCALL_DEVICE_COLLECTIVES": "mpi", **env})
+        with job.connect() as client:
+            expect_results(client, range(1, 4), 25, largest=1 << 20)
+        interrupt_many(t, job, "cancelled", TIMES // 3)
+        job.stop()
+        wait_until(lambda: job.output().count("messages from devices") == t.ranks, "all ranks to have sent from the device")
+
+
+@case("staging can be wanted of an MPI that is CUDA-aware, and MPI of none that is", own=True)
+def against_awareness(t):
+    job = start(t, gpus=1, env={**aware_mpi(), "RANKCALL_DEVICE_COLLECTIVES": "staging"})
+    with job.connect() as client:
+        expect_results(client, [1], 10, largest=5000)
+    job.stop()
+    check("messages from devices" not in job.output(), job.output())
+    with start(t, env={"RANKCALL_DEVICE_COLLECTIVES": "mpi"}).connect() as client:
+        with raises("worker_error", text="not CUDA-aware"):
+            client.invoke("collectives", {"turns": 10})
+        client.invoke("empty")
 
 
 @case("device collectives by an older NCCL go without its gather and scatter", ranks=(2, 3), own=True, timeout=60)
@@ -211,8 +253,8 @@ def interrupt_many(t, job, how, times=TIMES):
 
 @case("cancelled calls and those whose time is over leave device collectives", ranks=(2, 3), own=True, timeout=120)
 def ended(t):
-    for gpus in (t.ranks, 1):
-        job = start(t, gpus=gpus)
+    for gpus, env in ((t.ranks, {}), (1, {}), (1, aware_mpi())):
+        job = start(t, gpus=gpus, env=env)
         interrupt_many(t, job, "cancelled")
         interrupt_many(t, job, "timeout")
         job.stop()
@@ -235,8 +277,8 @@ def hanging(t):
 
 @case("a rank that fails releases those that wait for it in a device collective", ranks=(2, 3), own=True, timeout=60)
 def failing(t):
-    for gpus in (t.ranks, 1):
-        job = start(t, gpus=gpus)
+    for gpus, env in ((t.ranks, {}), (1, {}), (1, aware_mpi())):
+        job = start(t, gpus=gpus, env=env)
         with job.connect() as client:
             for turn in range(TIMES):
                 rank = turn % t.ranks
@@ -250,8 +292,8 @@ def failing(t):
 @case("a rank that dies in a device collective is replaced, and the others make a fresh communicator with it",
       ranks=(2, 3), own=True, timeout=120)
 def dying(t):
-    for gpus in (t.ranks, 1):
-        job = start(t, gpus=gpus)
+    for gpus, env in ((t.ranks, {}), (1, {}), (1, aware_mpi())):
+        job = start(t, gpus=gpus, env=env)
         dead = t.ranks - 1
         for kind in ("all_reduce", "gather"):
             with job.connect() as client:
@@ -293,7 +335,7 @@ def errors(t):
 
 @case("wrong pointers and sizes are refused", own=True)
 def refused(t):
-    texts = ("send is in the memory of GPU, receive in that of the host", "out of memory", "NULL", "", "a kernel of ours")
+    texts = ("send is in the memory of GPU " + UUID[:20], "out of memory", "NULL", "", "a kernel of ours")
     with start(t).connect() as client:
         for which, text in enumerate(texts):
             with raises("worker_error", text=text):

@@ -8,7 +8,7 @@ import os
 import subprocess
 
 from devices import UUID, pretend_gpus
-from harness import COMMAND, MPIRUN, Skip, case, check, equal, main, mpirun_line, raises, wait_until
+from harness import COMMAND, MPIRUN, Skip, case, check, equal, main, mpirun_line, program, raises, wait_until
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 USAGE = 2
@@ -238,6 +238,23 @@ def shared_gpus(t):
     told = json.loads(topo(t, "--json", t.job.name, **{"RANKCALL_TEST_GPUS": os.path.join(t.sandbox.folder, "driver0")}))
     equal([gpu["ranks"] for gpu in told["gpus"]], [[0, 2], [1, 3]], "topo")
     equal([warning["kind"] for warning in told["warnings"]], ["shared_gpu"] * 2, "topo's warnings")
+
+
+@case("topo of a job asks the driver which GPUs its processes compute on, and tells when they are others", ranks=(3,), own=True)
+def asked_driver(t):
+    job = t.start(env=pretend_gpus(t, 3))
+    env = {"RANKCALL_TEST_GPUS": os.path.join(t.sandbox.folder, "driver0"), "RANKCALL_TEST_NVML": program("libnvml_double.so"),
+           "RANKCALL_DOUBLE_BUS": "16",
+           "RANKCALL_DOUBLE_PROCESSES": "%d:0,%d:2,%d:0,1:1" % (job.pids[0], job.pids[1], job.pids[1])}
+    told = json.loads(topo(t, "--json", job.name, **env))
+    equal([(rank["gpu"], rank["gpu_told_by"]) for rank in told["ranks"]], [(0, "driver"), (0, "driver"), (2, "rank")], "GPUs")
+    equal([(one["kind"], one["rank"]) for one in told["warnings"]], [("shared_gpu", 0), ("other_gpu", 1)], "warnings")
+    text = topo(t, job.name, **env)
+    for line in ("as the driver tells where", "no work of rank 2", "rank 1 computes on GPU 0000:10:00.0"):
+        check(line in text, "%r is not in\n%s" % (line, text))
+    del env["RANKCALL_TEST_NVML"]
+    told = json.loads(topo(t, "--json", job.name, **env))
+    equal([(rank["gpu"], rank["gpu_told_by"]) for rank in told["ranks"]], [(i, "rank") for i in range(3)], "without NVML")
 
 
 @case("--gpus, CUDA_VISIBLE_DEVICES and missing device files choose among GPUs", own=True)

@@ -101,6 +101,30 @@ static void memory_is_preferred_from_a_node_and_threads_inherit_that(void **stat
         assert_string_equal(text, "prefer:0");
 }
 
+static void a_policy_of_the_users_stays(void **state)
+{
+    (void)state;
+    char text[32];
+    unsigned long node_0[16] = {1};
+    if (syscall(SYS_set_mempolicy, MPOL_BIND, node_0, sizeof node_0 * 8ul))
+        skip(); /* the kernel, or a container, does not allow it */
+    assert_true(rk_bind_memory(0));
+    rk_bound_memory(text, sizeof text);
+    assert_string_equal(text, "bind:0");
+}
+
+static void a_node_out_of_reach_is_left_alone(void **state)
+{
+    (void)state;
+    char text[32];
+    rk_bound_memory(text, sizeof text);
+    if (!strcmp(text, "?"))
+        skip();
+    assert_true(rk_bind_memory(1000));
+    rk_bound_memory(text, sizeof text);
+    assert_string_equal(text, "default");
+}
+
 static void a_process_that_is_gone_is_not_known(void **state)
 {
     (void)state;
@@ -120,7 +144,9 @@ static void a_rank_settles_once(void **state)
     struct rk_device_report report;
     struct rk_cpus now;
     char text[RK_CPUS_TEXT];
+    setenv("CUDA_VISIBLE_DEVICES", "0,1", 1);
     assert_ok(rk_device_open(RK_BIND_AUTO, "none", &device));
+    assert_string_equal(getenv("CUDA_VISIBLE_DEVICES"), ""); /* other libraries of the process see none, too */
     struct rk_offer offers[2] = {*rk_device_offer(device), *rk_device_offer(device)};
     assert_true(rk_cpus_equal(&offers[0].given, &given));
     rk_device_settle(device, offers, ranks, 2, 1);
@@ -135,6 +161,37 @@ static void a_rank_settles_once(void **state)
     assert_memory_equal(&again, &report, sizeof report);
     rk_device_close(device);
     rk_device_close(NULL);
+    unsetenv("CUDA_VISIBLE_DEVICES");
+}
+
+/* CUDA shows a process the first of a list of slices alone. */
+static void a_rank_that_gets_a_slice_has_it_for_itself(void **state)
+{
+    (void)state;
+    static const char first[] = "MIG-0a0b0c0d-1111-2222-3333-444455556661",
+                      second[] = "MIG-0a0b0c0d-1111-2222-3333-444455556662";
+    static const int ranks[] = {0, 1};
+    char list[128];
+    struct rk_device *device;
+    struct rk_device_report report;
+    snprintf(list, sizeof list, "%s,%s", first, second);
+    setenv("RANKCALL_TEST_GPUS", "/nowhere", 1);
+    setenv("RANKCALL_TEST_CUDA_MODULE", "/nowhere/module.so", 1);
+    setenv("HWLOC_COMPONENTS", "-pci", 1); /* the library for PCI keeps memory, which sanitizers tell */
+    setenv("CUDA_VISIBLE_DEVICES", list, 1);
+    assert_ok(rk_device_open(RK_BIND_NONE, NULL, &device));
+    struct rk_offer offers[2] = {*rk_device_offer(device), *rk_device_offer(device)};
+    assert_int_equal(offers[0].gpu_count, 2);
+    assert_string_equal(getenv("CUDA_VISIBLE_DEVICES"), list);
+    rk_device_settle(device, offers, ranks, 2, 1);
+    assert_string_equal(getenv("CUDA_VISIBLE_DEVICES"), second);
+    rk_device_report(device, &report);
+    assert_string_equal(report.uuid, second);
+    rk_device_close(device);
+    unsetenv("CUDA_VISIBLE_DEVICES");
+    unsetenv("RANKCALL_TEST_GPUS");
+    unsetenv("RANKCALL_TEST_CUDA_MODULE");
+    unsetenv("HWLOC_COMPONENTS");
 }
 
 /* A replacement was started with all of mpirun's CPUs; the dead rank had one. */
@@ -160,5 +217,6 @@ static void a_replacement_takes_the_place_of_a_bound_rank(void **state)
 
 #define CASE(name) cmocka_unit_test_setup_teardown(name, remember, restore)
 UNIT_MAIN(CASE(threads_that_run_already_are_bound_too), CASE(memory_is_preferred_from_a_node_and_threads_inherit_that),
+          CASE(a_policy_of_the_users_stays), CASE(a_node_out_of_reach_is_left_alone),
           CASE(a_process_that_is_gone_is_not_known), CASE(a_rank_settles_once),
-          CASE(a_replacement_takes_the_place_of_a_bound_rank))
+          CASE(a_rank_that_gets_a_slice_has_it_for_itself), CASE(a_replacement_takes_the_place_of_a_bound_rank))

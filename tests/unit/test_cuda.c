@@ -94,11 +94,29 @@ static void a_device_that_is_not_there_is_told(void **state)
     check_text("0000:99:00.0", "cudaError");
     assert_int_equal(cuda.module->open("", "GPU-77", &device, cuda.text), RK_CUDA_ABSENT);
     check_text("GPU-77", "cudaError");
+    cuda.break_call("cudaSetDevice", 46 /* cudaErrorDevicesUnavailable */, 0);
+    assert_int_equal(cuda.module->open("0000:11:00.0", UUID, &device, cuda.text), RK_CUDA_ABSENT);
+    check_text("cudaSetDevice of 0000:11:00.0 on GPU " UUID, "cudaError");
     cuda.reset(-1); /* without a driver */
     assert_int_equal(cuda.module->open("0000:11:00.0", "", &device, cuda.text), RK_CUDA_ABSENT);
     cuda.reset(0);
     assert_int_equal(cuda.module->open("", UUID, &device, cuda.text), RK_CUDA_ABSENT);
     assert_null(device);
+}
+
+/* CUDA shows one of a list of slices, and does not always tell its own UUID. */
+static void a_slice_is_the_only_device(void **state)
+{
+    (void)state;
+    static const char slice[] = "MIG-0a0b0c0d-1111-2222-3333-444455556666";
+    struct rk_cuda *device = NULL;
+    cuda.reset(1);
+    assert_int_equal(cuda.module->open("", slice, &device, cuda.text), RK_CUDA_ABSENT);
+    setenv("CUDA_VISIBLE_DEVICES", slice, 1);
+    assert_int_equal(cuda.module->open("", slice, &device, cuda.text), RK_CUDA_OK);
+    assert_string_equal(cuda.module->facts(device)->uuid, slice);
+    cuda.module->close(device);
+    unsetenv("CUDA_VISIBLE_DEVICES");
 }
 
 static void an_opening_that_fails_half_way_holds_nothing(void **state)
@@ -329,9 +347,10 @@ static void an_error_of_the_callers_is_told_the_same_way(void **state)
 
 #define CASE(name) cmocka_unit_test_setup(name, load)
 UNIT_MAIN(CASE(a_device_is_found_by_address_and_by_uuid), CASE(a_device_that_is_not_there_is_told),
-          CASE(an_opening_that_fails_half_way_holds_nothing), CASE(copies_go_to_the_device_and_back),
-          CASE(memory_is_given_back_only_when_copies_are_done), CASE(kinds_of_memory_are_told_apart),
-          CASE(a_full_device_is_told_and_can_be_used_on), CASE(an_error_that_sticks_is_told_from_others),
-          CASE(a_module_that_is_missing_or_foreign_is_refused), CASE(the_real_module_tells_what_is_missing_here),
-          CASE(a_mark_is_passed_when_what_was_begun_before_is_done), CASE(nccl_that_is_not_there_is_told),
-          CASE(a_communicator_of_one_reduces), CASE(an_error_of_the_callers_is_told_the_same_way))
+          CASE(a_slice_is_the_only_device), CASE(an_opening_that_fails_half_way_holds_nothing),
+          CASE(copies_go_to_the_device_and_back), CASE(memory_is_given_back_only_when_copies_are_done),
+          CASE(kinds_of_memory_are_told_apart), CASE(a_full_device_is_told_and_can_be_used_on),
+          CASE(an_error_that_sticks_is_told_from_others), CASE(a_module_that_is_missing_or_foreign_is_refused),
+          CASE(the_real_module_tells_what_is_missing_here), CASE(a_mark_is_passed_when_what_was_begun_before_is_done),
+          CASE(nccl_that_is_not_there_is_told), CASE(a_communicator_of_one_reduces),
+          CASE(an_error_of_the_callers_is_told_the_same_way))

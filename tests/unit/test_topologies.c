@@ -107,6 +107,31 @@ static void nodes_with_gaps_keep_their_numbers(void **state)
     rk_machine_free(plan.machine);
 }
 
+static void two_gpus_at_a_node_share_out_its_cores(void **state)
+{
+    (void)state;
+    struct plan plan;
+    place("nps4", 8, &plan);
+    assert_int_equal(plan.machine->locality_count, 8);
+    check_rank(&plan, 0, "4,36", 0, 1);
+    check_io(&plan, "5,37");
+    check_rank(&plan, 1, "6-7,38-39", 1, 1);
+    check_rank(&plan, 7, "30-31,62-63", 7, 7);
+    assert_int_equal(plan.remark_count, 0);
+    rk_machine_free(plan.machine);
+}
+
+static void the_memory_of_a_gpu_is_not_that_of_ranks(void **state)
+{
+    (void)state;
+    struct plan plan;
+    place("grace-hopper", 1, &plan);
+    assert_int_equal(plan.machine->locality_count, 1);
+    assert_string_equal(plan.machine->gpus[0].address, "0009:01:00.0");
+    check_rank(&plan, 0, "0-70", 0, 0);
+    rk_machine_free(plan.machine);
+}
+
 static void without_a_gpu_ranks_are_spread(void **state)
 {
     (void)state;
@@ -190,6 +215,32 @@ static void files_that_cannot_be_read_say_why(void **state)
     check_unreadable("<?xml version=\"1.0\"?>\n<topology version=\"2.0\">\n<object type=\"Mach", "damaged");
     assert_fails(rk_machine_open("/nonexistent/x.xml", RK_CORES_ALONE, &machine), RANKCALL_ESYSTEM, "x.xml");
     assert_fails(rk_machine_open("/", RK_CORES_ALONE, &machine), RANKCALL_ESYSTEM, "cannot read /");
+}
+
+static void files_of_hwloc_3_are_read(void **state)
+{
+    (void)state;
+    char path[] = "/tmp/rankcall-test-XXXXXX", text[8192];
+    struct rk_machine *machine;
+    FILE *from = fopen(path_of("one-gpu"), "r");
+    assert_non_null(from);
+    size_t size = fread(text, 1, sizeof text - 1, from);
+    fclose(from);
+    text[size] = '\0';
+    char *version = strstr(text, "<topology version=\"2.0\"");
+    assert_non_null(version);
+    version[strlen("<topology version=\"")] = '3';
+    int fd = mkstemp(path);
+    assert_true(fd >= 0);
+    assert_int_equal(write(fd, text, size), (ssize_t)size);
+    close(fd);
+    int code = rk_machine_open(path, RK_CORES_AND_GPUS, &machine);
+    unlink(path);
+    assert_ok(code);
+    assert_int_equal(machine->core_count, 4);
+    assert_string_equal(machine->gpus[0].address, "0000:01:00.0");
+    rk_machine_free(machine);
+    check_unreadable("<?xml version=\"1.0\"?>\n<topology version=\"3.0\">\n<object type=\"Mach", "damaged");
 }
 
 /* ---- The choice of GPUs ---- */
@@ -346,8 +397,10 @@ static void lists_of_cpus_are_read_and_written(void **state)
 
 UNIT_MAIN(cmocka_unit_test(two_sockets_share_out_their_cores), cmocka_unit_test(switches_are_no_gpus),
           cmocka_unit_test(nodes_with_gaps_keep_their_numbers), cmocka_unit_test(without_a_gpu_ranks_are_spread),
-          cmocka_unit_test(missing_cores_are_never_used), cmocka_unit_test(cores_of_the_wrong_socket_are_told),
-          cmocka_unit_test(shared_gpus_are_told), cmocka_unit_test(files_that_cannot_be_read_say_why),
+          cmocka_unit_test(two_gpus_at_a_node_share_out_its_cores),
+          cmocka_unit_test(the_memory_of_a_gpu_is_not_that_of_ranks), cmocka_unit_test(missing_cores_are_never_used),
+          cmocka_unit_test(cores_of_the_wrong_socket_are_told), cmocka_unit_test(shared_gpus_are_told),
+          cmocka_unit_test(files_that_cannot_be_read_say_why), cmocka_unit_test(files_of_hwloc_3_are_read),
           cmocka_unit_test(gpus_are_chosen_as_cuda_and_slurm_do), cmocka_unit_test(gpus_that_are_not_there_are_refused),
           cmocka_unit_test(slices_count_as_gpus), cmocka_unit_test(nvml_tells_whose_slice_it_is),
           cmocka_unit_test(nvml_lists_gpus_where_the_driver_shows_no_folder),

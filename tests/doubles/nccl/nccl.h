@@ -12,6 +12,8 @@
 
 #include <cuda_runtime_api.h>
 
+#define NCCL_VERSION_CODE 22809
+
 typedef struct ncclComm *ncclComm_t;
 
 #define NCCL_UNIQUE_ID_BYTES 128
@@ -60,6 +62,7 @@ typedef enum {
 ncclResult_t ncclGetVersion(int *version);
 ncclResult_t ncclGetUniqueId(ncclUniqueId *id);
 ncclResult_t ncclCommInitRankConfig(ncclComm_t *comm, int ranks, ncclUniqueId id, int rank, ncclConfig_t *config);
+ncclResult_t ncclCommInitRank(ncclComm_t *comm, int ranks, ncclUniqueId id, int rank);
 ncclResult_t ncclCommGetAsyncError(ncclComm_t comm, ncclResult_t *state);
 ncclResult_t ncclCommAbort(ncclComm_t comm);
 const char *ncclGetErrorString(ncclResult_t result);
