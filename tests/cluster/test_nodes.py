@@ -170,6 +170,30 @@ def replaced(t):
             print("  rank %d: MPI could not replace it, and the job was started again" % rank)
 
 
+@case("all ranks of a node that die at once, while its daemon lives, are replaced there", ranks=(5,), own=True, timeout=120)
+def all_of_a_node(t):
+    job = start(t, "node1:2,node2:3", run_options=("--restarts", "20"))
+    for order in ((2, 3, 4), (4, 3, 2), (3, 2, 4)):
+        with job.connect() as client:
+            before = ranks_of(client)
+            call = client.submit("wait")
+            wait_until(lambda: client.status()["running"] is not None, "the call to run", 10)
+            began = time.monotonic()
+            on("node2", "kill", "-KILL", *(str(before[rank]["pid"]) for rank in order))
+            try:
+                client.outcome(call)
+                raise AssertionError("a result although ranks died")
+            except JobError as error:
+                equal((error.name, error.body["host"]), ("rank_died", "node2"), str(error))
+        after = expect_work(job, 5)
+        seconds = time.monotonic() - began
+        equal([one["host"] for one in after], [one["host"] for one in before])
+        kept = [a["rank"] for a, b in zip(after, before) if a["pid"] == b["pid"]]
+        check(seconds < 15 * SLOW, "it took %.1f s\n%s" % (seconds, job.output()))
+        print("  %s died, %s were kept, the next result came after %.1f s" % (order, kept, seconds))
+        check(kept == [0, 1] or "starting the job again" in job.output(), "kept: %s" % kept)
+
+
 @case("rank 0 that dies is replaced on its node by those on others", ranks=(2,), own=True, timeout=120)
 def rank_0(t):
     job = start(t, "node1:1,node2:1", run_options=("--restarts", "20"))
@@ -488,11 +512,21 @@ def none_returns(t):
     expect_replaced(job, before, [1, 2, 3])
 
 
+@case("the first rank of another node that was stopped is killed by the next one there and replaced", ranks=(4,), own=True, timeout=120)
+def first_stopped(t):
+    job, before = start_to_wedge(t)
+    with job.connect() as client:
+        error = expect_wedged(client, client.submit("wedge", {"ranks": [2], "how": "stop", "barriers": 1}), before, [2, 3])
+        equal(error.body["message"].count("is unknown: its node does not tell"), 2, str(error))
+    expect_replaced(job, before, [2])
+    check("rank 2 (pid %d) has been stopped for" % before[2]["pid"] in job.output(), job.output())
+
+
 @case("a node that does not tell why its ranks don't come back: the job is started again", ranks=(4,), own=True, timeout=120)
 def silent(t):
     job, before = start_to_wedge(t)
     with job.connect() as client:
-        error = expect_wedged(client, client.submit("wedge", {"ranks": [2], "how": "stop", "barriers": 1}), before, [2, 3])
+        error = expect_wedged(client, client.submit("wedge", {"ranks": [2, 3], "how": "stop", "barriers": 1}), before, [2, 3])
         equal(error.body["message"].count("is unknown: its node does not tell"), 2, str(error))
     after = expect_work(job, 4)
     equal([one["host"] for one in after], [one["host"] for one in before])
