@@ -158,7 +158,8 @@ static void meet_all(const struct rk_allocation *allocation, const char *self)
     ssize_t size = readlink("/proc/self/exe", path, sizeof(path) - 1);
     path[size > 0 ? size : 0] = '\0';
     snprintf(command, sizeof(command),
-             "srun --jobid=%s --overlap --mpi=none --gpus=0 --export=ALL --quiet --exclude=%s --nodes=%d --ntasks=%d --ntasks-per-node=1 "
+             "srun --jobid=%s --overlap --mpi=none --gpus=0 --export=ALL --quiet --exclude=%s --nodes=%d --ntasks=%d "
+             "--ntasks-per-node=1 "
              "--overcommit --input=none --unbuffered '%s' doctor --meet %s:%d 2>&1",
              allocation->job, self, allocation->nodes - 1, allocation->nodes - 1, path, self, port);
     FILE *pipe = fd < 0 ? NULL : popen(command, "re");

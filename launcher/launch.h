@@ -40,4 +40,3 @@ void rk_launch_settle_one_step(const struct rk_allocation *allocation);
 int rk_launch_check_step(void);
 
 #endif
-

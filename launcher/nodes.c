@@ -60,7 +60,8 @@ static bool add_node(void *context, const char *host)
 static pid_t start_step(const struct rk_run_values *values, const char *hosts, size_t count)
 {
     char tasks[40], nodes[40], group[40];
-    const char *argv[13] = {"srun", "--overlap", "--mpi=none", "--gpus=0", "--quiet", nodes, tasks, "--nodelist", hosts};
+    const char *argv[13] = {"srun", "--overlap", "--mpi=none", "--gpus=0", "--quiet",
+                            nodes,  tasks,       "--nodelist", hosts};
     size_t size = 9;
     posix_spawn_file_actions_t actions;
     posix_spawnattr_t attributes;

@@ -97,8 +97,9 @@ int rk_launch_check_step(void)
     const char *tasks = getenv("SLURM_STEP_NUM_TASKS"), *step = getenv("SLURM_STEP_ID");
     if (!step || number_of(tasks) <= 1)
         return RANKCALL_OK;
-    return rk_error(RANKCALL_ELAUNCH,
-                    "this is one of %s tasks of a step of Slurm's, and `rankcall run` starts all ranks by itself: run it "
-                    "once, in the batch script without srun (or by srun -N1 -n1)",
-                    tasks);
+    return rk_error(
+        RANKCALL_ELAUNCH,
+        "this is one of %s tasks of a step of Slurm's, and `rankcall run` starts all ranks by itself: run it "
+        "once, in the batch script without srun (or by srun -N1 -n1)",
+        tasks);
 }

@@ -13,6 +13,7 @@
 #include "base/fd.h"
 #include "base/log.h"
 #include "core/inside.h"
+#include "mesh/collect.h"
 
 bool rk_deaths_recoverable(struct rk_frontend *frontend)
 {

@@ -101,7 +101,7 @@ struct rk_links {
     struct rk_link *links; /* the parent's first, if there is one */
     int count, children;   /* children: how many of them, at the end */
     int listener, fifo;
-    bool *told; /* by local rank: its death is */
+    bool *told;                     /* by local rank: its death is */
     _Atomic int64_t quiet_until_us; /* no further ring goes up before */
     _Atomic bool stops;
     bool running;

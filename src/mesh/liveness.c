@@ -219,7 +219,8 @@ static void *watch_next(void *context)
             record(watch, other, pidfd);
         rk_fd_close(&pidfd);
         if (code == 0 || code == EOWNERDEAD)
-            pthread_mutex_unlock(&watch->segment->rank[other].alive); /* for ever unusable after a death: nobody needs it any more */
+            pthread_mutex_unlock(
+                &watch->segment->rank[other].alive); /* for ever unusable after a death: nobody needs it any more */
         if (code == 0)
             return NULL; /* it leaves, so this rank does too */
     }
