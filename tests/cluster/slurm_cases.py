@@ -266,6 +266,12 @@ def doctor():
                        ("batch-job", "2 nodes, 2 tasks")):
         check(found[name]["state"] == "ok" and text in found[name]["found"], str(found[name]))
     check("ended 0" in job.text() and "FAILS" not in job.text(), job.text())
+    job = Batch("sleep 600", "-N2", "-n2")
+    await_(lambda: "RUNNING" in job.state(), "the job to run")
+    step = sh("srun", f"--jobid={job.id}", "--overlap", "--mpi=none", "-N1", "-n1", RANKCALL, "doctor", "--json").stdout
+    found = {one["check"]: one for one in json.loads(step)}
+    check("to and from 1 of 1" in found["nodes"]["found"], f"from a step that was started outside: {found['nodes']}")
+    job.cancel()
 
 
 @case("bursts of 100,000 events from every rank of both nodes arrive whole and in order")
