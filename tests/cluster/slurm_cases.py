@@ -182,7 +182,7 @@ def from_login():
         reader.join()
 
 
-@case("what is asked of the whole job does not keep mpirun from the other nodes: --gpus, --ntasks-per-gpu, --export=NONE")
+@case("what is asked of the whole job does not keep mpirun from the other nodes: --gpus, --ntasks-per-gpu, --export=NONE", slow=True)
 def whole_job():
     asked = [("-N2", "-n4", "--export=NONE")]
     if "gpu:2" in sh("sinfo", "-h", "-o", "%G").stdout:
@@ -190,11 +190,11 @@ def whole_job():
     jobs = [Batch(f"exec rankcall run --name whole-{i} -- hello", *options) for i, options in enumerate(asked)]
     for i, job in enumerate(jobs):
         status = json.loads(job.rankcall("status", "-j", f"whole-{i}", "--json").stdout)
-        check(len(set(ranks_on(status))) == 2, f"{asked[i]}: {ranks_on(status)}")
+        check(len(set(ranks_on(status))) >= 2, f"{asked[i]}: {ranks_on(status)}")
         job.cancel()
 
 
-@case("two jobs share an allocation, and steps beside them need no --overlap")
+@case("two jobs share an allocation, and steps beside them need no --overlap", slow=True)
 def shared():
     job = Batch("rankcall run -n 3 --name one -- hello & rankcall run -n 3 --launch srun --name two -- hello &\n"
                 "for name in one two; do rankcall invoke -j $name --wait 60 '{\"who\": \"'$name'\"}'; done\n"
@@ -205,14 +205,14 @@ def shared():
         check(f'{{"hello":"{who}","ranks":3}}' in job.text(), job.text())
 
 
-@case("every task of a step that would start a job of its own is told so")
+@case("every task of a step that would start a job of its own is told so", slow=True)
 def many_launchers():
     job = Batch("srun -N2 -n3 --mpi=none rankcall run -- hello; echo status $?", "-N2", "-n3")
     job.await_end()
     check(job.text().count("one of 3 tasks of a step") == 3 and "status 20" in job.text(), job.text())
 
 
-@case("a script that ends without stopping its job leaves no node for lost")
+@case("a script that ends without stopping its job leaves no node for lost", slow=True)
 def script_ends():
     job = Batch("rankcall run --name left -- hello &\nrankcall invoke -j left --wait 60 '{}'", "-N2", "-n3")
     job.await_end()
