@@ -214,7 +214,7 @@ def many_launchers():
 
 @case("a script that ends without stopping its job leaves no node for lost", slow=True)
 def script_ends():
-    job = Batch("rankcall run --name left -- hello &\nrankcall invoke -j left --wait 60 '{}'", "-N2", "-n3")
+    job = Batch("rankcall run --name $SLURM_JOB_ID -- hello &\nrankcall invoke -j $SLURM_JOB_ID --wait 60 '{}'", "-N2", "-n3")
     job.await_end()
     check('"ranks":3' in job.text() and "cannot start anything" not in job.text() and "is lost" not in job.text(), job.text())
 
