@@ -158,7 +158,8 @@ static void meet_all(const struct rk_allocation *allocation, const char *self)
     ssize_t size = readlink("/proc/self/exe", path, sizeof(path) - 1);
     path[size > 0 ? size : 0] = '\0';
     snprintf(command, sizeof(command),
-             "srun --jobid=%s --overlap --mpi=none --quiet --exclude=%s --nodes=%d --ntasks=%d --ntasks-per-node=1 "
+             "srun --jobid=%s --overlap --mpi=none --gpus=0 --export=ALL --quiet --exclude=%s --nodes=%d --ntasks=%d "
+             "--ntasks-per-node=1 "
              "--overcommit --input=none --unbuffered '%s' doctor --meet %s:%d 2>&1",
              allocation->job, self, allocation->nodes - 1, allocation->nodes - 1, path, self, port);
     FILE *pipe = fd < 0 ? NULL : popen(command, "re");
@@ -173,12 +174,35 @@ static void meet_all(const struct rk_allocation *allocation, const char *self)
                  (int)strcspn(line, "\n"), line);
 }
 
+static bool count_host(void *context, const char *host)
+{
+    (void)host;
+    ++*(int *)context;
+    return true;
+}
+
+/* In a step that was started from outside the job, only Slurm's older name for the list has all of its nodes. */
+static void see_whole_job(struct rk_allocation *allocation)
+{
+    const char *hosts = getenv("SLURM_NODELIST");
+    int count = 0;
+    if (hosts)
+        rk_hosts_visit(hosts, count_host, &count);
+    if (count <= allocation->nodes || allocation->scheduler != RK_SLURM)
+        return;
+    allocation->nodes = count;
+    allocation->hosts = hosts;
+    allocation->among = true;
+    setenv("SLURM_JOB_NODELIST", hosts, 1); /* where srun looks */
+}
+
 static void look(void)
 {
     struct rk_allocation allocation;
     char host[RK_HOST_MAX] = "";
     const char *node = getenv("SLURMD_NODENAME");
     rk_allocation_read(&allocation);
+    see_whole_job(&allocation);
     gethostname(host, sizeof(host) - 1);
     host[strcspn(host, ".")] = '\0';
     nodes.known = true;

@@ -129,6 +129,8 @@ int rk_launch_choose(const struct rk_allocation *allocation, struct rk_run_value
     const char *method = settle_method(allocation, values, &code);
     if (code || allocation->scheduler == RK_NO_SCHEDULER)
         return code;
+    if (allocation->scheduler == RK_SLURM)
+        rk_launch_settle_steps(allocation, values);
     rk_say("%s job %s%s%s: %d rank%s (%s), started by %s (%s)", allocation->name, allocation->job,
            allocation->hosts[0] ? " on " : "", allocation->hosts, values->ranks, values->ranks == 1 ? "" : "s", count,
            values->method == RK_SRUN ? "srun --mpi=pmix" : "mpirun", method);

@@ -30,4 +30,13 @@ bool rk_launch_arrive(void);
  * that of the whole. Errors: RANKCALL_EINVAL. */
 int rk_launch_component(int component);
 
+/* steps.c: changes Slurm's variables such that steps of the job can be made: mpirun's for its daemons on the other
+ * nodes; those when only `left` of `nodes` nodes are left; one on the first node. */
+void rk_launch_settle_steps(const struct rk_allocation *allocation, const struct rk_run_values *values);
+void rk_launch_lose_nodes(int nodes, int left);
+void rk_launch_settle_one_step(const struct rk_allocation *allocation);
+
+/* Not every task of a step is to start a job. Errors: RANKCALL_ELAUNCH. */
+int rk_launch_check_step(void);
+
 #endif

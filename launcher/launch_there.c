@@ -18,7 +18,8 @@
 #include "launcher/say.h"
 
 #define SAVED     "RANKCALL_ALLOCATION" /* Slurm's variables as they were, one a line */
-#define ARGUMENTS 16                    /* that srun gets before the command */
+#define GPUS_HERE "SLURM_GPUS_ON_NODE"
+#define ARGUMENTS 16 /* that srun gets before the command */
 
 extern char **environ;
 
@@ -57,11 +58,14 @@ static int save_environment(void)
 
 bool rk_launch_arrive(void)
 {
-    char *saved = getenv(SAVED) ? strdup(getenv(SAVED)) : NULL;
+    char *saved = getenv(SAVED) ? strdup(getenv(SAVED)) : NULL, gpus[32];
     if (!saved)
         return false;
+    snprintf(gpus, sizeof(gpus), "%s", getenv(GPUS_HERE) ? getenv(GPUS_HERE) : "");
     unsetenv(SAVED);
     forget_slurms();
+    if (*gpus) /* which nobody knew where it came from */
+        setenv(GPUS_HERE, gpus, 1);
     for (char *line, *rest = saved; (line = strsep(&rest, "\n"));) {
         char *value = strchr(line, '=');
         if (value) {
@@ -183,6 +187,7 @@ _Noreturn static void become_srun(const struct rk_allocation *allocation, const 
         words[count++] = group;
     while (argv[more])
         more++;
+    rk_launch_settle_one_step(allocation);
     const char **line = calloc(count + more + 2, sizeof(*line));
     if (line) {
         memcpy(line, words, count * sizeof(*line));

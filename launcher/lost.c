@@ -10,6 +10,7 @@
 
 #include "base/error.h"
 #include "launcher/allocation.h"
+#include "launcher/launch.h"
 #include "launcher/plan.h"
 #include "launcher/say.h"
 
@@ -169,8 +170,10 @@ static int set_hosts(struct rk_plan *plan, const struct places *places, const ch
 {
     static const char *const by_mpirun[] = {"--host", "-host", "-H", NULL};
     static const char *const nodelist[] = {"--nodelist", "-w", NULL}, *const nodes[] = {"--nodes", "-N", NULL};
-    if (places->tasks)
+    if (places->tasks) {
         setenv("SLURM_OVERLAP", "1", 1);
+        rk_launch_lose_nodes(places->nodes, places->left);
+    }
     if (places->values->method == RK_MPIRUN)
         return set(plan, by_mpirun, hosts);
     const char *names = names_of(plan, hosts);

@@ -28,7 +28,7 @@ struct asked {
 
 struct inquiry {
     struct rk_life *life;
-    const char *first; /* this very node */
+    const char *first; /* this very node: it shows whether Slurm still starts steps */
     struct asked *nodes;
     size_t count, room;
 };
@@ -41,8 +41,6 @@ static bool add_node(void *context, const char *host)
     for (size_t i = 0; i < count; i++)
         if (rk_hosts_same(lost[i], host))
             return true;
-    if (rk_hosts_same(inquiry->first, host))
-        return true;
     if (inquiry->count == inquiry->room) {
         inquiry->room = inquiry->room ? 2 * inquiry->room : 16;
         struct asked *more = reallocarray(inquiry->nodes, inquiry->room, sizeof(*more));
@@ -59,8 +57,9 @@ static bool add_node(void *context, const char *host)
 static pid_t start_step(const struct rk_run_values *values, const char *hosts, size_t count)
 {
     char tasks[40], nodes[40], group[40];
-    const char *argv[12] = {"srun", "--overlap", "--mpi=none", "--quiet", nodes, tasks, "--nodelist", hosts};
-    size_t size = 8;
+    const char *argv[13] = {"srun", "--overlap", "--mpi=none", "--gpus=0", "--quiet",
+                            nodes,  tasks,       "--nodelist", hosts};
+    size_t size = 9;
     snprintf(nodes, sizeof(nodes), "--nodes=%zu", count);
     snprintf(tasks, sizeof(tasks), "--ntasks=%zu", count);
     snprintf(group, sizeof(group), "--het-group=%d", values->het_group);
@@ -114,6 +113,15 @@ static bool all_answer(struct inquiry *inquiry)
     return all.answered || !all.pid;
 }
 
+/* A job that Slurm is about to end has no steps any more, on any node. */
+static bool steps_start(const struct inquiry *inquiry)
+{
+    for (size_t i = 0; i < inquiry->count; i++)
+        if (!inquiry->nodes[i].answered && rk_hosts_same(inquiry->first, inquiry->nodes[i].host))
+            return false;
+    return true;
+}
+
 static void ask_each(struct inquiry *inquiry)
 {
     for (size_t at = 0; at < inquiry->count; at += AT_ONCE) {
@@ -121,6 +129,10 @@ static void ask_each(struct inquiry *inquiry)
         for (size_t i = at; i < at + count; i++)
             inquiry->nodes[i].pid = start_step(inquiry->life->values, inquiry->nodes[i].host, 1);
         await_steps(inquiry->life, inquiry->nodes + at, count);
+    }
+    if (!steps_start(inquiry)) {
+        rk_say("Slurm starts nothing for this job any more: which nodes are there is not known");
+        return;
     }
     for (size_t i = 0; i < inquiry->count && inquiry->life->stage == PAUSING; i++)
         if (!inquiry->nodes[i].answered) {
@@ -138,7 +150,7 @@ void rk_nodes_look(struct rk_life *life)
         return;
     inquiry.first = allocation.first;
     rk_hosts_visit(allocation.hosts, add_node, &inquiry);
-    if (inquiry.count && (inquiry.count <= FEW || !all_answer(&inquiry)) && life->stage == PAUSING)
+    if (inquiry.count > 1 && (inquiry.count <= FEW || !all_answer(&inquiry)) && life->stage == PAUSING)
         ask_each(&inquiry);
     free(inquiry.nodes);
 }

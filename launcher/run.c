@@ -68,6 +68,8 @@ static int launch(struct rk_run_values *values, char **argv)
 {
     struct rk_allocation allocation;
     values->arrived = rk_launch_arrive();
+    if (rk_launch_check_step())
+        return refuse_early(values);
     if (!values->arrived && values->het_group >= 0 && rk_launch_component(values->het_group))
         return refuse_early(values);
     rk_allocation_read(&allocation);

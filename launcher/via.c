@@ -74,7 +74,8 @@ static int make_line(const char *via, const char *job, double wait, struct line 
         memcpy(line->words, made.words, sizeof(made.words));
     } else if (!strncmp(via, "srun:", 5) && isdigit((unsigned char)*target)) {
         const struct line made = {.words = {"srun", line->first, "--nodes=1", "--ntasks=1", "--relative=0", "--overlap",
-                                            "--mpi=none", "--quiet", "--unbuffered", "sh", "-c", line->script}};
+                                            "--mpi=none", "--gpus=0", "--export=ALL", "--quiet", "--unbuffered", "sh",
+                                            "-c", line->script}};
         const char *component = strchr(target, '+');
         snprintf(line->first, sizeof(line->first), "--jobid=%.*s", (int)strcspn(target, "+") & 31, target);
         snprintf(line->group, sizeof(line->group), "--het-group=%.20s", component ? component + 1 : "");

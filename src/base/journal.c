@@ -296,6 +296,12 @@ void rk_journal_seat(struct rk_journal *journal, int rank, int group, int member
     atomic_store(&words->pid, pid);
 }
 
+void rk_journal_unseat(struct rk_journal *journal, int rank)
+{
+    if (rank < journal->ranks)
+        atomic_store(&journal->words[rank].pid, 0);
+}
+
 int rk_journal_pid(const struct rk_journal *journal, int rank)
 {
     return rank < journal->ranks ? atomic_load(&journal->words[rank].pid) : 0;

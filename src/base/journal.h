@@ -89,6 +89,8 @@ _Atomic int32_t *rk_journal_left(struct rk_journal *journal);
 /* Which process has a rank: mpirun counts the groups that it has started in a job, from 1, and processes in a group
  * from 0. What another process said as that rank is forgotten. */
 void rk_journal_seat(struct rk_journal *journal, int rank, int group, int member, int pid);
+/* It is dead: none has the rank until the next is seated. */
+void rk_journal_unseat(struct rk_journal *journal, int rank);
 /* Of the process that has it; 0: not known; negative: it is on another node. */
 int rk_journal_pid(const struct rk_journal *journal, int rank);
 int rk_journal_seated(const struct rk_journal *journal, int group, int member); /* its rank; -1: not known */

@@ -13,6 +13,7 @@
 #include "base/fd.h"
 #include "base/log.h"
 #include "core/inside.h"
+#include "mesh/collect.h"
 
 bool rk_deaths_recoverable(struct rk_frontend *frontend)
 {
@@ -141,6 +142,8 @@ void rk_deaths_take(struct rk_frontend *frontend)
         rk_log(RK_LOG_ERROR, "%s", text);
         if (rk_mesh_is_lost(frontend->context->mesh, rank))
             rk_journal_lose(frontend->journal, rk_mesh_info(frontend->context->mesh, rank)->place);
+        if (rk_mesh_is_far(frontend->context->mesh, rank)) /* the launcher would believe it alive */
+            rk_journal_unseat(frontend->journal, rank);
         if (dead < 0) {
             dead = rank;
             snprintf(first, sizeof first, "%s", text);

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "base/defaults.h"
+#include "base/ended.h"
 #include "base/error.h"
 #include "base/fd.h"
 #include "base/log.h"
@@ -368,6 +369,12 @@ static void signalled(evutil_socket_t number, short events, void *context)
     struct rk_frontend *frontend = context;
     (void)events;
     frontend->activity++;
+    /* So mpirun ends a job in which it can't start replacements. The launcher starts it again, with that name. */
+    if (frontend->away && rk_resume_expected(frontend) &&
+        !strchr("?Z", rk_process_state(rk_journal_launcher(frontend->journal)))) {
+        rk_log(RK_LOG_INFO, "%s while ranks are replaced: left to who started the job", strsignal((int)number));
+        return;
+    }
     /* mpirun kills what is left a second after its own signal, and a log line may find a broken pipe: the socket's name
      * goes first. */
     rk_listener_close(frontend);

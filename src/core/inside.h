@@ -36,6 +36,7 @@
 #define RK_ASK_US_MIN      20000 /* between two questions to other nodes in a call: a tenth of the grace, from this ... */
 #define RK_ASK_US_MAX      3000000 /* ... to this */
 #define RK_KILL_US         10000000 /* for ranks of other nodes to die when they are killed: a large one takes its time */
+#define RK_SILENT_US       6000000 /* the same of a first rank that may be stopped, which another one there is to kill */
 #define RK_LEAVE_US        500000  /* for ranks to leave a wedged call before they are killed, and for its last frame */
 #define RK_SIGNAL_DRAIN_US 50000   /* for a running call after a signal: mpirun's may come before its reason is known */
 #define RK_STOP_GRACE_S    5       /* how long ranks may take to come back after a stop cancelled their call */

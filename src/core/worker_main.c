@@ -108,6 +108,8 @@ static void agree(void *user, const struct rk_rank_info *ranks, int size, struct
     memcpy(mine->bound, report.bound, sizeof mine->bound);
 }
 
+#define STOPPED_US 3000000 /* beyond the grace: by then rank 0 has told of the node that is silent */
+
 static int join_mesh(struct rankcall_context *context)
 {
     struct rk_rank_info info = {0};
@@ -118,6 +120,8 @@ static int join_mesh(struct rankcall_context *context)
     memcpy(info.offer, offer, sizeof *offer);
     info.aware = offer->cuda;
     rk_mesh_prepare_environment((int)rk_cpus_count(&offer->given));
+    if (context->options->grace_us)
+        rk_mesh_end_stopped(context->options->grace_us + STOPPED_US);
     code = rk_mesh_open(&info, agree, context, &context->mesh);
     if (!code && rankcall_rank(context) != 0)
         follow_rank_zero();

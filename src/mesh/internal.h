@@ -330,6 +330,7 @@ _Noreturn void rk_liveness_leave(int status); /* this process alone, without exi
 int rk_liveness_watch(struct rk_mesh *mesh);
 bool rk_mesh_lost_node(const struct rk_mesh *mesh); /* some node does not answer any more */
 void rk_watch_leave(struct rk_watch *watch);
+void rk_watch_unlink(struct rk_watch *watch); /* it tells no other node any more: the links end. Takes NULL */
 /* A rank of another node is dead, as waitpid(2) says or RK_STATUS_LOST. False: that was known. */
 bool rk_liveness_far(struct rk_watch *watch, int rank, int status);
 void rk_liveness_ring(struct rk_watch *watch); /* rank 0's IO thread, and the first rank of the node */

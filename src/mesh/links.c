@@ -22,7 +22,7 @@
 #define RING_EVERY_US 500     /* rings that go up, at most so often: who was rung looks for as long */
 #define TELL_LIMIT_US 300000  /* to connect and tell of a death */
 #define DOUBT_US      1500000 /* for somebody of a node to tell that its first rank has died, if there are others */
-#define STRANGERS     8       /* connections that tell of deaths, at a time */
+#define STRANGERS     64      /* connections that tell of deaths, at a time */
 
 struct loop {
     struct rk_links *links;
@@ -144,22 +144,42 @@ static bool is_neighbour(const struct rk_links *links, int node)
     return rk_tree_parent(node) == links->node || (links->node && rk_tree_parent(links->node) == node);
 }
 
-void rk_links_tell(const struct rk_links *links)
+/* On a connection of this rank's own. What does not go at once is lost. */
+static void say_on(int fd, const struct rk_word *word)
 {
+    if (fd >= 0 && send(fd, word, sizeof *word, MSG_DONTWAIT | MSG_NOSIGNAL) < 0)
+        rk_log(RK_LOG_DEBUG, "another node does not hear of deaths: %s", strerror(errno));
+}
+
+void rk_links_tell(struct rk_links *links)
+{
+    pthread_mutex_lock(&links->lines_lock);
     for (int node = 0; node < links->nodes; node++) {
         if (node == links->node || (node != 0 && !is_neighbour(links, node)))
             continue;
-        struct rk_link link = {.node = node, .lock = PTHREAD_MUTEX_INITIALIZER};
-        link.fd = rk_links_greet(links, node, RK_FOR_TELLING, rk_now_us() + TELL_LIMIT_US);
-        for (int i = 0; link.fd >= 0 && i < links->local_size; i++) {
+        int *fd = &links->lines[node];
+        if (*fd < 0)
+            *fd = rk_links_greet(links, node, RK_FOR_TELLING, rk_now_us() + TELL_LIMIT_US);
+        for (int i = 0; i < links->local_size; i++) {
             const struct rk_place *place = &links->segment->rank[i];
             const struct rk_word word = {
                 .kind = RK_WORD_DEATH, .rank = atomic_load(&place->rank), .status = atomic_load(&place->wait_status)};
             if (atomic_load(&place->dead))
-                rk_link_say(&link, &word, NULL);
+                say_on(*fd, &word);
         }
-        rk_fd_close(&link.fd);
     }
+    pthread_mutex_unlock(&links->lines_lock);
+}
+
+void rk_links_end_lines(struct rk_links *links)
+{
+    const struct rk_word bye = {.kind = RK_WORD_BYE};
+    pthread_mutex_lock(&links->lines_lock);
+    for (int node = 0; node < links->nodes; node++) {
+        say_on(links->lines[node], &bye);
+        rk_fd_close(&links->lines[node]);
+    }
+    pthread_mutex_unlock(&links->lines_lock);
 }
 
 /* Everybody of this node goes, this process last. */
@@ -224,14 +244,6 @@ static void take_interrupt(struct rk_links *links, const struct rk_word *word, c
 
 /* ---- Hearing ---- */
 
-static void take_death(struct rk_links *links, struct rk_link *from, const struct rk_word *word)
-{
-    for (int i = 0; i < links->count; i++)
-        if (links->links[i].node == from->node && links->firsts[from->node] == word->rank)
-            links->links[i].explained = true;
-    tell_death(links, from, word->rank, word->status);
-}
-
 static void hear(struct rk_links *links, struct rk_link *from, const struct rk_word *word, const void *bytes)
 {
     bool sound = word->rank >= 0 && word->rank < links->size && word->node >= 0 && word->node < links->nodes;
@@ -248,7 +260,7 @@ static void hear(struct rk_links *links, struct rk_link *from, const struct rk_w
         break;
     case RK_WORD_CHECK: take_passed(links, word, bytes); break;
     case RK_WORD_INTERRUPT: take_interrupt(links, word, bytes); break;
-    case RK_WORD_DEATH: take_death(links, from, word); break;
+    case RK_WORD_DEATH: tell_death(links, from, word->rank, word->status); break;
     case RK_WORD_LOST: tell_lost(links, from, word->node, word->status); break;
     case RK_WORD_ABORT: end_node(links, from, word->status); break;
     case RK_WORD_BYE: from->bye = true; break;
@@ -309,19 +321,42 @@ static void link_ended(struct rk_links *links, struct rk_link *link, int failure
         return;
     }
     tell_death(links, link, links->firsts[link->node], -1);
-    if (links->counts[link->node] > 1)
-        link->doubt_us = rk_now_us() + DOUBT_US;
+    link->doubt_us = rk_now_us() + DOUBT_US;
 }
 
-/* Whoever lives on a node tells of its first rank's death: who would, has died with it. */
-static void resolve_doubts(struct rk_links *links)
+/* Another rank, which told of deaths on its node, has died itself, unless it said that it does not need to any more. */
+static void stranger_ended(struct rk_links *links, struct rk_link *stranger)
 {
+    rk_fd_close(&stranger->fd);
+    if (stranger->bye)
+        return;
+    tell_death(links, NULL, stranger->rank, -1);
+    for (int i = 0; i < links->count; i++)
+        if (links->links[i].node == stranger->node && links->links[i].fd < 0)
+            links->links[i].doubt_us = rk_now_us() + DOUBT_US;
+}
+
+static bool all_known_dead(const struct rk_links *links, int node)
+{
+    for (int rank = 0; rank < links->size; rank++)
+        if (links->node_of[rank] == node && !atomic_load(&rk_far(links->segment, links->local_size)[rank].dead))
+            return false;
+    return true;
+}
+
+/* Whoever lives on a node tells of the death of who told of it before: if nobody does, nobody lives. */
+static void resolve_doubts(const struct loop *loop)
+{
+    struct rk_links *links = loop->links;
     for (int i = 0; i < links->count; i++) {
         struct rk_link *link = &links->links[i];
         if (!link->doubt_us || rk_now_us() < link->doubt_us)
             continue;
+        bool heard = false;
+        for (int k = 0; k < STRANGERS; k++)
+            heard |= loop->strangers[k].fd >= 0 && loop->strangers[k].node == link->node;
         link->doubt_us = 0;
-        if (!link->explained)
+        if (!heard && !all_known_dead(links, link->node))
             tell_lost(links, link, link->node, RK_STATUS_GONE);
     }
 }
@@ -334,6 +369,8 @@ static void accept_stranger(struct loop *loop)
         if (loop->strangers[i].fd < 0) {
             loop->strangers[i].fd = fd;
             loop->strangers[i].node = hello.node;
+            loop->strangers[i].rank = hello.rank;
+            loop->strangers[i].bye = false;
             loop->strangers[i].in_size = 0;
             return;
         }
@@ -421,7 +458,7 @@ static void serve(struct loop *loop)
     for (int i = 0; i < STRANGERS; i++)
         if (loop->polled[2 + links->count + i].revents && loop->strangers[i].fd >= 0 &&
             !read_link(links, &loop->strangers[i]))
-            rk_fd_close(&loop->strangers[i].fd);
+            stranger_ended(links, &loop->strangers[i]);
 }
 
 void *rk_links_main(void *context)
@@ -438,7 +475,7 @@ void *rk_links_main(void *context)
         int64_t beat_us = send_beats(loop), next_us = rk_sightings_work(loop->links);
         sleep_until(loop, next_us < beat_us ? next_us : beat_us);
         serve(loop);
-        resolve_doubts(loop->links);
+        resolve_doubts(loop);
     }
     for (int i = 0; i < STRANGERS; i++)
         rk_fd_close(&loop->strangers[i].fd);

@@ -37,6 +37,7 @@ struct rk_hello {
     char magic[8];
     uint8_t secret[RK_SECRET_SIZE / 2];
     int32_t node;    /* whose */
+    int32_t rank;    /* the same */
     int32_t purpose; /* enum rk_purpose */
 };
 #define RK_HELLO_MAGIC "RKLINK1"
@@ -77,9 +78,9 @@ struct rk_link {
     pthread_mutex_t lock; /* of the sending side */
     int fd;               /* -1: it has ended */
     int node;             /* whose first rank is behind it */
+    int rank;             /* of another one, who tells of deaths there */
     bool bye;
-    bool explained;   /* somebody of that node has told of its first rank's death */
-    int64_t doubt_us; /* nobody has, and when this is over all of that node are taken for dead; 0 */
+    int64_t doubt_us; /* who told for that node has died, and if nobody else does until then, all there are dead; 0 */
     size_t out_size, in_size;
     uint8_t out[RK_LINK_ROOM], in[RK_LINK_ROOM];
 };
@@ -105,6 +106,9 @@ struct rk_links {
     _Atomic bool stops;
     bool running;
     pthread_t thread;
+    /* others: */
+    pthread_mutex_t lines_lock;
+    int *lines; /* by node: to its first rank, when this one tells of deaths here; -1 */
 };
 
 /* links_open.c: mesh->links and mesh->linked. Collective; where one connection can't be made there are none, and
@@ -115,6 +119,7 @@ void rk_links_leave(struct rk_links *links); /* they keep off the arena from now
 void rk_links_end(struct rk_links *links);   /* takes NULL */
 
 /* links.c */
+void rk_links_end_lines(struct rk_links *links); /* says that this rank lives */
 void *rk_links_main(void *links);
 void rk_links_say_down(struct rk_links *links, const struct rk_word *word, const void *bytes);
 void rk_link_say(struct rk_link *link, const struct rk_word *word, const void *bytes);
@@ -133,7 +138,8 @@ bool rk_links_ring_up(struct rk_links *links);
 
 int rk_links_count(const struct rk_links *links, int node); /* how many ranks a node has */
 
-/* The first rank of this node is dead, and has told nobody: tells the first ranks of others of all deaths in it. */
-void rk_links_tell(const struct rk_links *links);
+/* The first rank of this node is dead, and has told nobody: tells the first ranks of others of all deaths in it, on
+ * connections that stay: their ends tell of this one's. */
+void rk_links_tell(struct rk_links *links);
 
 #endif

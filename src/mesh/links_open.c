@@ -28,7 +28,7 @@
 
 static struct rk_hello make_hello(const struct rk_links *links, int half, enum rk_purpose purpose)
 {
-    struct rk_hello hello = {.magic = RK_HELLO_MAGIC, .node = links->node, .purpose = purpose};
+    struct rk_hello hello = {.magic = RK_HELLO_MAGIC, .node = links->node, .rank = links->rank, .purpose = purpose};
     memcpy(hello.secret, links->secret + half * (RK_SECRET_SIZE / 2), sizeof hello.secret);
     return hello;
 }
@@ -40,7 +40,7 @@ static bool is_genuine(const struct rk_links *links, const struct rk_hello *hell
     for (size_t i = 0; i < sizeof hello->secret; i++)
         differs |= hello->secret[i] ^ secret[i];
     return !differs && !memcmp(hello->magic, RK_HELLO_MAGIC, sizeof hello->magic) && hello->node >= 0 &&
-           hello->node < links->nodes;
+           hello->node < links->nodes && hello->rank >= 0 && hello->rank < links->size;
 }
 
 static bool send_hello(int fd, const struct rk_hello *hello)
@@ -165,8 +165,11 @@ static bool note_nodes(const struct rk_mesh *mesh, struct rk_links *links)
     links->near = calloc(nodes, sizeof *links->near);
     links->contacts = calloc(nodes, sizeof *links->contacts);
     links->node_of = calloc((size_t)mesh->size, sizeof *links->node_of);
-    if (!links->firsts || !links->counts || !links->near || !links->contacts || !links->node_of)
+    links->lines = calloc(nodes, sizeof *links->lines);
+    if (!links->firsts || !links->counts || !links->near || !links->contacts || !links->node_of || !links->lines)
         return false;
+    for (size_t node = 0; node < nodes; node++)
+        links->lines[node] = -1;
     for (int rank = mesh->size - 1; rank >= 0; rank--) {
         int node = links->node_of[rank] = mesh->ranks[rank].node;
         links->firsts[node] = rank;
@@ -189,6 +192,7 @@ static struct rk_links *make_links(const struct rk_mesh *mesh)
     links->size = mesh->size;
     links->local_size = mesh->local_size;
     pthread_mutex_init(&links->telling, NULL);
+    pthread_mutex_init(&links->lines_lock, NULL);
     return links;
 }
 
@@ -220,7 +224,10 @@ static void free_links(struct rk_links *links)
         pthread_mutex_destroy(&links->links[i].lock);
     }
     rk_fd_close(&links->listener);
+    for (int node = 0; links->lines && node < links->nodes; node++)
+        rk_fd_close(&links->lines[node]);
     pthread_mutex_destroy(&links->telling);
+    pthread_mutex_destroy(&links->lines_lock);
     rk_sightings_free(links->sightings);
     free(links->links);
     free(links->told);
@@ -229,6 +236,7 @@ static void free_links(struct rk_links *links)
     free(links->near);
     free(links->contacts);
     free(links->node_of);
+    free(links->lines);
     free(links);
 }
 
@@ -308,5 +316,6 @@ void rk_links_end(struct rk_links *links)
             continue;
         pthread_join(links->thread, NULL);
     }
+    rk_links_end_lines(links);
     free_links(links);
 }

@@ -30,14 +30,20 @@
 #include "mesh/internal.h"
 #include "mesh/links.h"
 
+#define STOPPED_LOOK_US 500000 /* between two looks whether a node's first rank is stopped */
+#define STOPPED_LOOKS   4      /* as long as so many between two: nothing is known of the time between */
+
 struct rk_watch {
     struct rk_mesh *mesh;
     struct rk_segment *segment;
-    const struct rk_links *links; /* NULL: none */
-    int link_fifo;                /* this watch's; -1: none */
+    struct rk_links *links; /* NULL: none */
+    int link_fifo;          /* this watch's; -1: none */
+    int node;
+    bool linked; /* at its beginning */
     size_t segment_size;
     int local_rank, local_size;
     pthread_mutex_t telling; /* of a death: the mesh stays as it is meanwhile */
+    pthread_mutex_t linking; /* the same, to other nodes: and the links */
     bool left;               /* the segment is all that it may touch */
     bool running;
     pthread_t thread;
@@ -57,14 +63,23 @@ static bool tell(struct rk_mesh *mesh, struct rk_segment *segment, int ranks, _A
 }
 
 /* The other nodes hear of a death in this one from its first rank; when that is dead, from this one. */
-static void tell_others(const struct rk_watch *watch)
+static void tell_others(struct rk_watch *watch)
 {
-    if (!watch->links)
-        return;
-    if (atomic_load(&watch->segment->rank[0].dead))
+    pthread_mutex_lock(&watch->linking);
+    if (watch->links && atomic_load(&watch->segment->rank[0].dead))
         rk_links_tell(watch->links);
-    else
+    else if (watch->links)
         rk_links_want(watch->segment, watch->link_fifo, RK_WANT_DEATHS);
+    pthread_mutex_unlock(&watch->linking);
+}
+
+void rk_watch_unlink(struct rk_watch *watch)
+{
+    if (!watch)
+        return;
+    pthread_mutex_lock(&watch->linking);
+    watch->links = NULL;
+    pthread_mutex_unlock(&watch->linking);
 }
 
 bool rk_liveness_far(struct rk_watch *watch, int rank, int status)
@@ -138,25 +153,74 @@ static bool await_held(const struct rk_place *place, int pidfd)
     return true;
 }
 
+/* The first rank of a node speaks for it, so nobody else would see to that: one that is stopped for too long is ended,
+ * and replaced. Rank 0 is the launcher's. */
+static _Atomic int64_t stopped_limit_us;
+
+void rk_mesh_end_stopped(int64_t after_us)
+{
+    atomic_store(&stopped_limit_us, after_us);
+}
+
+struct stop {
+    int64_t since_us, looked_us; /* 0: it is not stopped */
+};
+
+static void end_if_stopped(struct rk_place *place, struct stop *stop)
+{
+    int64_t now = rk_now_us(), limit_us = atomic_load(&stopped_limit_us);
+    bool slept = now - stop->looked_us > STOPPED_LOOKS * STOPPED_LOOK_US; /* this process may have been stopped, too */
+    stop->looked_us = now;
+    if (rk_process_state(atomic_load(&place->pid)) != 'T')
+        stop->since_us = 0;
+    else if (!stop->since_us || slept)
+        stop->since_us = now;
+    if (!stop->since_us || now - stop->since_us < limit_us)
+        return;
+    rk_log(RK_LOG_ERROR, "rank %d (pid %d) has been stopped for %.3g s: killing it", atomic_load(&place->rank),
+           atomic_load(&place->pid), (double)(now - stop->since_us) / 1e6);
+    kill(atomic_load(&place->pid), SIGKILL);
+}
+
+/* Returns as pthread_mutex_lock. */
+static int await_end(const struct rk_watch *watch, int other)
+{
+    struct rk_place *place = &watch->segment->rank[other];
+    struct stop stop = {.looked_us = rk_now_us()};
+    if (other != 0 || watch->node == 0 || !watch->linked || !atomic_load(&stopped_limit_us))
+        return pthread_mutex_lock(&place->alive);
+    for (;;) {
+        struct timespec limit;
+        clock_gettime(CLOCK_REALTIME, &limit);
+        limit.tv_nsec += STOPPED_LOOK_US * 1000;
+        limit.tv_sec += limit.tv_nsec / 1000000000;
+        limit.tv_nsec %= 1000000000;
+        int code = pthread_mutex_timedlock(&place->alive, &limit);
+        if (code != ETIMEDOUT)
+            return code;
+        end_if_stopped(place, &stop);
+    }
+}
+
 static void *watch_next(void *context)
 {
     struct rk_watch *watch = context;
     pthread_setname_np(pthread_self(), "rankcall-watch");
     for (int i = 1; i < watch->local_size; i++) {
         int other = (watch->local_rank + i) % watch->local_size;
-        pthread_mutex_t *alive = &watch->segment->rank[other].alive;
         int pidfd = (int)syscall(SYS_pidfd_open, atomic_load(&watch->segment->rank[other].pid), 0);
         if (!await_held(&watch->segment->rank[other], pidfd)) {
             record(watch, other, pidfd);
             rk_fd_close(&pidfd);
             continue;
         }
-        int code = pthread_mutex_lock(alive);
+        int code = await_end(watch, other);
         if (code == EOWNERDEAD)
             record(watch, other, pidfd);
         rk_fd_close(&pidfd);
         if (code == 0 || code == EOWNERDEAD)
-            pthread_mutex_unlock(alive); /* for ever unusable after a death: nobody needs it any more */
+            pthread_mutex_unlock(
+                &watch->segment->rank[other].alive); /* for ever unusable after a death: nobody needs it any more */
         if (code == 0)
             return NULL; /* it leaves, so this rank does too */
     }
@@ -236,10 +300,13 @@ int rk_liveness_watch(struct rk_mesh *mesh)
     if (!watch)
         return rk_error(RANKCALL_EINTERNAL, "out of memory");
     pthread_mutex_init(&watch->telling, NULL);
+    pthread_mutex_init(&watch->linking, NULL);
     watch->mesh = mesh;
     watch->segment = mesh->segment;
     watch->links = mesh->links;
+    watch->linked = mesh->links != NULL;
     watch->link_fifo = mesh->link_fifo;
+    watch->node = mesh->ranks[mesh->rank].node;
     watch->segment_size = mesh->segment_size;
     watch->local_rank = mesh->local_rank;
     watch->local_size = mesh->local_size;
@@ -272,6 +339,7 @@ void rk_watch_end(struct rk_watch *watch)
     rk_fd_close(&watch->link_fifo);
     munmap(watch->segment, watch->segment_size);
     pthread_mutex_destroy(&watch->telling);
+    pthread_mutex_destroy(&watch->linking);
     free(watch);
 }
 

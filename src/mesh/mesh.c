@@ -267,6 +267,7 @@ void rk_mesh_close(struct rk_mesh *mesh)
     rk_mesh_detach(mesh);
     rk_liveness_end();
     atomic_store(&mesh->linked_segment, NULL);
+    rk_watch_unlink(mesh->watch);
     rk_links_end(mesh->links);
     rk_watch_end(mesh->watch);
     /* MPI_Finalize waits for all processes that have begun together, the dead among them. Who has regrouped leaves

@@ -50,6 +50,10 @@ typedef void rk_agree_fn(void *context, const struct rk_rank_info *ranks, int si
  * Errors: RANKCALL_ESYSTEM, RANKCALL_ELAUNCH (no MPI_THREAD_MULTIPLE). Collective. */
 int rk_mesh_open(const struct rk_rank_info *info, rk_agree_fn *agree, void *context, struct rk_mesh **out);
 
+/* Before rk_mesh_open: a node's first rank that is stopped (SIGSTOP) for so long is killed by another one there, as
+ * nobody else hears of that node. 0, as at first: never. */
+void rk_mesh_end_stopped(int64_t after_us);
+
 /* Frees everything and finalises MPI if rk_mesh_open initialised it. Takes NULL. Collective. */
 void rk_mesh_close(struct rk_mesh *mesh);
 

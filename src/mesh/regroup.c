@@ -46,7 +46,7 @@ bool rk_mesh_lost_node(const struct rk_mesh *mesh)
 {
     for (int rank = 0; mesh->nodes > 1 && mesh->segment && rank < mesh->size; rank++) {
         int status = atomic_load(&rk_far(mesh->segment, mesh->local_size)[rank].wait_status);
-        if (status == RK_STATUS_LOST || status == RK_STATUS_GONE)
+        if (status == RK_STATUS_LOST)
             return true;
     }
     return false;
@@ -339,6 +339,7 @@ static void finish(struct rk_mesh *mesh)
     struct rk_regroup *regroup = mesh->regroup;
     if (rk_mesh_settle(mesh))
         rk_regroup_give_up(mesh, rankcall_last_error()->message);
+    rk_watch_unlink(regroup->watch);
     rk_links_end(regroup->links);
     rk_watch_end(regroup->watch);
     rk_nodes_close(regroup);

@@ -151,6 +151,9 @@ static bool has_living(const struct rk_regroup *regroup, int node)
 static bool all_content(struct rk_regroup *regroup)
 {
     for (int node = 0; node < regroup->mesh->nodes; node++)
+        if (regroup->leads[node] >= 0 && rk_regroup_is_dead(regroup, regroup->leads[node]))
+            regroup->leads[node] = -1; /* the next one there speaks, if there is one */
+    for (int node = 0; node < regroup->mesh->nodes; node++)
         if (node != own_node(regroup) && regroup->leads[node] < 0 && has_living(regroup, node)) {
             regroup->content_us = 0;
             return false;

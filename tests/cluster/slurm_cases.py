@@ -182,6 +182,43 @@ def from_login():
         reader.join()
 
 
+@case("what is asked of the whole job does not keep mpirun from the other nodes: --gpus, --ntasks-per-gpu, --export=NONE", slow=True)
+def whole_job():
+    asked = [("-N2", "-n4", "--export=NONE")]
+    if "gpu:2" in sh("sinfo", "-h", "-o", "%G").stdout:
+        asked += [("-n3", "--gpus=4"), ("-n4", "--ntasks-per-gpu=1")]
+    jobs = [Batch(f"exec rankcall run --name whole-{i} -- hello", *options) for i, options in enumerate(asked)]
+    for i, job in enumerate(jobs):
+        status = json.loads(job.rankcall("status", "-j", f"whole-{i}", "--json").stdout)
+        check(len(set(ranks_on(status))) >= 2, f"{asked[i]}: {ranks_on(status)}")
+        job.cancel()
+
+
+@case("two jobs share an allocation, and steps beside them need no --overlap", slow=True)
+def shared():
+    job = Batch("rankcall run -n 3 --name one -- hello & rankcall run -n 3 --launch srun --name two -- hello &\n"
+                "for name in one two; do rankcall invoke -j $name --wait 60 '{\"who\": \"'$name'\"}'; done\n"
+                "srun -N1 -n1 --relative=0 --mpi=none rankcall invoke -j one '{\"who\": \"step\"}'\n"
+                "for name in one two; do rankcall stop -j $name; done; wait", "-N2", "-n6")
+    job.await_end()
+    for who in ("one", "two", "step"):
+        check(f'{{"hello":"{who}","ranks":3}}' in job.text(), job.text())
+
+
+@case("every task of a step that would start a job of its own is told so", slow=True)
+def many_launchers():
+    job = Batch("srun -N2 -n3 --mpi=none rankcall run -- hello; echo status $?", "-N2", "-n3")
+    job.await_end()
+    check(job.text().count("one of 3 tasks of a step") == 3 and "status 20" in job.text(), job.text())
+
+
+@case("a script that ends without stopping its job leaves no node for lost", slow=True)
+def script_ends():
+    job = Batch("rankcall run --name $SLURM_JOB_ID -- hello &\nrankcall invoke -j $SLURM_JOB_ID --wait 60 '{}'", "-N2", "-n3")
+    job.await_end()
+    check('"ranks":3' in job.text() and "cannot start anything" not in job.text() and "is lost" not in job.text(), job.text())
+
+
 def fake(name, text):
     folder = WORK / name
     folder.mkdir(parents=True, exist_ok=True)
@@ -229,6 +266,12 @@ def doctor():
                        ("batch-job", "2 nodes, 2 tasks")):
         check(found[name]["state"] == "ok" and text in found[name]["found"], str(found[name]))
     check("ended 0" in job.text() and "FAILS" not in job.text(), job.text())
+    job = Batch("sleep 600", "-N2", "-n2")
+    await_(lambda: "RUNNING" in job.state(), "the job to run")
+    step = sh("srun", f"--jobid={job.id}", "--overlap", "--mpi=none", "-N1", "-n1", RANKCALL, "doctor", "--json").stdout
+    found = {one["check"]: one for one in json.loads(step)}
+    check("to and from 1 of 1" in found["nodes"]["found"], f"from a step that was started outside: {found['nodes']}")
+    job.cancel()
 
 
 @case("bursts of 100,000 events from every rank of both nodes arrive whole and in order")

@@ -220,11 +220,21 @@ def none_returns(t):
     expect_replaced(job, before, [1, 2, 3])
 
 
+@case("the first rank of another node that was stopped is killed by the next one there and replaced", ranks=(4,), own=True, timeout=120)
+def first_stopped(t):
+    job, before = start_to_wedge(t)
+    with job.connect() as client:
+        error = expect_wedged(client, client.submit("wedge", {"ranks": [2], "how": "stop", "barriers": 1}), before, [2, 3])
+        equal(error.body["message"].count("is unknown: its node does not tell"), 2, str(error))
+    expect_replaced(job, before, [2])
+    check("rank 2 (pid %d) has been stopped for" % before[2]["pid"] in job.output(), job.output())
+
+
 @case("a node that does not tell why its ranks don't come back: the job is started again", ranks=(4,), own=True, timeout=120)
 def silent(t):
     job, before = start_to_wedge(t)
     with job.connect() as client:
-        error = expect_wedged(client, client.submit("wedge", {"ranks": [2], "how": "stop", "barriers": 1}), before, [2, 3])
+        error = expect_wedged(client, client.submit("wedge", {"ranks": [2, 3], "how": "stop", "barriers": 1}), before, [2, 3])
         equal(error.body["message"].count("is unknown: its node does not tell"), 2, str(error))
     after = expect_work(job, 4)
     equal([one["host"] for one in after], [one["host"] for one in before])

@@ -130,6 +130,30 @@ def replaced(t):
             print("  rank %d: MPI could not replace it, and the job was started again" % rank)
 
 
+@case("all ranks of a node that die at once, while its daemon lives, are replaced there", ranks=(5,), own=True, timeout=120)
+def all_of_a_node(t):
+    job = start(t, "node1:2,node2:3", run_options=("--restarts", "20"))
+    for order in ((2, 3, 4), (4, 3, 2)):
+        with job.connect() as client:
+            before = ranks_of(client)
+            call = client.submit("wait")
+            wait_until(lambda: client.status()["running"] is not None, "the call to run", 10)
+            began = time.monotonic()
+            on("node2", "kill", "-KILL", *(str(before[rank]["pid"]) for rank in order))
+            try:
+                client.outcome(call)
+                raise AssertionError("a result although ranks died")
+            except JobError as error:
+                equal((error.name, error.body["host"]), ("rank_died", "node2"), str(error))
+        after = expect_work(job, 5)
+        seconds = time.monotonic() - began
+        equal([one["host"] for one in after], [one["host"] for one in before])
+        kept = [a["rank"] for a, b in zip(after, before) if a["pid"] == b["pid"]]
+        check(seconds < 40 * SLOW, "it took %.1f s\n%s" % (seconds, job.output()))
+        print("  %s died, %s were kept, the next result came after %.1f s" % (order, kept, seconds))
+        check(kept == [0, 1] or "starting the job again" in job.output(), "kept: %s" % kept)
+
+
 @case("rank 0 that dies is replaced on its node by those on others", ranks=(2,), own=True, timeout=120)
 def rank_0(t):
     job = start(t, "node1:1,node2:1", run_options=("--restarts", "20"))
@@ -149,7 +173,10 @@ def single(t):
         error, seconds = killed(client, 1)
     equal((error.name, error.rank, error.body["host"]), ("rank_died", 1, "node2"), str(error))
     check(seconds < 1.0 * SLOW, "it took %.3f s to hear of it" % seconds)
+    began = time.monotonic()
     expect_work(job, 2)
+    why = re.search("cannot regroup.*", job.output())
+    print("  the next result after %.2f s%s" % (time.monotonic() - began, why and ": " + why[0] or ""))
 
 
 @case("a node that does not answer any more is told of within a second, and the job ends", ranks=(4,), own=True, timeout=60)

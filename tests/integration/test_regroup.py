@@ -183,6 +183,26 @@ def rank_0_again(t):
             expect_replaced(client, before, {0})
 
 
+@case("a signal to rank 0 while a rank is replaced, as when mpirun ends the job, leaves the job its name", ranks=(3,), own=True, timeout=60)
+def signalled(t):
+    job = start(t)
+    with job.connect() as client:
+        before = pids(client)
+        call = client.submit("slow", {"seconds": 7})
+        wait_until(lambda: client.status()["running"] is not None, "the call to run", 10)
+        os.kill(before[2], signal.SIGKILL)
+        try:
+            client.outcome(call)
+            raise AssertionError("a result although a rank died")
+        except JobError as error:
+            equal(error.name, "rank_died")
+        wait_until(lambda: client.status()["state"] == "starting", "rank 0 to step aside", 10)
+        os.kill(before[0], signal.SIGTERM)
+        wait_until(lambda: "left to who started the job" in job.output(), "rank 0 to say what it makes of it", 10)
+        check(os.path.exists(job.path), "the job's socket is gone")
+        expect_replaced(client, before, [2])
+
+
 @case("rank 0's handler may read its arguments until it returns, though a rank has died", ranks=(2,), own=True)
 def arguments(t):
     job = start(t)
