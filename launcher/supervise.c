@@ -369,7 +369,9 @@ static struct rankcall_error last_words(const struct rk_life *life)
     struct rankcall_error last = {RANKCALL_ESHUTTINGDOWN, -1, "", "the job has stopped", ""};
     if (life->error)
         last = *life->error;
-    if (life->error && reason && last.rank <= 0 && life->values->restarts == 0)
+    if (!life->error || life->values->restarts > 0)
+        return last;
+    if (reason && last.rank <= 0)
         last = *reason;
     if (last.code == RANKCALL_EJOBDIED && last.rank >= 0)
         last.code = RANKCALL_ERANKDIED;
