@@ -13,6 +13,8 @@
 
 #define STOP_US      12000000 /* how long a job may take to end after its drain time */
 #define TERMINATE_US 3000000  /* how long mpirun may take to end its ranks */
+#define BEHIND_US    1000000  /* how long what ranks have started may outlive them all */
+#define LOOK_US      100000   /* how often that is looked at */
 
 void rk_life_blame(struct rk_life *life)
 {
@@ -52,6 +54,12 @@ void rk_life_note(struct rk_life *life)
 void rk_life_stop(struct rk_life *life, double drain)
 {
     life->leaving = true;
+    life->stop_later = life->was_ready && life->runner && !rk_runner_greeted(life->runner);
+    if (life->stop_later) { /* a new rank 0: it is asked when it has answered */
+        life->drain = drain;
+        rk_life_enter(life, STOPPING, (int64_t)(drain * 1e6) + STOP_US);
+        return;
+    }
     if (!life->runner || !rk_runner_greeted(life->runner) || rk_runner_stop_begin(life->runner, drain)) {
         rk_life_terminate(life);
         return;
@@ -60,6 +68,33 @@ void rk_life_stop(struct rk_life *life, double drain)
     if (drain > 0 && life->stage == READY && !life->question)
         rk_runner_ask_status(life->runner, false, &life->question);
     rk_life_enter(life, STOPPING, (int64_t)(drain * 1e6) + STOP_US);
+}
+
+static bool ranks_live(const struct rk_life *life)
+{
+    for (int rank = 0; rank < life->values->ranks; rank++) {
+        int pid = rk_journal_pid(life->standin.journal, rank);
+        if (pid < 0 || (pid && rk_processes_alive(pid)))
+            return true;
+    }
+    return false;
+}
+
+/* mpirun waits until nobody holds the ends of its pipes any more: for the children of its ranks, too. */
+void rk_life_look_behind(struct rk_life *life)
+{
+    int64_t now = rk_now_us();
+    if (life->stage != STOPPING || now < life->census_us)
+        return;
+    life->census_us = now + LOOK_US;
+    if (!life->standin.journal || life->processes.by_srun || rk_plan_spreads(life->values) || ranks_live(life))
+        life->alone_since_us = 0;
+    else if (!life->alone_since_us)
+        life->alone_since_us = now;
+    else if (now - life->alone_since_us >= BEHIND_US) {
+        life->outlasted = life->outlasted || rk_rank0_said_goodbye(life);
+        rk_processes_signal_all(&life->processes, SIGKILL, true);
+    }
 }
 
 void rk_life_deadline(struct rk_life *life)

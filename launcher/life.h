@@ -38,6 +38,8 @@ struct rk_life {
     bool was_ready, hinted;
     bool asked;      /* to stop, by this process */
     bool leaving;    /* whatever happens, it is not started again */
+    bool stop_later; /* it is asked when rank 0 has greeted, to stop within `drain` seconds */
+    double drain;
     bool plainly;    /* it is being started again, once, such that a rank's end ends it */
     bool outlasted;  /* all ranks have left in order, and mpirun had to be told */
     bool orphaned;   /* mpirun ended before rank 0 */
@@ -48,6 +50,7 @@ struct rk_life {
     size_t children;              /* of mpirun, most that were seen */
     size_t last_children;         /* when they were counted last */
     int64_t short_since_us;       /* since when there have been some, not all, and no more */
+    int64_t alone_since_us;       /* since when mpirun has been without ranks; 0: it is not */
     struct rankcall_error *error; /* why the job failed, once that is known */
     int signals, listener, supervisor, parent;
     int rank0_pid, rank0_fd;           /* a descriptor of the process */
@@ -76,8 +79,9 @@ void rk_life_terminate(struct rk_life *life);
 void rk_life_kill(struct rk_life *life);
 void rk_life_stop(struct rk_life *life, double drain);
 void rk_life_deadline(struct rk_life *life);
-void rk_life_note(struct rk_life *life); /* writes down what is to be removed, when ranks have come */
-int rk_life_judge(struct rk_life *life); /* mpirun has ended and nobody said why: sets the last error */
+void rk_life_look_behind(struct rk_life *life); /* ends what ranks have left behind */
+void rk_life_note(struct rk_life *life);        /* writes down what is to be removed, when ranks have come */
+int rk_life_judge(struct rk_life *life);        /* mpirun has ended and nobody said why: sets the last error */
 
 /* rank0.c */
 void rk_rank0_connected(struct rk_life *life);

@@ -209,6 +209,8 @@ void rk_rank0_moved(struct rk_life *life)
     struct rankcall_error *said = gone ? rk_error_clone(rankcall_last_error()) : NULL;
     take_answers(life);
     if (!gone) {
+        if (life->stop_later && rk_runner_greeted(life->runner))
+            rk_life_stop(life, life->drain);
         if (life->standin.journal && rk_journal_lives(life->standin.journal))
             rk_keeper_watch(&life->keeper, life->standin.journal_fd);
         return;
@@ -230,7 +232,8 @@ void rk_rank0_moved(struct rk_life *life)
     if (ending && !(bad && life->values->restarts > 0))
         rk_life_blame(life);
     bool asked = life->error || life->asked || life->leaving || life->stage == KILLING || rk_rank0_said_goodbye(life);
-    if (!ending && !bad && !asked && rk_plan_recovers(life->values)) {
+    bool alone = life->values->ranks == 1 && life->values->method == RK_MPIRUN;
+    if (!ending && !bad && !asked && (alone || rk_plan_recovers(life->values))) {
         end_the_others(life, status);
         return;
     }
@@ -239,10 +242,8 @@ void rk_rank0_moved(struct rk_life *life)
         rk_restart_lost(life, ending);
         return;
     }
-    if (bad) {
-        life->relay.journal = NULL;
-        rk_standin_end(&life->standin);
-    }
+    if (bad) /* mpirun, which ends rank 0 when another has died, will tell why */
+        rk_standin_begin(&life->standin, rankcall_last_error());
     if (life->stage < STOPPING)
         rk_life_enter(life, STOPPING, END_US);
 }
@@ -255,6 +256,8 @@ void rk_rank0_kept(struct rk_life *life)
     rk_keeper_end_all(&life->keeper);
     if (!life->runner)
         return;
+    if (life->rank0_fd >= 0) /* its main thread may have ended alone: others would go on */
+        syscall(SYS_pidfd_send_signal, life->rank0_fd, SIGKILL, NULL, 0);
     life->rank0_died = true;
     shutdown(rankcall_runner_fd(life->runner), SHUT_RDWR);
     rk_rank0_moved(life);

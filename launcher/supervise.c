@@ -182,7 +182,7 @@ static int patience_ms(const struct rk_life *life)
     if (!life->hinted && (until < 0 || life->begun_us + HINT_US < until))
         until = life->begun_us + HINT_US;
     bool counts = life->stage == STARTING || life->stage == REGROUPING;
-    if (counts && is_counted(life) && (until < 0 || life->census_us < until))
+    if (((counts && is_counted(life)) || life->stage == STOPPING) && (until < 0 || life->census_us < until))
         until = life->census_us;
     if (life->stage == READY && (until < 0 || life->look_us < until))
         until = life->look_us;
@@ -231,6 +231,7 @@ static void dispatch(struct rk_life *life, const struct pollfd fds[SLOTS])
     if (life->deadline_us >= 0 && rk_now_us() >= life->deadline_us)
         rk_life_deadline(life);
     count_ranks(life);
+    rk_life_look_behind(life);
     rk_stopped_look(life);
     if (!life->hinted && rk_now_us() >= life->begun_us + HINT_US)
         say_hint(life);
@@ -361,18 +362,36 @@ static int report_end(struct rk_life *life)
     return rankcall_code_exit_status(life->error->code);
 }
 
+/* What those who come back are told: mpirun knows which rank has died first, rank 0's end is known better here. */
+static struct rankcall_error last_words(const struct rk_life *life)
+{
+    const struct rankcall_error *reason = life->standin.reason;
+    struct rankcall_error last = {RANKCALL_ESHUTTINGDOWN, -1, "", "the job has stopped", ""};
+    if (life->error)
+        last = *life->error;
+    if (!life->error || life->values->restarts > 0)
+        return last;
+    if (reason && last.rank <= 0)
+        last = *reason;
+    if (last.code == RANKCALL_EJOBDIED && last.rank >= 0)
+        last.code = RANKCALL_ERANKDIED;
+    return last;
+}
+
 static void stop_listening(struct rk_life *life)
 {
-    const struct rankcall_error stopped = {RANKCALL_ESHUTTINGDOWN, -1, "", "the job has stopped", ""};
+    const struct rankcall_error last = last_words(life);
+    struct rankcall_error *copy = rk_error_clone(&last);
     if (life->listener >= 0)
         unlink(life->plan->launcher);
     rk_fd_close(&life->listener);
-    if (rk_standin_fd(&life->standin) >= 0) { /* clients are on their way back, or wait */
-        int64_t deadline = rk_now_us() + FAREWELL_US;
-        rk_standin_finish(&life->standin, life->error ? life->error : &stopped);
+    if (copy && (rk_standin_fd(&life->standin) >= 0 || (life->error && life->was_ready))) {
+        int64_t deadline = rk_now_us() + FAREWELL_US; /* clients are on their way back, or wait */
+        rk_standin_finish(&life->standin, copy);
         while (rk_fd_wait(rk_standin_fd(&life->standin), POLLIN, deadline))
             rk_standin_work(&life->standin);
     }
+    rk_error_free(copy);
     life->relay.journal = NULL;
     rk_standin_end(&life->standin);
 }

@@ -53,9 +53,7 @@ static void greet(struct rk_client *client, const struct rk_header *header, cons
     }
     struct rk_welcome welcome = {.version = RK_VERSION, .world_size = (uint32_t)rankcall_world_size(frontend->context)};
     welcome.payload_cap = frontend->context->options->payload_cap;
-    welcome.features =
-        hello.features &
-        (frontend->lent && !client->launcher && frontend->context->options->restarts ? RK_FEATURE_RESUME : 0);
+    welcome.features = hello.features & (frontend->lent && !client->launcher ? RK_FEATURE_RESUME : 0);
     if (welcome.features & RK_FEATURE_RESUME) {
         rk_clients_succeed(client, hello.token);
         welcome.token = client->token = rk_journal_enter(frontend->journal);

@@ -122,6 +122,8 @@ static void record(struct rk_watch *watch, int local_rank, int pidfd)
     if (!left)
         status = rk_ended_how(atomic_load(&place->pid), pidfd);
     atomic_store(&place->wait_status, status);
+    if (pidfd >= 0) /* its main thread may have ended alone: others would go on */
+        syscall(SYS_pidfd_send_signal, pidfd, SIGKILL, NULL, 0);
     if (!left && status > 0 && WIFEXITED(status) && rk_mpi_hears_deaths())
         atomic_store(&watch->segment->unheard, 1);
     pthread_mutex_lock(&watch->telling);

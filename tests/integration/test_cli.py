@@ -324,7 +324,7 @@ def stop(t):
     rankcall(t, "stop", "-j", job.name, status=4)
 
 
-@case("stop says which rank has died in its teardown, and of what", own=True)
+@case("stop says which rank has died in its teardown, and of what", ranks=(1, 2), own=True)
 def stop_teardown(t):
     for rank in range(t.ranks):
         job = t.start(worker="fault_worker", setup=json.dumps({"teardown": rank, "way": "kill"}))

@@ -163,4 +163,52 @@ def second_signal(t):
     wait_until(lambda: not t.sandbox.leftovers(), "leftovers to go", 5)
 
 
+@case("what ranks have started and left behind holds up no stop, and is ended", ranks=(2,), own=True, timeout=60)
+def left_behind(t):
+    for way in ("child", "daemon", "orphan"):
+        for rank in (0, 1):
+            job = t.start()
+            with ResumingClient(job.path) as client:
+                call = client.submit("leave_behind", {"rank": rank, "way": way})
+                if way == "orphan":
+                    with raises("rank_died", rank=rank):
+                        client.outcome(call)
+                else:
+                    client.outcome(call)
+                client.outcome(client.submit("sum", {"value": 1.0}))
+            began = time.monotonic()
+            job.process.send_signal(signal.SIGTERM)
+            equal(job.wait(), 0, "%s of rank %d\n%s" % (way, rank, job.output()))
+            check(time.monotonic() - began < 6 * SLOW, "%s of rank %d: after %.1f s" % (way, rank, time.monotonic() - began))
+            wait_until(lambda: not t.sandbox.leftovers(), "leftovers to go", 5)
+
+
+@case("a rank whose main thread ends alone has died, with its other threads", ranks=(1, 2), own=True, timeout=60)
+def thread_ends(t):
+    job = t.start(run_options=("--restarts", "100"))
+    with ResumingClient(job.path) as client, job.connect() as other:
+        for rank in (t.ranks - 1, 0, 0):
+            pid = other.status(wait=True)["ranks"][rank]["pid"] if rank else None
+            with raises("rank_died", rank=rank):
+                client.outcome(client.submit("leave_behind", {"rank": rank, "way": "thread"}))
+            equal(client.outcome(client.submit("sum", {"value": 1.0})).json, {"sum": t.ranks * (t.ranks + 1) / 2})
+            if pid:
+                wait_until(lambda: not is_alive(pid), "the rest of the process to go", 5)
+    job.stop()
+
+
+@case("rank 0 dies and is not to be replaced: its clients are told who died of what", ranks=(1, 2), own=True)
+def told_at_the_end(t):
+    job = t.start(run_options=("--restarts", "0"))
+    with ResumingClient(job.path) as client, job.connect() as other:
+        running, queued = client.submit("wait"), client.submit("sum", {"value": 1.0})
+        wait_until(lambda: other.status()["queue"]["length"] == 1, "the call to wait", 10)
+        os.kill(job.pids[0], signal.SIGKILL)
+        for call in (running, queued):
+            with raises("rank_died", rank=0):
+                client.outcome(call)
+    equal(job.wait(), 15, job.output())
+    check("rank 0" in job.stderr(), job.stderr())
+
+
 main("leaving")

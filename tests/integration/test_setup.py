@@ -180,6 +180,13 @@ def dies(t):
     check(job.wait() not in (0, None), "exit status 0")
 
 
+@case("the only rank dies in setup: the launcher says of what", ranks=(1,), own=True)
+def dies_alone(t):
+    job = t.start(setup='{"die": 0}', ready=False)
+    equal(job.wait(), 16, job.output())
+    check("rank 0 (pid" in job.stderr() and "signal 9" in job.stderr(), job.stderr())
+
+
 @case("the C++ worker and the C++ client understand each other", ranks=(1, 3), by=BOTH, own=True)
 def cpp(t):
     t.job = t.start(worker="cpp_worker", setup='{"size": 7}')

@@ -3,8 +3,10 @@
 
 /* Handlers that fail, take their time, wait to be cancelled, or kill a rank. */
 
+#include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <string.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -183,5 +185,32 @@ int handle_die(struct rankcall_call *call)
         usleep(1000);
     if (in_mpi)
         MPI_Barrier(rankcall_call_comm(call));
+    return 0;
+}
+
+/* {"rank", "way"}: that rank starts a process that outlives it ("child"), one that has left its session as well
+ * ("daemon"), or dies and leaves a child ("orphan"); or its main thread ends alone ("thread"). */
+int handle_leave_behind(struct rankcall_call *call)
+{
+    bool me;
+    const char *way;
+    if (is_me(call, &me) || rankcall_get_string(rankcall_args(call), "way", &way))
+        return -1;
+    if (me && strcmp(way, "thread") == 0)
+        pthread_exit(NULL);
+    pid_t child = me ? fork() : 1;
+    if (child < 0)
+        return rankcall_fail(call, "cannot fork");
+    if (child == 0) {
+        if (strcmp(way, "daemon") == 0 && (setsid() < 0 || fork()))
+            _exit(0);
+        signal(SIGTERM, SIG_IGN);
+        for (;;)
+            pause();
+    }
+    if (me && strcmp(way, "orphan") == 0)
+        kill(getpid(), SIGKILL);
+    while (strcmp(way, "child") != 0 && strcmp(way, "daemon") != 0 && !rankcall_cancelled(call))
+        usleep(1000);
     return 0;
 }

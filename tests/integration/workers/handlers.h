@@ -50,6 +50,7 @@ int handle_spin(struct rankcall_call *call);
 int handle_wait(struct rankcall_call *call);
 int handle_last_wait(struct rankcall_call *call);
 int handle_die(struct rankcall_call *call);
+int handle_leave_behind(struct rankcall_call *call);
 int handle_die_times(struct rankcall_call *call);
 int handle_die_mixed(struct rankcall_call *call);
 int handle_linger(struct rankcall_call *call);

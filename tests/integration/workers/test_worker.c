@@ -40,6 +40,7 @@ static const struct rankcall_handler handlers[] = {
     {"wait", handle_wait, "waits to be cancelled"},
     {"last_wait", handle_last_wait, "how far the last wait came"},
     {"die", handle_die, "kills a rank"},
+    {"leave_behind", handle_leave_behind, "leaves a process or a thread behind"},
     {"grow", handle_grow, "takes memory on a rank, for good"},
     {"die_times", handle_die_times, "kills a rank a number of times"},
     {"die_mixed", handle_die_mixed, "kills one rank after the other"},
