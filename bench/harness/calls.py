@@ -38,24 +38,27 @@ def invoke(bench, effort):
 
 def cold(bench, effort):
     """The first call after some idleness. The floor is two things, one after the other: a process that sleeps is woken,
-    and a call of the floor of invoke."""
+    and a call of the floor of invoke. Beside it: the wake-ups of such a call alone, with no work in between."""
     rows = []
     for ranks in RANKS:
         with job_of_ours(bench, ranks) as (_, ours), floor_of_calls(bench, ranks) as (job, floor):
-            waker = Driver(bench, "bench/floor/wake")
+            waker = Driver(bench, "bench/floor/wake", str(ranks))
             row = Row("cold-256-%d" % ranks, "invoke after %d s, 256 B, %d ranks" % (IDLE_S, ranks), "us", target=2.0,
                       floor="a futex wake after as long + " + FLOOR)
+            chain = Row("cold-chain-%d" % ranks, "... its wake-ups alone, of 1 and then %d processes" % ranks, "us")
 
             def measure_ours(ours=ours):
                 time.sleep(IDLE_S)
                 return us(ours.ask("invoke", "empty", 256, 0, 1))
 
-            def measure_floor(job=job, floor=floor, waker=waker):
+            def measure_floor(job=job, floor=floor, waker=waker, chain=chain):
+                time.sleep(IDLE_S)
+                chain.ours.add(us(waker.ask("chain", "-")))
                 time.sleep(IDLE_S)
                 woken = us(waker.ask("wake", "-"))[0]
                 return [woken + statistics.median(ask_floor(job, floor, "invoke", "-", 256, 50, 51))]
 
-            rows.append(in_turns(row, measure_ours, measure_floor, 10, effort, limit_s=60))
+            rows += [in_turns(row, measure_ours, measure_floor, 10, effort, limit_s=90), chain]
             waker.finish()
     return rows
 
