@@ -1,16 +1,16 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  * Copyright (c) 2026 The rankcall authors */
 
-/* The floor of a wake-up: a process sleeps on a futex, another one wakes it. And of the wake-ups of a call to a job that
- * sleeps, with no work in between: one process wakes a second, which wakes all others at once and waits for their
+/* The floor of a wake-up: a process sleeps on a futex, another one wakes it. And of the wake-ups of a call to a job
+ * that sleeps, with no work in between: one process wakes a second, which wakes all others at once and waits for their
  * answers, looking and yielding, as the first does for its.
  *
  *     wake OTHERS
  *     wake -       -> {"ns": [...]}: from just before the waking until the second one runs
  *     chain -      -> {"ns": [...]}: until the first one has the answer */
 
-#include <linux/futex.h>
 #include <limits.h>
+#include <linux/futex.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdatomic.h>

@@ -7,7 +7,7 @@
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 
-#define RANGES 256 /* asked for at a time */
+#define RANGES 32 /* each is given back by itself; where there are as many, all pages are */
 
 /* ioctl_pagemap_scan(2), which older headers lack. */
 struct range {
@@ -43,14 +43,11 @@ bool rk_pages_unwrite(uint8_t *bytes, uint64_t size)
                         .category_mask = PAGE_FILE,
                         .category_anyof_mask = PAGE_PRESENT | PAGE_SWAPPED,
                         .return_mask = PAGE_PRESENT};
-    int fd = page_map(), found = fd < 0 ? -1 : 0;
-    while (found >= 0 && scan.start < scan.end) {
-        found = ioctl(fd, SCAN, &scan);
-        for (int i = 0; i < found; i++)
-            madvise((void *)(uintptr_t)ranges[i].start, ranges[i].end - ranges[i].start, MADV_DONTNEED);
-        scan.start = scan.walk_end;
-    }
-    if (found < 0)
+    int fd = page_map(), found = fd < 0 ? -1 : ioctl(fd, SCAN, &scan);
+    bool few = found >= 0 && found < RANGES;
+    if (!few)
         madvise(bytes, size, MADV_DONTNEED);
-    return found >= 0;
+    for (int i = 0; few && i < found; i++)
+        madvise((void *)(uintptr_t)ranges[i].start, ranges[i].end - ranges[i].start, MADV_DONTNEED);
+    return few;
 }
