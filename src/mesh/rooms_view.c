@@ -74,6 +74,8 @@ static bool open_view(struct view *view, int pid, const struct rk_room_name *nam
     return true;
 }
 
+static _Atomic bool untidy; /* a view has been left */
+
 /* What this rank has written there goes; the room's own pages stay, if that can be. */
 static void tidy(struct view *view)
 {
@@ -86,7 +88,10 @@ static void tidy(struct view *view)
 
 void rk_mesh_tidy(void)
 {
+    if (!atomic_load_explicit(&untidy, memory_order_relaxed)) /* as for most calls, which are small */
+        return;
     pthread_mutex_lock(&all.lock);
+    atomic_store_explicit(&untidy, false, memory_order_relaxed);
     for (struct view *view = all.views; view < all.views + VIEWS; view++)
         tidy(view);
     pthread_mutex_unlock(&all.lock);
@@ -225,6 +230,7 @@ void rk_room_leave(void *context, uint8_t *bytes)
     struct view *view = find(bytes);
     view->holds--;
     atomic_fetch_sub(&view->head->holders, 1);
+    atomic_store_explicit(&untidy, true, memory_order_relaxed);
     pthread_mutex_unlock(&all.lock);
 }
 
