@@ -43,8 +43,8 @@ def payloads(bench, effort):
     for ranks in RANKS:
         with job_of_ours(bench, ranks) as (_, ours), floor_of_calls(bench, ranks) as (job, floor):
             for size, name in SIZES:
-                calls = max(1, min(50, (64 << 20) // size))
-                warm_up = max(1, calls // 5)
+                calls = max(3, min(50, (64 << 20) // size))
+                warm_up = max(1, calls // 5)  # memory that a call takes anew is there then, on both sides
 
                 for word, handler, text, what in (
                         ("send", "empty", "payload of %s to %d ranks", "socket + MPI_Bcast + MPI_Reduce"),
@@ -54,5 +54,5 @@ def payloads(bench, effort):
                         row, lambda word=word, handler=handler, size=size, warm_up=warm_up, calls=calls, ours=ours:
                         us(ours.ask(word, handler, size, warm_up, calls)),
                         lambda word=word, size=size, warm_up=warm_up, calls=calls, job=job, floor=floor:
-                        ask_floor(job, floor, word, "-", size, warm_up, calls), 8, effort, limit_s=8))
+                        ask_floor(job, floor, word, "-", size, warm_up, calls), 8, effort, limit_s=8 if size < 1 << 30 else 16))
     return rows

@@ -86,7 +86,7 @@ def turn(steps):
 
 
 def in_turns(row, ours, floor, blocks, effort, limit_s=4):
-    """Fills a row: a block of ours, a block of the floor, and so on, so that what changes on the machine changes for
+    """Adds to a row: a block of ours, a block of the floor, and so on, so that what changes on the machine changes for
     both. Turns in which other processes ran are repeated; what is short of `blocks` at the time limit is made up from
     those, and at least a quarter is done in any case. `floor` may be None. `effort` multiplies blocks and time."""
     blocks *= effort
@@ -99,7 +99,8 @@ def in_turns(row, ours, floor, blocks, effort, limit_s=4):
     for given in used:
         row.ours.add(given[0])
         row.floor.add(given[1] if floor else [])
-    row.blocks, row.disturbed = len(used), len(used) - len(kept)
+    row.blocks += len(used)
+    row.disturbed += len(used) - len(kept)
     return row
 
 

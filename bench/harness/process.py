@@ -28,7 +28,7 @@ class Bench:
         self.folder = tempfile.mkdtemp(prefix="rankcall-bench-")
         self.open = contextlib.ExitStack()
         self.count = 0
-        self.sessions = True  # every program gets a session of its own
+        self.sessions = False  # whether every program gets a session, and so a share of the CPUs, of its own
         self.env = dict(os.environ, RANKCALL_RUNTIME_DIR=self.folder, RANKCALL_COMMAND=self.program("rankcall"),
                         OMPI_ALLOW_RUN_AS_ROOT="1", OMPI_ALLOW_RUN_AS_ROOT_CONFIRM="1")
         libraries = os.path.join(self.build, ".libs")
@@ -72,7 +72,8 @@ class Process:
             pipes.setdefault("stdin", subprocess.DEVNULL)
             pipes.setdefault("stdout", log)
             self.child = subprocess.Popen(line, env={**bench.env, **(env or {})}, stderr=log, cwd=bench.folder,
-                                          start_new_session=bench.sessions, **pipes)
+                                          start_new_session=bench.sessions,
+                                          preexec_fn=None if bench.sessions else os.setpgrp, **pipes)
         bench.open.callback(self.end)
 
     def fail(self, what):

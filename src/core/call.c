@@ -255,9 +255,9 @@ static struct rk_tally tally_of(const struct rankcall_call *call, int64_t announ
 }
 
 void rk_call_run(struct rankcall_context *context, const struct rk_announcement *announcement,
-                 const struct rankcall_payload *args, struct rk_tally *tally, struct rankcall_payload **result)
+                 struct rankcall_payload **args, struct rk_tally *tally, struct rankcall_payload **result)
 {
-    struct rankcall_call call = {.context = context, .args = args, .number = announcement->number};
+    struct rankcall_call call = {.context = context, .args = *args, .number = announcement->number};
     call.handler = &context->worker->handlers[announcement->handler];
     call.streaming = announcement->streaming;
     call.private = rk_mesh_payload_is_private(context->mesh, announcement->payload_size);
@@ -267,6 +267,11 @@ void rk_call_run(struct rankcall_context *context, const struct rk_announcement 
     run_handler(&call);
     rk_mesh_exit(context->mesh);
     *tally = tally_of(&call, announcement->announced_us, begun_us);
+    if (announcement->payload_size >= RK_ROOM_MIN &&
+        rk_mesh_payload_is_lent(context->mesh, announcement->payload_size)) {
+        rankcall_payload_free(*args);
+        *args = NULL;
+    }
     if (rankcall_rank(context) != 0)
         rk_mesh_report(context->mesh, tally);
     *result = call.result;

@@ -9,8 +9,8 @@
 #include "core/context.h"
 
 /* Runs one announced call: the handler, its events and its error. Ranks but 0 then report; rank 0 gets its tally and
- * *result (NULL: none was set). Takes no ownership of `args`. Collective, main threads. */
+ * *result (NULL: none was set). *args may be freed, and is NULL then. Collective, main threads. */
 void rk_call_run(struct rankcall_context *context, const struct rk_announcement *announcement,
-                 const struct rankcall_payload *args, struct rk_tally *tally, struct rankcall_payload **result);
+                 struct rankcall_payload **args, struct rk_tally *tally, struct rankcall_payload **result);
 
 #endif

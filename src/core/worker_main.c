@@ -225,10 +225,11 @@ static void run_call(struct rankcall_context *context, const struct rk_announcem
         rankcall_payload_free(args);
         return; /* the next that is heard is that ranks have died */
     }
-    rk_call_run(context, announcement, args, &tally, &result);
+    rk_call_run(context, announcement, &args, &tally, &result);
     rankcall_payload_free(args);
     if (context->frontend)
         rk_frontend_done(context->frontend, &tally, result);
+    rk_mesh_tidy();
 }
 
 /* Serves until a STOP is announced. */

@@ -116,6 +116,13 @@ bool rk_mesh_broadcast(struct rk_mesh *mesh, const struct rk_announcement *annou
  * others may be reading. Main thread, after rk_mesh_broadcast. */
 bool rk_mesh_payload_is_private(const struct rk_mesh *mesh, uint64_t size);
 
+/* Whether the announced call's payload, of that size, is a view of memory that rank 0 wants to use again: then it is
+ * better freed before the report than after it. Main thread, after rk_mesh_broadcast. */
+bool rk_mesh_payload_is_lent(const struct rk_mesh *mesh, uint64_t size);
+
+/* Between two calls: what freed views have left to be done. Main thread. */
+void rk_mesh_tidy(void);
+
 /* ---- Tallies: what the ranks have to say when they are done ---- */
 
 /* How long the parts of a call took, in microseconds: of one rank, or over several. */

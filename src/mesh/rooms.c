@@ -32,9 +32,26 @@ static struct {
     uint64_t made;
 } all = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
+/* Gives its pages back, also those that others have at hand. Nobody holds a payload there. */
+static bool empty_room(const struct room *room)
+{
+    if (fallocate(room->name.fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, RK_ROOM_PAGE, (off_t)room->name.size))
+        return false;
+    atomic_fetch_add(&((struct rk_room_head *)(void *)room->base)->emptied, 1);
+    return true;
+}
+
+static bool is_free(const struct room *room)
+{
+    return !room->taken && (!room->base || !atomic_load(&((struct rk_room_head *)(void *)room->base)->holders));
+}
+
+/* Others may keep a view of it that they do not use any more, and with it the memory. */
 static void close_room(struct room *room)
 {
     if (room->base) {
+        if (is_free(room))
+            (void)empty_room(room);
         munmap(room->base, RK_ROOM_PAGE + room->name.size);
         close(room->name.fd);
     }
@@ -64,11 +81,6 @@ static bool make_room(struct room *room, uint64_t size)
     }
     *room = (struct room){.name = {(uint64_t)getpid() << 32 | ++all.made, size, fd, 0}, .base = base};
     return true;
-}
-
-static bool is_free(const struct room *room)
-{
-    return !room->taken && (!room->base || !atomic_load(&((struct rk_room_head *)(void *)room->base)->holders));
 }
 
 /* The smallest free one that is large enough, else one that can be made anew: none yet, or the smallest. */
@@ -177,8 +189,7 @@ bool rk_mesh_payload_memory_rest(void)
         if (!room->warm)
             continue;
         bool rested = is_free(room) && now - room->given_us >= rest_us;
-        if (rested &&
-            !fallocate(room->name.fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, RK_ROOM_PAGE, (off_t)room->name.size))
+        if (rested && empty_room(room))
             room->warm = false;
         later |= room->warm;
     }

@@ -14,6 +14,7 @@
 /* In the first page of a room. */
 struct rk_room_head {
     _Atomic uint32_t holders; /* payloads of other ranks that lie there */
+    _Atomic uint32_t emptied; /* how often it has given its pages back */
 };
 
 #endif

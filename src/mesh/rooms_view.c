@@ -13,6 +13,7 @@
 #include "base/error.h"
 #include "base/fd.h"
 #include "mesh/internal.h"
+#include "mesh/pages.h"
 #include "mesh/rooms.h"
 #include "mesh/rooms_internal.h"
 
@@ -30,6 +31,9 @@ struct view {
     struct rk_room_head *head;
     uint8_t *bytes;
     unsigned holds;
+    uint64_t looked_up; /* bytes from the first on whose pages are at hand */
+    uint32_t emptied;   /* of the head, when they were looked up */
+    bool used;          /* since it was tidied */
 };
 
 /* Of this process: payloads may outlive the mesh. */
@@ -66,8 +70,31 @@ static bool open_view(struct view *view, int pid, const struct rk_room_name *nam
         munmap(base, RK_ROOM_PAGE + name->size);
     if (head == MAP_FAILED)
         return false;
-    *view = (struct view){name->id, name->size, head, base + RK_ROOM_PAGE, 0};
+    *view = (struct view){.id = name->id, .size = name->size, .head = head, .bytes = base + RK_ROOM_PAGE};
     return true;
+}
+
+static _Atomic bool untidy; /* a view has been left */
+
+/* What this rank has written there goes; the room's own pages stay, if that can be. */
+static void tidy(struct view *view)
+{
+    if (!view->used || view->holds)
+        return;
+    if (!rk_pages_unwrite(view->bytes, view->size))
+        view->looked_up = 0;
+    view->used = false;
+}
+
+void rk_mesh_tidy(void)
+{
+    if (!atomic_load_explicit(&untidy, memory_order_relaxed)) /* as for most calls, which are small */
+        return;
+    pthread_mutex_lock(&all.lock);
+    atomic_store_explicit(&untidy, false, memory_order_relaxed);
+    for (struct view *view = all.views; view < all.views + VIEWS; view++)
+        tidy(view);
+    pthread_mutex_unlock(&all.lock);
 }
 
 /* That of the room, or one that can be made so. */
@@ -94,6 +121,8 @@ uint8_t *rk_room_enter(const struct rk_mesh *mesh, const struct rk_room_name *na
             view = NULL;
     }
     if (view) {
+        tidy(view);
+        view->used = true;
         view->holds++;
         atomic_fetch_add(&view->head->holders, 1);
         bytes = view->bytes;
@@ -184,23 +213,40 @@ bool rk_room_write(const struct rk_mesh *mesh, const struct rk_room_name *name, 
     return true;
 }
 
+/* Of the process's views, with the lock. */
+static struct view *find(const uint8_t *bytes)
+{
+    for (struct view *view = all.views; view < all.views + VIEWS; view++)
+        if (view->holds && view->bytes == bytes)
+            return view;
+    return NULL;
+}
+
+/* Rank 0 may fill the room again before this process has tidied its view: nobody looks there until it has. */
 void rk_room_leave(void *context, uint8_t *bytes)
 {
     (void)context;
     pthread_mutex_lock(&all.lock);
-    for (struct view *view = all.views; view < all.views + VIEWS; view++) {
-        if (!view->holds || view->bytes != bytes)
-            continue;
-        if (--view->holds == 0)
-            madvise(bytes, view->size, MADV_DONTNEED); /* what this rank may have written there */
-        atomic_fetch_sub(&view->head->holders, 1);
-        break;
-    }
+    struct view *view = find(bytes);
+    view->holds--;
+    atomic_fetch_sub(&view->head->holders, 1);
+    atomic_store_explicit(&untidy, true, memory_order_relaxed);
     pthread_mutex_unlock(&all.lock);
 }
 
 void rk_room_look_up(uint8_t *bytes, uint64_t size)
 {
-    if (size >= RK_ROOM_POPULATE)
-        madvise(bytes, size, MADV_POPULATE_READ);
+    if (size < RK_ROOM_POPULATE)
+        return;
+    pthread_mutex_lock(&all.lock);
+    struct view *view = find(bytes);
+    uint32_t emptied = atomic_load(&view->head->emptied);
+    uint64_t done = view->emptied == emptied ? view->looked_up : 0;
+    if (size > done) {
+        madvise(bytes + done / RK_ROOM_PAGE * RK_ROOM_PAGE, size - done / RK_ROOM_PAGE * RK_ROOM_PAGE,
+                MADV_POPULATE_READ);
+        view->looked_up = size;
+        view->emptied = emptied;
+    }
+    pthread_mutex_unlock(&all.lock);
 }

@@ -154,6 +154,11 @@ bool rk_mesh_payload_is_private(const struct rk_mesh *mesh, uint64_t size)
            (lies_in_room(mesh, size) && size >= RK_ROOM_OWN_VIEW);
 }
 
+bool rk_mesh_payload_is_lent(const struct rk_mesh *mesh, uint64_t size)
+{
+    return mesh->size > 1 && lies_in_room(mesh, size);
+}
+
 bool rk_mesh_broadcast(struct rk_mesh *mesh, const struct rk_announcement *announcement,
                        struct rankcall_payload **payload)
 {
