@@ -17,6 +17,7 @@
 
 #include <rankcall/payload.h>
 
+#include "base/defaults.h"
 #include "base/error.h"
 #include "base/fd.h"
 #include "device/placement.h"
@@ -164,6 +165,10 @@ static int set_environment(const struct rk_run_values *values, struct rk_plan *p
      * and lets one live on without the other only by this default. */
     if ((code = set_variable(plan, "PRTE_MCA_rmaps_default_inherit", "1")) ||
         (rk_plan_recovers(values) && (code = set_variable(plan, "PRTE_MCA_state_base_recoverable", "1"))))
+        return code;
+    /* Of a dead process mpirun's PMIx may close the socket and keep the event: with epoll it would then hear nothing of
+     * a later one whose socket gets the same number, a replacement's mostly. With poll it finds that out at once. */
+    if ((code = set_variable(plan, RK_NO_EPOLL, RK_NO_EPOLL_OURS)))
         return code;
     if ((code = name_command(plan)) || (code = set_component(values, plan)))
         return code;
