@@ -240,10 +240,11 @@ static bool decided(void *context)
         abandon(regroup, "one more rank has died");
     else if (state == RK_ATTEMPT_FAILED)
         abandon(regroup, rk_attempt_why(regroup->attempt));
-    else if (leads(regroup) && rk_vigil_lost_one(regroup->vigil, &stuck) && !stuck)
-        abandon(regroup, "a replacement has died before it was up");
+    else if (leads(regroup) && rk_vigil_lost_one(regroup->vigil, &stuck) && !(stuck && regroup->got_stuck))
+        abandon(regroup, stuck ? "a replacement was stuck" : "a replacement has died before it was up");
     else if (stuck || rk_now_us() > regroup->deadline_us)
         rk_regroup_give_up(regroup->mesh, "no replacement has come up in time"); /* nor would the next */
+    regroup->got_stuck |= stuck;
     if (state == RK_ATTEMPT_DONE && !regroup->joined) {
         regroup->joined = true;
         atomic_store(&segment->rank[regroup->local_rank].joined, regroup->number);

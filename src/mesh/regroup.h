@@ -25,6 +25,7 @@ struct rk_regroup {
     uint32_t deaths;
     /* the attempt */
     int64_t deadline_us;
+    bool got_stuck; /* a replacement, in an attempt before */
     /* several nodes, regroup_nodes.c */
     MPI_Comm comm;            /* of the broken mesh, for a few words between the living */
     int coordinator;          /* the lowest living rank when the attempt was ordered */
