@@ -10,7 +10,6 @@
  * It may be asked to end, by SIGTERM, when an attempt is given up. mpirun 4.1 breaks when a process ends while it
  * makes mpirun's acquaintance, so such a one waits until it has its answer. */
 
-#include <dirent.h>
 #include <errno.h>
 #include <inttypes.h>
 #include <linux/tcp.h>
