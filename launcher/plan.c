@@ -17,6 +17,7 @@
 
 #include <rankcall/payload.h>
 
+#include "base/defaults.h"
 #include "base/error.h"
 #include "base/fd.h"
 #include "device/placement.h"
@@ -164,6 +165,12 @@ static int set_environment(const struct rk_run_values *values, struct rk_plan *p
      * and lets one live on without the other only by this default. */
     if ((code = set_variable(plan, "PRTE_MCA_rmaps_default_inherit", "1")) ||
         (rk_plan_recovers(values) && (code = set_variable(plan, "PRTE_MCA_state_base_recoverable", "1"))))
+        return code;
+    /* mpirun's PMIx is not made for deaths. Of a dead process it may close the socket and keep the event: with epoll it
+     * would then hear nothing of a later one whose socket gets the same number, with poll it finds that out at once.
+     * And it waits for ever for one that dies while it reads the memory that PMIx would share with all processes. */
+    if ((code = set_variable(plan, RK_NO_EPOLL, RK_NO_EPOLL_OURS)) ||
+        (code = set_variable(plan, "PMIX_MCA_gds", "hash")))
         return code;
     if ((code = name_command(plan)) || (code = set_component(values, plan)))
         return code;

@@ -13,4 +13,9 @@
 #define RK_SPIN_US      50  /* how long a waiter looks again and again before it sleeps ... */
 #define RK_COLD_SPIN_US 300 /* ... and behind a call at least, which may find ranks asleep */
 
+/* Tells libevent to use poll. For mpirun alone: a rank takes it out of its environment again, unless it is the user's.
+ */
+#define RK_NO_EPOLL      "EVENT_NOEPOLL"
+#define RK_NO_EPOLL_OURS "mpirun"
+
 #endif

@@ -5,6 +5,7 @@
 
 #include "base/ended.h"
 
+#include <dirent.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
@@ -55,16 +56,32 @@ bool rk_process_busy(int pid)
     return state == 'R' || state == 'D';
 }
 
-void rk_process_work(int pid, uint64_t *run_ns, uint64_t *waited_ns)
+static void add_work(int pid, const char *thread, uint64_t *run_ns, uint64_t *waited_ns)
 {
-    char path[40];
-    *run_ns = *waited_ns = 0;
-    snprintf(path, sizeof path, "/proc/%d/schedstat", pid);
+    char path[320];
+    uint64_t run, waited;
+    snprintf(path, sizeof path, "/proc/%d/task/%s/schedstat", pid, thread);
     FILE *file = fopen(path, "re");
-    if (file && fscanf(file, "%" SCNu64 " %" SCNu64, run_ns, waited_ns) != 2)
-        *run_ns = *waited_ns = 0;
+    if (file && fscanf(file, "%" SCNu64 " %" SCNu64, &run, &waited) == 2) {
+        *run_ns += run;
+        *waited_ns += waited;
+    }
     if (file)
         fclose(file);
+}
+
+void rk_process_work(int pid, uint64_t *run_ns, uint64_t *waited_ns)
+{
+    char path[32];
+    const struct dirent *entry;
+    *run_ns = *waited_ns = 0;
+    snprintf(path, sizeof path, "/proc/%d/task", pid);
+    DIR *threads = opendir(path);
+    while (threads && (entry = readdir(threads)))
+        if (entry->d_name[0] != '.')
+            add_work(pid, entry->d_name, run_ns, waited_ns);
+    if (threads)
+        closedir(threads);
 }
 
 /* The same from that line, where it stays until its parent has taken note. */

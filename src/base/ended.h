@@ -22,7 +22,7 @@ static inline bool rk_is_stopped(char state)
 /* Whether it has work to do. One that passes on what others print and that sleeps has passed on all that there was. */
 bool rk_process_busy(int pid);
 
-/* Nanoseconds that its main thread has run, and that it has waited for a CPU; 0: nobody knows. */
+/* Nanoseconds that its threads have run, and that they have waited for a CPU; 0: nobody knows. */
 void rk_process_work(int pid, uint64_t *run_ns, uint64_t *waited_ns);
 
 /* As waitpid(2) would say; -1: not known. `pidfd`: a descriptor of the process, opened while it lived, or -1. Right

@@ -227,6 +227,8 @@ static const char *go(struct rk_attempt *attempt)
     struct rk_mesh *draft = attempt->draft;
     MPI_Comm between = MPI_COMM_NULL;
     moment("group", draft->rank);
+    if (atomic_load(&attempt->abandoned))
+        return "given up before it began";
     MPI_Comm living = rk_mpi_hears_deaths() ? shrunk(attempt->before, draft->size - attempt->count)
                                             : without(attempt->tagged, attempt->dead, attempt->count, attempt->tag);
     if (living == MPI_COMM_NULL || atomic_load(&attempt->abandoned))
@@ -335,12 +337,14 @@ const char *rk_attempt_why(const struct rk_attempt *attempt)
     return attempt->why;
 }
 
+static _Atomic bool left_some; /* threads, in MPI */
+
 /* A communicator that was half made keeps MPI from making others until one is made from one of a lower number: that of
  * this process alone. */
-static void make_way(void)
+void rk_attempt_make_way(void)
 {
     MPI_Comm alone;
-    if (!MPI_Comm_dup(MPI_COMM_SELF, &alone))
+    if (atomic_load(&left_some) && !MPI_Comm_dup(MPI_COMM_SELF, &alone))
         MPI_Comm_free(&alone);
 }
 
@@ -354,7 +358,8 @@ void rk_attempt_abandon(struct rk_attempt *attempt)
     if (runs) {
         pthread_detach(attempt->thread);
         rk_rest_begin();
-        make_way();
+        atomic_store(&left_some, true);
+        rk_attempt_make_way();
         return;
     }
     pthread_join(attempt->thread, NULL);

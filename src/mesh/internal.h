@@ -286,6 +286,7 @@ enum rk_attempt_state rk_attempt_state(struct rk_attempt *attempt);
 const char *rk_attempt_why(const struct rk_attempt *attempt);           /* it failed */
 void rk_attempt_take(struct rk_attempt *attempt, struct rk_mesh *mesh); /* one that is done */
 void rk_attempt_abandon(struct rk_attempt *attempt);
+void rk_attempt_make_way(void); /* for communicators, which threads of such ones may keep from being made */
 
 /* mpirun.c: it is this MPI's own; before MPI_Init, and after. Errors: RANKCALL_ELAUNCH. */
 int rk_mpirun_check_line(void);

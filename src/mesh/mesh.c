@@ -12,6 +12,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/defaults.h"
 #include "base/error.h"
 #include "mesh/collect.h"
 #include "mesh/comm.h"
@@ -33,6 +34,9 @@ static int local_ranks_expected(void)
 
 void rk_mesh_prepare_environment(int cpus)
 {
+    const char *no_epoll = getenv(RK_NO_EPOLL);
+    if (no_epoll && !strcmp(no_epoll, RK_NO_EPOLL_OURS))
+        unsetenv(RK_NO_EPOLL);
     /* Rank 0 has a second thread, so one CPU a rank is not enough for spinning. */
     if (local_ranks_expected() + 1 > cpus)
         setenv("OMPI_MCA_mpi_yield_when_idle", "1", 0);

@@ -68,7 +68,8 @@ bool rk_mesh_linked(const struct rk_mesh *mesh); /* between nodes, too, sleepers
 const struct rk_rank_info *rk_mesh_info(const struct rk_mesh *mesh, int rank);
 
 /* Sets mpi_yield_when_idle in the environment when this node runs more threads of ours than it has usable CPUs, unless
- * the user set it. Before MPI_Init. `cpus`: the CPUs that this rank may use. */
+ * the user set it, and takes out what is meant for mpirun alone. Before MPI_Init. `cpus`: the CPUs that this rank may
+ * use. */
 void rk_mesh_prepare_environment(int cpus);
 
 /* ---- Announcements: what all ranks do next ---- */

@@ -25,6 +25,7 @@
 #define LIMIT_US     10000000 /* for an attempt */
 #define LIMIT_FAR_US 20000000 /* the same on several nodes */
 #define RETRY_US     5000000  /* for a further one on Open MPI 5, which may hang in the one before */
+#define WAY_US       300000   /* until those who were left in MPI are to make way again; they may get there late */
 #define LOOK_US      5000     /* between two looks whether all are still there */
 #define ATTEMPTS_MAX 6        /* in a row */
 
@@ -190,6 +191,14 @@ static void gather_living(struct rk_regroup *regroup, int64_t grace_us, int64_t 
 
 /* ---- An attempt ---- */
 
+static void make_way(struct rk_regroup *regroup)
+{
+    if (rk_now_us() < regroup->way_us)
+        return;
+    rk_attempt_make_way();
+    regroup->way_us = rk_now_us() + WAY_US;
+}
+
 /* How it has ended; the first word counts. */
 static void decide(const struct rk_regroup *regroup, bool joined)
 {
@@ -238,10 +247,12 @@ static bool decided(void *context)
         abandon(regroup, "one more rank has died");
     else if (state == RK_ATTEMPT_FAILED)
         abandon(regroup, rk_attempt_why(regroup->attempt));
-    else if (leads(regroup) && rk_vigil_lost_one(regroup->vigil, &stuck) && !stuck)
-        abandon(regroup, "a replacement has died before it was up");
+    else if (leads(regroup) && rk_vigil_lost_one(regroup->vigil, &stuck) && !(stuck && regroup->got_stuck))
+        abandon(regroup, stuck ? "a replacement was stuck" : "a replacement has died before it was up");
     else if (stuck || rk_now_us() > regroup->deadline_us)
         rk_regroup_give_up(regroup->mesh, "no replacement has come up in time"); /* nor would the next */
+    regroup->got_stuck |= stuck;
+    make_way(regroup);
     if (state == RK_ATTEMPT_DONE && !regroup->joined) {
         regroup->joined = true;
         atomic_store(&segment->rank[regroup->local_rank].joined, regroup->number);
@@ -269,6 +280,7 @@ static bool try_it(struct rk_regroup *regroup)
     int *dead = calloc((size_t)mesh->size, sizeof *dead);
     int count = dead ? list_left_out(regroup, dead) : 0;
     regroup->joined = false;
+    regroup->way_us = rk_now_us() + WAY_US;
     int64_t limit_us = regroup->number > 1 && rk_mpi_hears_deaths() ? RETRY_US : LIMIT_US;
     regroup->deadline_us = rk_now_us() + (mesh->nodes > 1 ? LIMIT_FAR_US : limit_us);
     regroup->attempt = dead ? rk_attempt_begin(mesh, dead, count, TAG_BASE + (int)regroup->number, bell) : NULL;

@@ -24,7 +24,8 @@ struct rk_regroup {
     int64_t grace_over_us, settled_us, reaped_us;
     uint32_t deaths;
     /* the attempt */
-    int64_t deadline_us;
+    int64_t deadline_us, way_us;
+    bool got_stuck; /* a replacement, in an attempt before */
     /* several nodes, regroup_nodes.c */
     MPI_Comm comm;            /* of the broken mesh, for a few words between the living */
     int coordinator;          /* the lowest living rank when the attempt was ordered */

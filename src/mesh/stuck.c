@@ -1,15 +1,24 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  * Copyright (c) 2026 The rankcall authors */
 
-/* A replacement that is stuck. mpirun 4.1 sometimes answers no new process any more, for good, when several have died
- * at once: it then waits in MPI_Init for ever, and the living for it in MPI_Comm_spawn. It ends, which the living see
- * (vigil.c), and the job with it.
+/* A replacement while it is in MPI_Init.
  *
- * Where CPUs are short MPI_Init takes seconds, too. But then mpirun is at work, or would be if there were a CPU:
- * that gives it three times as long. */
+ * It may be stuck. mpirun sometimes answers no new process: one whose connection has got the number of another, of a
+ * process whose death mpirun has overlooked. It then waits for ever, and the living for it in MPI_Comm_spawn. It ends,
+ * which the living see (vigil.c). Where CPUs are short MPI_Init takes seconds, too; that gives it three times as long.
+ *
+ * It may be asked to end, by SIGTERM, when an attempt is given up. mpirun 4.1 breaks when a process ends while it
+ * makes mpirun's acquaintance, so such a one waits until it has its answer. */
 
 #include <errno.h>
+#include <inttypes.h>
+#include <linux/tcp.h>
+#include <netinet/in.h>
+#include <semaphore.h>
+#include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -17,42 +26,78 @@
 #include "base/log.h"
 #include "mesh/internal.h"
 
-#define TICK_MS 100
-#define WORK_NS 20000000 /* of a tick */
-#define AT_REST 3        /* a tick at rest counts for so many under way */
+#define TICK_MS     100
+#define NAP_MS      2
+#define WORK_NS     20000000 /* of a tick */
+#define AT_REST     3        /* a tick at rest counts for so many under way */
+#define DESCRIPTORS 256      /* so many are looked at */
+#define ANSWER      64       /* bytes that mpirun sends when the two are acquainted: more than that, before: fewer */
 
 static struct {
     pthread_t thread;
-    pthread_mutex_t lock;
-    pthread_cond_t changed;
-    bool done, running;
+    sem_t changed;
+    _Atomic bool done, asked;
+    bool running;
+    struct sigaction before;
     int ticks; /* until it counts as stuck */
-} guard = {.lock = PTHREAD_MUTEX_INITIALIZER, .changed = PTHREAD_COND_INITIALIZER};
+} guard;
 
-/* In the last tick mpirun was at work, or one of the two waited for a CPU. That this process runs tells nothing: MPI
- * waits by looking. */
+/* How long anybody on this machine has waited for a CPU; 0: nobody knows. */
+static uint64_t pressure_ns(void)
+{
+    uint64_t total = 0;
+    FILE *file = fopen("/proc/pressure/cpu", "re");
+    if (file && fscanf(file, "some %*s %*s %*s total=%" SCNu64, &total) != 1)
+        total = 0;
+    if (file)
+        fclose(file);
+    return total * 1000;
+}
+
+/* In the last tick mpirun was at work, or somebody waited for a CPU. That this process runs tells nothing: MPI waits
+ * by looking. */
 static bool is_under_way(int mpirun, uint64_t *before)
 {
     uint64_t run, waited, own_run, own_waited;
     rk_process_work(mpirun, &run, &waited);
     rk_process_work(getpid(), &own_run, &own_waited);
-    uint64_t now = run + waited + own_waited, done = now - *before;
+    uint64_t now = run + waited + own_waited + pressure_ns(), done = now - *before;
     *before = now;
     return done > WORK_NS;
 }
 
-/* Returns whether MPI_Init came to its end first. */
-static bool pass_a_tick(void)
+static void pass(int ms)
 {
     struct timespec limit;
     clock_gettime(CLOCK_REALTIME, &limit);
-    limit.tv_nsec += TICK_MS * 1000000;
+    limit.tv_nsec += ms * 1000000;
     limit.tv_sec += limit.tv_nsec / 1000000000;
     limit.tv_nsec %= 1000000000;
-    while (!guard.done)
-        if (pthread_cond_timedwait(&guard.changed, &guard.lock, &limit) == ETIMEDOUT)
-            break;
-    return guard.done;
+    while (sem_timedwait(&guard.changed, &limit) && errno == EINTR)
+        continue;
+}
+
+/* Has turned to mpirun, which has not told it of the job yet. */
+static bool is_connecting(void)
+{
+    for (int fd = 3; fd < DESCRIPTORS; fd++) {
+        struct sockaddr_in peer = {0};
+        struct tcp_info info = {0};
+        socklen_t peer_size = sizeof peer, size = sizeof info;
+        if (getpeername(fd, (struct sockaddr *)&peer, &peer_size) || peer.sin_family != AF_INET ||
+            ntohl(peer.sin_addr.s_addr) >> 24 != IN_LOOPBACKNET)
+            continue;
+        if (!getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &size) && info.tcpi_bytes_received < ANSWER)
+            return true;
+    }
+    return false;
+}
+
+static void end_as_asked(void)
+{
+    while (is_connecting())
+        pass(NAP_MS);
+    raise(SIGKILL);
 }
 
 static void *keep_time(void *context)
@@ -61,15 +106,31 @@ static void *keep_time(void *context)
     uint64_t before = 0;
     (void)context;
     (void)is_under_way(mpirun, &before);
-    pthread_mutex_lock(&guard.lock);
-    while (guard.ticks > 0 && !pass_a_tick())
+    while (guard.ticks > 0 && !atomic_load(&guard.done) && !atomic_load(&guard.asked)) {
+        pass(TICK_MS);
         guard.ticks -= is_under_way(mpirun, &before) ? 1 : AT_REST;
-    bool done = guard.done;
-    pthread_mutex_unlock(&guard.lock);
-    if (done)
+    }
+    if (atomic_load(&guard.asked))
+        end_as_asked();
+    if (atomic_load(&guard.done))
         return NULL;
     rk_log(RK_LOG_INFO, "this replacement is stuck in MPI_Init: mpirun does not answer it");
     _exit(1);
+}
+
+static void on_request(int number)
+{
+    (void)number;
+    atomic_store(&guard.asked, true);
+    sem_post(&guard.changed);
+}
+
+static void listen_to_requests(void)
+{
+    struct sigaction action = {.sa_handler = on_request, .sa_flags = SA_RESTART};
+    sigaction(SIGTERM, NULL, &guard.before);
+    if (guard.before.sa_handler == SIG_DFL)
+        sigaction(SIGTERM, &action, NULL);
 }
 
 void rk_stuck_begin(void)
@@ -79,17 +140,21 @@ void rk_stuck_begin(void)
     if (!getenv("OMPI_PARENT_PORT")) /* as Open MPI marks a process that another one started */
         return;
     guard.ticks = AT_REST * limit_s * 1000 / TICK_MS;
-    guard.running = !pthread_create(&guard.thread, NULL, keep_time, NULL);
+    guard.running = !sem_init(&guard.changed, 0, 0) && !pthread_create(&guard.thread, NULL, keep_time, NULL);
+    if (guard.running)
+        listen_to_requests();
 }
 
 void rk_stuck_end(void)
 {
     if (!guard.running)
         return;
-    pthread_mutex_lock(&guard.lock);
-    guard.done = true;
-    pthread_cond_signal(&guard.changed);
-    pthread_mutex_unlock(&guard.lock);
+    if (guard.before.sa_handler == SIG_DFL)
+        sigaction(SIGTERM, &guard.before, NULL);
+    atomic_store(&guard.done, true);
+    sem_post(&guard.changed);
     pthread_join(guard.thread, NULL);
+    if (atomic_load(&guard.asked))
+        raise(SIGKILL);
     guard.running = false;
 }

@@ -15,7 +15,8 @@
 #include "mesh/internal.h"
 
 #define CHILDREN  4096    /* of mpirun, as far as they are looked at */
-#define CLEAR_US  1000000 /* for those who were killed to be gone */
+#define KINDLY_US 1000000 /* for those who were asked to end to be gone; see stuck.c */
+#define CLEAR_US  1000000 /* for those who were killed then */
 #define APPEAR_US 200000  /* for those who were asked for to appear, so that they can be killed */
 #define NAP_US    2000
 #define SIGHT_US  200000 /* from the beginning of one that gets stuck until it is seen, at most */
@@ -108,13 +109,13 @@ bool rk_vigil_lost_one(struct rk_vigil *vigil, bool *stuck)
     return false;
 }
 
-static bool kill_all(const struct rk_vigil *vigil, const struct children *now)
+static bool signal_all(const struct rk_vigil *vigil, const struct children *now, int number)
 {
     bool found = false;
     for (size_t i = 0; i < now->count; i++)
         if (!holds(&vigil->before, now->pids[i])) {
             found = true;
-            kill(now->pids[i], SIGKILL);
+            kill(now->pids[i], number);
             rk_segment_sweep(now->pids[i]);
         }
     return found;
@@ -126,7 +127,7 @@ void rk_vigil_kill_newcomers(const struct rk_vigil *vigil)
     if (!vigil)
         return;
     list_siblings(&now);
-    kill_all(vigil, &now);
+    signal_all(vigil, &now, SIGKILL);
 }
 
 void rk_vigil_clear(struct rk_vigil *vigil, size_t expected)
@@ -136,14 +137,16 @@ void rk_vigil_clear(struct rk_vigil *vigil, size_t expected)
     struct children now;
     if (!vigil)
         return;
-    while (rk_now_us() < begun + CLEAR_US) {
+    while (rk_now_us() < begun + KINDLY_US + CLEAR_US) {
         list_siblings(&now);
         list_newcomers(vigil, &now);
         bool appeared = vigil->newcomers.count >= expected || rk_now_us() > begun + APPEAR_US;
-        if (!kill_all(vigil, &now) && appeared)
+        if (!signal_all(vigil, &now, rk_now_us() < begun + KINDLY_US ? SIGTERM : SIGKILL) && appeared)
             break;
         nanosleep(&nap, NULL);
     }
+    for (size_t i = 0; i < vigil->newcomers.count; i++)
+        rk_segment_sweep(vigil->newcomers.pids[i]);
     vigil->newcomers.count = 0;
 }
 
