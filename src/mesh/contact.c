@@ -76,7 +76,7 @@ static bool is_listed(const char *list, const char *name, const uint8_t address[
 
 static bool may_use(const struct ifaddrs *interface, const uint8_t address[16])
 {
-    const char *include = getenv("OMPI_MCA_btl_tcp_if_include"), *exclude = getenv("OMPI_MCA_btl_tcp_if_exclude");
+    const char *include = getenv(RK_TCP_INCLUDE), *exclude = getenv(RK_TCP_EXCLUDE);
     if (!include)
         include = getenv("OMPI_MCA_oob_tcp_if_include");
     if (include && *include)
@@ -93,6 +93,25 @@ static void add_addresses(struct rk_contact *contact, const struct ifaddrs *inte
         if (loopback || may_use(one, address))
             memcpy(contact->addresses[contact->count++], address, 16);
     }
+}
+
+bool rk_contact_is_alone(char name[RK_INTERFACE])
+{
+    struct ifaddrs *interfaces = NULL;
+    uint8_t address[16];
+    bool others = getifaddrs(&interfaces) != 0;
+    *name = '\0';
+    for (const struct ifaddrs *one = interfaces; one; one = one->ifa_next) {
+        if (!address_of(one, address))
+            continue;
+        if (one->ifa_flags & IFF_LOOPBACK)
+            snprintf(name, RK_INTERFACE, "%s", one->ifa_name);
+        else
+            others = true;
+    }
+    if (interfaces)
+        freeifaddrs(interfaces);
+    return !others && *name;
 }
 
 static int listen_at(int family, uint16_t *port)

@@ -16,6 +16,11 @@
 #define RK_SECRET_SIZE 32 /* bytes: half is shown by who connects, half by who accepts */
 #define RK_LINKS_MAX   33 /* of a node: its parent, and a child for each bit */
 #define RK_ADDRESSES   6  /* of a node */
+#define RK_INTERFACE   16 /* IF_NAMESIZE */
+
+/* Open MPI's own, as ranks see them. */
+#define RK_TCP_INCLUDE "OMPI_MCA_btl_tcp_if_include"
+#define RK_TCP_EXCLUDE "OMPI_MCA_btl_tcp_if_exclude"
 
 /* Where the first rank of a node listens. Plain bytes: travels by MPI. */
 struct rk_contact {
@@ -24,7 +29,10 @@ struct rk_contact {
     int32_t reserved;
 };
 
-/* contact.c: addresses of the interfaces that Open MPI may use. Returns a listening descriptor; -1 with an error. */
+/* contact.c: whether the loopback, of that name, is the only interface with an address. */
+bool rk_contact_is_alone(char name[RK_INTERFACE]);
+
+/* Addresses of the interfaces that Open MPI may use. Returns a listening descriptor; -1 with an error. */
 int rk_contact_listen(struct rk_contact *contact);
 /* A descriptor that does not block; -1 with an error. `near`: of the same host. */
 int rk_contact_connect(const struct rk_contact *contact, bool near, int64_t deadline_us);

@@ -40,6 +40,10 @@ void rk_mesh_prepare_environment(int cpus)
     /* Rank 0 has a second thread, so one CPU a rank is not enough for spinning. */
     if (local_ranks_expected() + 1 > cpus)
         setenv("OMPI_MCA_mpi_yield_when_idle", "1", 0);
+    /* Ranks that were not started together meet by TCP, for which Open MPI leaves the loopback aside. */
+    char name[RK_INTERFACE];
+    if (!getenv(RK_TCP_EXCLUDE) && rk_contact_is_alone(name))
+        setenv(RK_TCP_INCLUDE, name, 0);
 }
 
 bool rk_mesh_is_set(const char *variable)

@@ -67,9 +67,9 @@ bool rk_mesh_is_far(const struct rk_mesh *mesh, int rank); /* on another node th
 bool rk_mesh_linked(const struct rk_mesh *mesh); /* between nodes, too, sleepers are woken and deaths are told */
 const struct rk_rank_info *rk_mesh_info(const struct rk_mesh *mesh, int rank);
 
-/* Sets mpi_yield_when_idle in the environment when this node runs more threads of ours than it has usable CPUs, unless
- * the user set it, and takes out what is meant for mpirun alone. Before MPI_Init. `cpus`: the CPUs that this rank may
- * use. */
+/* Sets in the environment, unless the user did: mpi_yield_when_idle when this node runs more threads of ours than it
+ * has usable CPUs; btl_tcp_if_include where there is no network but the loopback. Takes out what is meant for mpirun
+ * alone. Before MPI_Init. `cpus`: the CPUs that this rank may use. */
 void rk_mesh_prepare_environment(int cpus);
 
 /* ---- Announcements: what all ranks do next ---- */

@@ -75,6 +75,19 @@ def one(t):
         expect_replaced(client, before, {1, t.ranks - 1})
 
 
+@case("a rank is replaced alone where the loopback is the only network", ranks=(3,), own=True)
+def no_network(t):
+    alone = ("unshare", "--net", "sh", "-c", 'ip link set lo up && exec "$@"', "-")
+    if t.run(*alone, "true").returncode:
+        raise Skip("no network of its own can be made here")
+    job = t.start(launcher_wrapper=alone)
+    with job.connect() as client:
+        before = pids(client)
+        equal(killed(client, 2).name, "rank_died")
+        equal(client.invoke("sum", {"value": 1.0}).json, {"sum": 6.0})
+        expect_replaced(client, before, {2})
+
+
 @case("an idle rank that dies costs no call", ranks=(3,), by=("launcher", "mpirun"), own=True)
 def idle(t):
     job = start(t)
