@@ -13,6 +13,7 @@ import time
 
 from harness import FULL, Skip, case, check, equal, main, mpirun_line, raises, wait_until
 from resuming_client import ResumingClient
+from sandbox import parent_of
 from strangers_client import Attachment, JobError, Payload
 
 
@@ -44,11 +45,6 @@ def expect_replaced(client, before, dead):
     after = pids(client)
     for rank, (old, new) in enumerate(zip(before, after)):
         check((old != new) == (rank in dead), "rank %d: process %d, then %d" % (rank, old, new))
-
-
-def parent_of(pid):
-    with open("/proc/%d/stat" % pid) as file:
-        return int(file.read().rpartition(")")[2].split()[1])
 
 
 def children_of(parent):
@@ -86,6 +82,18 @@ def no_network(t):
         equal(killed(client, 2).name, "rank_died")
         equal(client.invoke("sum", {"value": 1.0}).json, {"sum": 6.0})
         expect_replaced(client, before, {2})
+
+
+def waits_with_epoll(pid):
+    folder = "/proc/%d/fd" % pid
+    return any("eventpoll" in os.readlink(os.path.join(folder, fd)) for fd in os.listdir(folder))
+
+
+@case("mpirun waits with poll, which forgives it deaths that it has overlooked; ranks do with epoll", ranks=(2,), own=True)
+def waits(t):
+    job = t.start()
+    check(not waits_with_epoll(parent_of(job.pids[0])), "mpirun waits with epoll")
+    check(waits_with_epoll(job.pids[0]), "rank 0 does not wait with epoll")
 
 
 @case("an idle rank that dies costs no call", ranks=(3,), by=("launcher", "mpirun"), own=True)
