@@ -121,7 +121,9 @@ static int wait_gone(struct rankcall_runner *runner, int64_t deadline_us)
 {
     while (!runner->code)
         if (rk_runner_wait(runner, deadline_us) == RANKCALL_EAGAIN)
-            return rk_error(RANKCALL_ETIMEOUT, "the job is not gone 10 s after its drain time");
+            return rk_error(RANKCALL_ETIMEOUT,
+                            "the job is not gone 10 s after its drain time: a rank's teardown may take "
+                            "longer; Ctrl-C twice at its `rankcall run` ends it at once");
     if (runner->code == RANKCALL_EPROTOCOL || runner->code == RANKCALL_ETOOLARGE)
         return rk_runner_end(runner);
     if (runner->child && !rk_child_wait(runner->child, deadline_us))
