@@ -89,7 +89,7 @@ def waits_with_epoll(pid):
     return any("eventpoll" in os.readlink(os.path.join(folder, fd)) for fd in os.listdir(folder))
 
 
-@case("mpirun waits with poll, which forgives it deaths that it has overlooked; ranks do with epoll", ranks=(2,), own=True)
+@case("mpirun waits with poll, which forgives it deaths that it has overlooked, and ranks with epoll", ranks=(2,), own=True)
 def waits(t):
     job = t.start()
     check(not waits_with_epoll(parent_of(job.pids[0])), "mpirun waits with epoll")
