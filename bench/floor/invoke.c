@@ -3,11 +3,15 @@
 
 /* The floor of a call: rank 0 reads a request from a Unix socket, broadcasts it, reduces one int, writes an answer; the
  * other ranks sit in MPI_Bcast. Nobody ever sleeps, nothing is checked, there is one client and nothing else to serve,
- * and memory that was once taken is used again.
+ * and memory that was once taken is used again. With `io` rank 0 has a thread for the socket, as a job needs that
+ * answers while it computes; then payloads have FLOOR_PAYLOAD bytes at most.
  *
- *     mpirun -n N invoke SOCKET */
+ *     mpirun -n N invoke SOCKET [io] */
 
 #include <mpi.h>
+#include <pthread.h>
+#include <sched.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -42,6 +46,59 @@ static void broadcast_rest(int rank, int fd, size_t size)
         MPI_Bcast(bytes + done, (int)(size - done < PIECE ? size - done : PIECE), MPI_BYTE, 0, MPI_COMM_WORLD);
 }
 
+/* ---- Rank 0's thread for the socket ---- */
+
+static struct {
+    int fd;
+    _Atomic bool filled; /* else the thread has it */
+    struct floor_request request;
+} desk;
+
+static void await(bool filled)
+{
+    while (atomic_load(&desk.filled) != filled)
+        sched_yield();
+}
+
+static void *io_main(void *context)
+{
+    const struct floor_header answer = {0};
+    while (floor_read_request(desk.fd, &desk.request)) {
+        atomic_store(&desk.filled, true);
+        await(false);
+        floor_write(desk.fd, &answer, sizeof answer);
+    }
+    desk.request.header.size = FLOOR_OVER;
+    atomic_store(&desk.filled, true);
+    return context;
+}
+
+static void serve_desk(int rank, int fd)
+{
+    pthread_t thread;
+    struct floor_request request;
+    desk.fd = fd;
+    if (rank == 0 && pthread_create(&thread, NULL, io_main, NULL))
+        bench_die("cannot make a thread");
+    for (;;) {
+        int mine = 0, sum = 0;
+        if (rank == 0) {
+            await(true);
+            request = desk.request;
+        }
+        MPI_Bcast(&request, sizeof request, MPI_BYTE, 0, MPI_COMM_WORLD);
+        if (request.header.size == FLOOR_OVER)
+            break;
+        MPI_Reduce(&mine, &sum, 1, MPI_INT, MPI_SUM, 0, MPI_COMM_WORLD);
+        if (rank == 0)
+            atomic_store(&desk.filled, false);
+    }
+    if (rank == 0)
+        pthread_join(thread, NULL);
+}
+
+/* ---- Without it ---- */
+
 static void serve(int rank, int fd)
 {
     struct floor_request request;
@@ -67,13 +124,16 @@ static void serve(int rank, int fd)
 int main(int argc, char **argv)
 {
     int rank, fd = -1;
-    if (argc != 2)
-        bench_die("usage: invoke SOCKET");
+    if (argc < 2)
+        bench_die("usage: invoke SOCKET [io]");
     MPI_Init(&argc, &argv);
     MPI_Comm_rank(MPI_COMM_WORLD, &rank);
     if (rank == 0)
         fd = floor_accept(argv[1]);
-    serve(rank, fd);
+    if (argc > 2)
+        serve_desk(rank, fd);
+    else
+        serve(rank, fd);
     if (rank == 0)
         close(fd);
     MPI_Finalize();

@@ -28,11 +28,16 @@ def invoke(bench, effort):
     for ranks in RANKS:
         pair = [(size, Row("invoke-%d-%d" % (size, ranks), "invoke, %s, %d ranks" % (name, ranks), "us", target=1.25,
                            floor=FLOOR)) for size, name in ((0, "empty"), (256, "256 B"))]
+        threaded = Row("invoke-io-%d" % ranks, "... beside a floor whose rank 0 has an IO thread, 256 B", "us",
+                       floor=FLOOR + " + a thread for the socket")
         for _ in range(STARTS):
-            with job_of_ours(bench, ranks) as (_, ours), floor_of_calls(bench, ranks) as (job, floor):
-                for size, row in pair:
-                    calls_between(ours, job, floor, row, size, effort, blocks=10)
-        rows += [row for _, row in pair]
+            with job_of_ours(bench, ranks) as (_, ours):
+                with floor_of_calls(bench, ranks) as (job, floor):
+                    for size, row in pair:
+                        calls_between(ours, job, floor, row, size, effort, blocks=10)
+                with floor_of_calls(bench, ranks, "io") as (job, floor):
+                    calls_between(ours, job, floor, threaded, 256, effort, blocks=10)
+        rows += [row for _, row in pair] + [threaded]
     return rows
 
 

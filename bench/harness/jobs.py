@@ -24,9 +24,9 @@ def job_of_ours(bench, ranks):
 
 
 @contextlib.contextmanager
-def floor_of_calls(bench, ranks):
+def floor_of_calls(bench, ranks, *how):
     path = bench.path(".sock")
-    job = Mpirun(bench, ranks, "bench/floor/invoke", path, env=bench.floor_env(ranks))
+    job = Mpirun(bench, ranks, "bench/floor/invoke", path, *how, env=bench.floor_env(ranks))
     client = Driver(bench, "bench/floor/invoke_client", path)
     client.ask("invoke", "-", 0, 0, 1)
     job.hold(True)
