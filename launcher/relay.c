@@ -121,11 +121,16 @@ void rk_relay_move(struct rk_relay *relay, const struct pollfd fds[RK_RELAY_FDS]
     rk_sink_flush(&relay->err);
 }
 
+static bool is_over(const struct rk_relay *relay)
+{
+    return relay->streams[0].fd < 0 && relay->streams[1].fd < 0;
+}
+
 void rk_relay_catch_up(struct rk_relay *relay, int mpirun)
 {
     int64_t now = rk_now_us(), limit = now + RK_WORDS_LIMIT_US, quiet = now + RK_WORDS_US;
     struct pollfd fds[RK_RELAY_FDS];
-    for (; (now < quiet || rk_process_busy(mpirun)) && now < limit; now = rk_now_us()) {
+    for (; !is_over(relay) && (now < quiet || rk_process_busy(mpirun)) && now < limit; now = rk_now_us()) {
         rk_relay_poll(relay, fds);
         fds[2].fd = fds[3].fd = -1;
         if (poll(fds, RK_RELAY_FDS, 1) <= 0)
