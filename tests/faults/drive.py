@@ -10,6 +10,7 @@
 import argparse
 import collections
 import contextlib
+import faulthandler
 import json
 import math
 import os
@@ -223,6 +224,11 @@ class Driver:
         if processes:
             with open(os.path.join(folder, "stacks"), "w") as file:
                 file.write(faults.stacks(processes))
+            with open(os.path.join(folder, "clients"), "w") as file:  # where they wait, and what their sockets hold
+                faulthandler.dump_traceback(file)
+                file.flush()
+                with contextlib.suppress(FileNotFoundError):
+                    subprocess.run(["ss", "-xmp"], stdout=file, stderr=subprocess.DEVNULL, check=False)
         return folder
 
     def round(self, number):
