@@ -149,6 +149,18 @@ static int set_component(const struct rk_run_values *values, struct rk_plan *pla
     return code ? code : set_variable(plan, "PRTE_MCA_plm_slurm_args", option);
 }
 
+/* mpirun's PMIx is not made for deaths. Of a dead process it may close the socket and keep the event: with epoll it
+ * would then hear nothing of a later one whose socket gets the same number, with poll it finds that out at once. It
+ * waits for ever for one that dies while it reads the memory that PMIx would share with all processes. And its sensors,
+ * for which nobody here asks, may take a lock in what PMIx 5 has freed when it finds out. */
+static int set_for_deaths(struct rk_plan *plan)
+{
+    int code = set_variable(plan, RK_NO_EPOLL, RK_NO_EPOLL_OURS);
+    if (!code)
+        code = set_variable(plan, "PMIX_MCA_gds", "hash");
+    return code ? code : set_variable(plan, "PMIX_MCA_psensor", "^file,heartbeat");
+}
+
 static int set_environment(const struct rk_run_values *values, struct rk_plan *plan)
 {
     int code = RANKCALL_OK;
@@ -166,11 +178,7 @@ static int set_environment(const struct rk_run_values *values, struct rk_plan *p
     if ((code = set_variable(plan, "PRTE_MCA_rmaps_default_inherit", "1")) ||
         (rk_plan_recovers(values) && (code = set_variable(plan, "PRTE_MCA_state_base_recoverable", "1"))))
         return code;
-    /* mpirun's PMIx is not made for deaths. Of a dead process it may close the socket and keep the event: with epoll it
-     * would then hear nothing of a later one whose socket gets the same number, with poll it finds that out at once.
-     * And it waits for ever for one that dies while it reads the memory that PMIx would share with all processes. */
-    if ((code = set_variable(plan, RK_NO_EPOLL, RK_NO_EPOLL_OURS)) ||
-        (code = set_variable(plan, "PMIX_MCA_gds", "hash")))
+    if ((code = set_for_deaths(plan)))
         return code;
     if ((code = name_command(plan)) || (code = set_component(values, plan)))
         return code;

@@ -22,6 +22,17 @@ int64_t rk_now_us(void)
     return (int64_t)now.tv_sec * 1000000 + now.tv_nsec / 1000;
 }
 
+struct timespec rk_limit_after(long us)
+{
+    struct timespec limit;
+
+    clock_gettime(CLOCK_REALTIME, &limit);
+    limit.tv_nsec += us * 1000;
+    limit.tv_sec += limit.tv_nsec / 1000000000;
+    limit.tv_nsec %= 1000000000;
+    return limit;
+}
+
 int rk_fd_prepare(int fd)
 {
     int status = fcntl(fd, F_GETFL), flags = fcntl(fd, F_GETFD);

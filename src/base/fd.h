@@ -9,9 +9,13 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <time.h>
 
 /* Microseconds of CLOCK_MONOTONIC. */
 int64_t rk_now_us(void);
+
+/* So many microseconds from now, at most a second, as timed waits for mutexes and semaphores take it. */
+struct timespec rk_limit_after(long us);
 
 /* Sets O_NONBLOCK and FD_CLOEXEC. Errors: RANKCALL_ESYSTEM. */
 int rk_fd_prepare(int fd);

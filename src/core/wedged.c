@@ -293,19 +293,20 @@ static void kill_wedged(struct rk_frontend *frontend, int64_t now)
 {
     struct rk_wedge *wedge = &frontend->wedge;
     struct rk_mesh *mesh = frontend->context->mesh;
-    bool spare = has_wedged(frontend, true), far = false, heard = false, alone = true;
+    bool spare = has_wedged(frontend, true), far = false, heard = false, watched = false;
     for (int rank = 0; rank < rk_mesh_size(mesh); rank++) {
         wedge->named[rank] = wedge->suspects[rank].wedged && !(spare && only_waits(mesh, rank));
-        far |= wedge->named[rank] && rk_mesh_is_far(mesh, rank);
-        heard |= wedge->named[rank] && rk_mesh_is_far(mesh, rank) && !wedge->suspects[rank].silent;
-        alone &= !(wedge->named[rank] && rk_mesh_is_far(mesh, rank) && has_neighbour(mesh, rank));
+        bool there = wedge->named[rank] && rk_mesh_is_far(mesh, rank);
+        far |= there;
+        heard |= there && !wedge->suspects[rank].silent;
+        watched |= there && has_neighbour(mesh, rank);
         if (wedge->named[rank])
             rk_log(RK_LOG_ERROR, "killing rank %d (pid %d on %s), which has not come back from call %llu", rank,
                    rk_mesh_info(mesh, rank)->pid, rk_mesh_info(mesh, rank)->host, (unsigned long long)wedge->number);
     }
     if (far) {
         rk_mesh_kill_far(mesh, wedge->number, wedge->named);
-        wedge->in_vain_us = now + (heard ? RK_KILL_US : alone ? RK_LEAVE_US : RK_SILENT_US);
+        wedge->in_vain_us = now + (heard ? RK_KILL_US : watched ? RK_SILENT_US : RK_LEAVE_US);
     }
     for (int rank = rk_mesh_size(mesh) - 1; rank >= 0; rank--)
         if (wedge->named[rank] && !rk_mesh_is_far(mesh, rank))

@@ -17,9 +17,8 @@
 extern int MPIX_Query_cuda_support(void) __attribute__((weak));
 
 #define KIND_BITS 3
-#define NUMBER_MASK                                                                                   \
-    0xffffu /* with the kind below what any MPI allows in practice; numbers that far apart never meet \
-             */
+/* With the kind below what any MPI allows in practice; numbers that far apart never meet. */
+#define NUMBER_MASK 0xffffu
 
 enum state { WAITS, MOVES, DONE };
 

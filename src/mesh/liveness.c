@@ -192,11 +192,7 @@ static int await_end(const struct rk_watch *watch, int other)
     if (other != 0 || watch->node == 0 || !watch->linked || !atomic_load(&stopped_limit_us))
         return pthread_mutex_lock(&place->alive);
     for (;;) {
-        struct timespec limit;
-        clock_gettime(CLOCK_REALTIME, &limit);
-        limit.tv_nsec += STOPPED_LOOK_US * 1000;
-        limit.tv_sec += limit.tv_nsec / 1000000000;
-        limit.tv_nsec %= 1000000000;
+        const struct timespec limit = rk_limit_after(STOPPED_LOOK_US);
         int code = pthread_mutex_timedlock(&place->alive, &limit);
         if (code != ETIMEDOUT)
             return code;
@@ -210,8 +206,9 @@ static void *watch_next(void *context)
     pthread_setname_np(pthread_self(), "rankcall-watch");
     for (int i = 1; i < watch->local_size; i++) {
         int other = (watch->local_rank + i) % watch->local_size;
-        int pidfd = (int)syscall(SYS_pidfd_open, atomic_load(&watch->segment->rank[other].pid), 0);
-        if (!await_held(&watch->segment->rank[other], pidfd)) {
+        struct rk_place *place = &watch->segment->rank[other];
+        int pidfd = (int)syscall(SYS_pidfd_open, atomic_load(&place->pid), 0);
+        if (!await_held(place, pidfd)) {
             record(watch, other, pidfd);
             rk_fd_close(&pidfd);
             continue;
@@ -221,8 +218,7 @@ static void *watch_next(void *context)
             record(watch, other, pidfd);
         rk_fd_close(&pidfd);
         if (code == 0 || code == EOWNERDEAD)
-            pthread_mutex_unlock(
-                &watch->segment->rank[other].alive); /* for ever unusable after a death: nobody needs it any more */
+            pthread_mutex_unlock(&place->alive); /* for ever unusable after a death: nobody needs it any more */
         if (code == 0)
             return NULL; /* it leaves, so this rank does too */
     }

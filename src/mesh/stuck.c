@@ -19,10 +19,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/socket.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "base/ended.h"
+#include "base/fd.h"
 #include "base/log.h"
 #include "mesh/internal.h"
 
@@ -68,11 +68,7 @@ static bool is_under_way(int mpirun, uint64_t *before)
 
 static void pass(int ms)
 {
-    struct timespec limit;
-    clock_gettime(CLOCK_REALTIME, &limit);
-    limit.tv_nsec += ms * 1000000;
-    limit.tv_sec += limit.tv_nsec / 1000000000;
-    limit.tv_nsec %= 1000000000;
+    const struct timespec limit = rk_limit_after(ms * 1000L);
     while (sem_timedwait(&guard.changed, &limit) && errno == EINTR)
         continue;
 }
