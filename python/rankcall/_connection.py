@@ -45,7 +45,7 @@ class Connection:
         self.questions: Dict[int, "asyncio.Future[Any]"] = {}
         self.next_id = 0
         self.token = 0
-        self.ahead = 0.0
+        self.ahead, self.greeted_at = 0.0, 0.0  # of the job's clock; when the last HELLO was sent
         self.world_size = 0
         self.payload_cap = 0
         self.job: Dict[str, Any] = {}
@@ -64,6 +64,10 @@ class Connection:
 
     # ---- Greeting ----
 
+    def greet(self) -> None:
+        self.greeted_at = time.monotonic()
+        self.stream.write([protocol.hello_frame(self.token)])
+
     async def open(self) -> None:
         """Connects and greets. Raises NotRunningError when nobody listens."""
         for attempt in range(ATTEMPTS):  # rank 0 may die just now
@@ -72,7 +76,7 @@ class Connection:
             except OSError as error:
                 raise make_error("no_job", "no job answers at %s: %s" % (self.path, error.strerror)) from error
             self.welcomed = self.loop.create_future()
-            self.stream.write([protocol.hello_frame(self.token)])
+            self.greet()
             try:
                 await self.welcomed
                 return
@@ -264,8 +268,9 @@ class Connection:
             return
         welcome = protocol.parse_welcome(head)
         self.world_size, self.payload_cap, self.token = welcome.world_size, welcome.payload_cap, welcome.token
-        ahead = welcome.clock - time.monotonic()
-        self.ahead = 0.0 if -1 < ahead <= 0 else ahead  # the same clock, and the frame took its time
+        now = time.monotonic()
+        same = self.greeted_at <= welcome.clock <= now  # clock: it read a time between our HELLO and its WELCOME's arrival
+        self.ahead = 0.0 if same else welcome.clock - now
         self.job = json.loads(protocol.decode_payload(payload)[0])
         self.greeted = True
         if self.returning:
@@ -312,7 +317,7 @@ class Connection:
             self.end_all(self.reason or make_error("job_died", "the job has ended: " + reason))
             return
         if self.gone is None:
-            self.stream.write([protocol.hello_frame(self.token)])
+            self.greet()
 
     def settle(self, begun: int, times: int) -> None:
         """Calls that had begun have failed, unless they may run again."""

@@ -66,7 +66,8 @@ struct rankcall_runner {
     double drain;
     bool resuming;               /* rank 0 has died, and another one has not greeted yet */
     unsigned resumes;            /* tried in a row */
-    int64_t welcomed_us;         /* when that was */
+    int64_t hello_us;            /* when the last HELLO was sent ... */
+    int64_t welcomed_us;         /* ... and the WELCOME after rank 0's death came */
     unsigned generation;         /* of connections */
     struct rankcall_error *away; /* why, as the launcher says; or NULL */
     char *job, *path;

@@ -12,8 +12,7 @@
 #include "base/journal.h"
 #include "client/internal.h"
 
-#define SAME_CLOCK_US 1000000 /* the job's WELCOME may be so old by the same clock */
-#define RESUMES_MAX   20      /* connections in a row on which nothing came */
+#define RESUMES_MAX 20 /* connections in a row on which nothing came */
 
 static bool is_open(const struct rankcall_pending *pending)
 {
@@ -114,11 +113,13 @@ void rk_resume_expire(struct rankcall_pending *pending)
     rk_pending_fail(pending);
 }
 
-/* The job's clock is this process's, unless it is on another host: then as far as the WELCOME was not under way. */
+/* The job's clock is this process's where it read, when the job greeted, a time between this one's HELLO and the
+ * WELCOME's arrival. That of another host is known as far as the WELCOME was not under way. */
 static int64_t by_the_jobs_clock(const struct rankcall_runner *runner, int64_t time_us)
 {
-    int64_t apart = (int64_t)runner->welcome.clock_us - runner->welcomed_us;
-    return apart > -SAME_CLOCK_US && apart <= 0 ? time_us : time_us + apart;
+    int64_t clock_us = (int64_t)runner->welcome.clock_us;
+    bool same = runner->hello_us <= clock_us && clock_us <= runner->welcomed_us;
+    return same ? time_us : time_us + clock_us - runner->welcomed_us;
 }
 
 static int send_again(struct rankcall_runner *runner, struct rankcall_pending *pending)

@@ -33,6 +33,7 @@ int rk_runner_hello(struct rankcall_runner *runner)
                                    .token = runner->welcome.token};
     uint8_t head[RK_HEAD_CAP];
     struct rankcall_payload *payload = introduction();
+    runner->hello_us = rk_now_us();
     int code = rk_runner_send(runner, RK_HELLO, 0, head, rk_hello_encode(&hello, head), payload);
     rankcall_payload_free(payload);
     return code;

@@ -5,11 +5,9 @@
 
 #include <poll.h>
 #include <stdlib.h>
-#include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "base/ended.h"
 #include "base/error.h"
 #include "base/fd.h"
 #include "core/inside.h"
@@ -103,7 +101,7 @@ static void lost(struct rk_client *client)
         return;
     /* Nobody may be left to remove the socket's name later; a launcher that lives starts the job again, with that name.
      */
-    if (!rk_resume_expected(frontend) || strchr("?Z", rk_process_state(rk_journal_launcher(frontend->journal))))
+    if (!rk_resume_sure(frontend))
         rk_listener_close(frontend);
     rk_stop_begin(frontend, 0, RK_ORPHAN_GRACE_US);
 }

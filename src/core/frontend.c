@@ -11,7 +11,6 @@
 #include <unistd.h>
 
 #include "base/defaults.h"
-#include "base/ended.h"
 #include "base/error.h"
 #include "base/fd.h"
 #include "base/log.h"
@@ -46,37 +45,9 @@ bool rk_frontend_cancelled(struct rk_frontend *frontend)
     return atomic_load(&frontend->desk.cancelled);
 }
 
-static bool notes_have_room(void *context)
-{
-    struct rk_frontend *frontend = context;
-    return atomic_load(&frontend->desk.notes_bytes) <= rk_events_window(frontend->context->mesh);
-}
-
-void rk_frontend_message(struct rk_frontend *frontend, enum rk_message_kind kind, uint64_t number, uint64_t sequence,
-                         struct rankcall_payload *payload)
-{
-    if (rk_mesh_broken(frontend->context->mesh))
-        return;
-    struct rk_note *note = calloc(1, sizeof *note);
-    if (!note) {
-        rk_log(RK_LOG_ERROR, "out of memory for an event");
-        rk_mesh_abort(frontend->context->mesh, 1);
-    }
-    note->envelope = (struct rk_envelope){.kind = kind, .number = number, .sequence = sequence};
-    note->envelope.size = rk_payload_size(payload);
-    note->payload = rk_payload_ref(payload);
-    rk_mesh_wait(frontend->context->mesh, notes_have_room, frontend); /* in a broken mesh it will be dropped */
-    pthread_mutex_lock(&frontend->desk.lock);
-    *frontend->desk.notes_end = note;
-    frontend->desk.notes_end = &note->next;
-    atomic_fetch_add(&frontend->desk.notes_bytes, note->envelope.size + sizeof *note);
-    fill(frontend);
-    pthread_mutex_unlock(&frontend->desk.lock);
-    rk_io_ring(frontend->context->mesh);
-}
-
 void rk_frontend_done(struct rk_frontend *frontend, const struct rk_tally *tally, struct rankcall_payload *result)
 {
+    rk_notes_free_spent(frontend);
     pthread_mutex_lock(&frontend->desk.lock);
     frontend->desk.done = true;
     frontend->desk.tally = *tally;
@@ -370,8 +341,7 @@ static void signalled(evutil_socket_t number, short events, void *context)
     (void)events;
     frontend->activity++;
     /* So mpirun ends a job in which it can't start replacements. The launcher starts it again, with that name. */
-    if (frontend->away && rk_resume_expected(frontend) &&
-        !strchr("?Z", rk_process_state(rk_journal_launcher(frontend->journal)))) {
+    if (frontend->away && rk_resume_sure(frontend)) {
         rk_log(RK_LOG_INFO, "%s while ranks are replaced: left to who started the job", strsignal((int)number));
         return;
     }
@@ -440,6 +410,7 @@ static void frontend_free(struct rk_frontend *frontend)
     if (frontend->base)
         event_base_free(frontend->base);
     rankcall_payload_free(atomic_load(&frontend->desk.args));
+    rk_notes_free_spent(frontend);
     rk_call_log_close(frontend->log);
     rk_ledger_free(frontend->ledger);
     rk_wedge_close(frontend);

@@ -114,29 +114,13 @@ static void send_note(struct rk_frontend *frontend, struct rk_note *note)
     }
 }
 
-static struct rk_note *next_note(struct rk_frontend *frontend)
-{
-    struct rk_note *note = frontend->notes;
-    frontend->notes = note->next;
-    if (!frontend->notes)
-        frontend->notes_end = &frontend->notes;
-    return note;
-}
-
-static void note_free(struct rk_frontend *frontend, struct rk_note *note)
-{
-    atomic_fetch_sub(&frontend->desk.notes_bytes, note->envelope.size + sizeof *note);
-    rankcall_payload_free(note->payload);
-    free(note);
-}
-
 static bool take_note(struct rk_frontend *frontend)
 {
     if (!frontend->notes || client_is_slow(frontend))
         return false;
-    struct rk_note *note = next_note(frontend);
+    struct rk_note *note = rk_notes_next(frontend);
     send_note(frontend, note);
-    note_free(frontend, note);
+    rk_note_spent(frontend, note);
     return true;
 }
 
@@ -300,6 +284,6 @@ void rk_funnel_release(struct rk_frontend *frontend)
 void rk_funnel_drop(struct rk_frontend *frontend)
 {
     while (frontend->notes)
-        note_free(frontend, next_note(frontend));
+        rk_note_spent(frontend, rk_notes_next(frontend));
     frontend->offered = frontend->moving = frontend->held = false;
 }

@@ -118,6 +118,7 @@ struct rk_desk {
     pthread_mutex_t lock;
     struct rankcall_payload *_Atomic args; /* IO thread to main thread: of what is announced next */
     struct rk_note *notes, **notes_end;    /* the handler's threads to the IO thread */
+    struct rk_note *_Atomic notes_spent;   /* IO thread to the handler's threads, which free what they have taken */
     _Atomic uint64_t notes_bytes;
     bool set_up, done, finish, broken, spent; /* main thread to IO thread */
     struct rk_tally tally;
@@ -308,7 +309,8 @@ void rk_deaths_end(struct rk_frontend *frontend);         /* one while the mesh 
 int rk_resume_open(struct rk_frontend *frontend);
 void rk_resume_close(struct rk_frontend *frontend);
 void rk_resume_seat(struct rk_frontend *frontend);           /* says in the journal which process has which rank */
-bool rk_resume_expected(const struct rk_frontend *frontend); /* the launcher will restart a job that ends badly */
+bool rk_resume_expected(const struct rk_frontend *frontend); /* the launcher will restart a job that ends badly ... */
+bool rk_resume_sure(const struct rk_frontend *frontend);     /* ... and lives */
 void rk_resume_refuse(const struct rk_frontend *frontend);   /* the launcher will see an orderly end */
 void rk_resume_tell_launcher(struct rk_frontend *frontend, const struct rankcall_error *reason);
 _Noreturn void rk_resume_leave(struct rk_frontend *frontend, const struct rankcall_error *reason); /* to be restarted */
@@ -323,6 +325,11 @@ bool rk_funnel_moving(const struct rk_frontend *frontend); /* don't sleep */
 bool rk_funnel_yields(const struct rk_frontend *frontend); /* a look of rk_funnel_work gives the CPU away by itself */
 void rk_funnel_release(struct rk_frontend *frontend);      /* the client has read, or is gone */
 void rk_funnel_drop(struct rk_frontend *frontend);         /* whatever has come and was not passed on */
+
+/* notes.c: rank 0's own messages. */
+struct rk_note *rk_notes_next(struct rk_frontend *frontend); /* there is one */
+void rk_note_spent(struct rk_frontend *frontend, struct rk_note *note);
+void rk_notes_free_spent(struct rk_frontend *frontend); /* by who has made them */
 
 /* lend.c: payloads that clients read in place. */
 int rk_lend_open(struct rk_frontend *frontend);

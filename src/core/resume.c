@@ -4,8 +4,10 @@
 /* What outlives rank 0 lies with the launcher: the listening socket, the journal, the clients that wait. */
 
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
+#include "base/ended.h"
 #include "base/error.h"
 #include "base/fd.h"
 #include "base/handover.h"
@@ -82,6 +84,11 @@ bool rk_resume_expected(const struct rk_frontend *frontend)
 {
     return frontend->lent && frontend->context->options->restarts && rk_journal_was_ready(frontend->journal) &&
            !rk_journal_stopping(frontend->journal);
+}
+
+bool rk_resume_sure(const struct rk_frontend *frontend)
+{
+    return rk_resume_expected(frontend) && !strchr("?Z", rk_process_state(rk_journal_launcher(frontend->journal)));
 }
 
 void rk_resume_refuse(const struct rk_frontend *frontend)

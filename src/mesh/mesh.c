@@ -5,7 +5,9 @@
 
 #include "mesh/mesh.h"
 
+#include <pthread.h>
 #include <signal.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -18,6 +20,8 @@
 #include "mesh/comm.h"
 #include "mesh/internal.h"
 #include "mesh/links.h"
+
+#define EVENT_BUFFER "16384"
 
 /* The ranks of this node as the launch method tells them before MPI is up; 1 when it doesn't. */
 static int local_ranks_expected(void)
@@ -40,6 +44,10 @@ void rk_mesh_prepare_environment(int cpus)
     /* Rank 0 has a second thread, so one CPU a rank is not enough for spinning. */
     if (local_ranks_expected() + 1 > cpus)
         setenv("OMPI_MCA_mpi_yield_when_idle", "1", 0);
+    /* A rank's events to rank 0 come through a buffer of Open MPI's shared memory, 4 KiB as it is: where the two share
+     * a CPU they change places whenever it is full. Both ends must take it for as large, which all ranks do. */
+    setenv("OMPI_MCA_btl_vader_fbox_size", EVENT_BUFFER, 0);
+    setenv("OMPI_MCA_btl_sm_fbox_size", EVENT_BUFFER, 0);
     /* Ranks that were not started together meet by TCP, for which Open MPI leaves the loopback aside. */
     char name[RK_INTERFACE];
     if (!getenv(RK_TCP_EXCLUDE) && rk_contact_is_alone(name))
@@ -288,6 +296,7 @@ void rk_mesh_close(struct rk_mesh *mesh)
 }
 
 #define END_NAPS 50
+#define ABORT_S  3 /* how long mpirun may take to answer MPI_Abort */
 
 /* The thread of this node's links tells them, if its process is there. */
 static void end_other_nodes(const struct rk_mesh *mesh)
@@ -301,9 +310,28 @@ static void end_other_nodes(const struct rk_mesh *mesh)
         nanosleep(&nap, NULL);
 }
 
+static void *end_anyway(void *status)
+{
+    sleep(ABORT_S);
+    _exit((int)(intptr_t)status);
+}
+
+/* MPI_Abort waits for mpirun's answer, for ever where mpirun hangs. */
+static _Noreturn void abort_mpi(int status)
+{
+    pthread_t thread;
+    int up = 0, down = 0;
+    MPI_Initialized(&up);
+    MPI_Finalized(&down);
+    if (up && !down) {
+        (void)pthread_create(&thread, NULL, end_anyway, (void *)(intptr_t)status);
+        MPI_Abort(MPI_COMM_WORLD, status);
+    }
+    _exit(status); /* MPI_Abort may return where a job lives on without a rank */
+}
+
 void rk_mesh_abort(struct rk_mesh *mesh, int status)
 {
-    int up = 0, down = 0;
     bool outlived = mesh && mesh->ranks && rk_mesh_outlives(mesh);
     rk_liveness_end(); /* the status is the job's */
     if (mesh && !outlived)
@@ -320,11 +348,7 @@ void rk_mesh_abort(struct rk_mesh *mesh, int status)
     for (int rank = 0; outlived && rank < mesh->size; rank++)
         if (rank != mesh->rank && !rk_mesh_is_far(mesh, rank) && mesh->ranks[rank].pid > 0)
             kill(mesh->ranks[rank].pid, SIGKILL);
-    MPI_Initialized(&up);
-    MPI_Finalized(&down);
-    if (up && !down)
-        MPI_Abort(MPI_COMM_WORLD, status);
-    _exit(status); /* MPI_Abort may return where a job lives on without a rank */
+    abort_mpi(status);
 }
 
 int rk_mesh_rank(const struct rk_mesh *mesh)

@@ -68,7 +68,8 @@ bool rk_mesh_linked(const struct rk_mesh *mesh); /* between nodes, too, sleepers
 const struct rk_rank_info *rk_mesh_info(const struct rk_mesh *mesh, int rank);
 
 /* Sets in the environment, unless the user did: mpi_yield_when_idle when this node runs more threads of ours than it
- * has usable CPUs; btl_tcp_if_include where there is no network but the loopback. Takes out what is meant for mpirun
+ * has usable CPUs; a larger buffer for events between two ranks (btl_vader_fbox_size, btl_sm_fbox_size);
+ * btl_tcp_if_include where there is no network but the loopback. Takes out what is meant for mpirun
  * alone. Before MPI_Init. `cpus`: the CPUs that this rank may use. */
 void rk_mesh_prepare_environment(int cpus);
 

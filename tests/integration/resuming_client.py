@@ -62,6 +62,7 @@ class ResumingClient(Client):
                 self.close()
 
     def greet(self):
+        self.greeted = time.monotonic()
         self.send(hello(features=RESUME, payload=Payload({"client": "stranger"}), token=self.token))
 
     def receive_welcome(self):
@@ -82,9 +83,9 @@ class ResumingClient(Client):
         self.token = begun = times = 0
         if features & RESUME:
             self.token, begun, clock, times = struct.unpack_from("<QQQI", first.head, 24)
-            ahead = clock / 1e6 - time.monotonic()
-            self.welcomed = clock / 1e6
-            self.ahead = 0 if -1 < ahead <= 0 else ahead  # the same clock, and the WELCOME took its time
+            self.welcomed, now = clock / 1e6, time.monotonic()
+            same = self.greeted <= self.welcomed <= now  # clock, if it is between HELLO and WELCOME
+            self.ahead = 0 if same else self.welcomed - now
         return begun, times
 
     def take_away(self, got):

@@ -129,6 +129,14 @@ class Sandbox:
     def leftovers(self):
         return self.describe_processes() + self.leftover_files() + self.leftover_shared_memory()
 
+    def remove_files_of_mpirun(self):
+        for name in listing(self.temporary):
+            if name.startswith("ompi."):
+                shutil.rmtree(os.path.join(self.temporary, name), ignore_errors=True)
+        for path in self.leftover_shared_memory():
+            if os.path.basename(path).startswith("vader_segment"):
+                os.unlink(path)
+
     def check_empty(self):
         try:
             wait_until(lambda: not self.leftovers(), "leftovers to go", 3)

@@ -204,8 +204,8 @@ def survive_crowd(t, served_at_most, others=0):
         one.close()
     with admitted(t) as client:
         alone = t.job.status["connections"] + others
-        wait_until(lambda: client.status()["connections"] == alone, "the crowd to be gone", 10)
-        wait_until(lambda: descriptors(t.job.process.pid) <= held + 1, "the launcher to let go of it", 10)
+        wait_until(lambda: client.status()["connections"] == alone, "the crowd to be gone", 10 * SLOW)
+        wait_until(lambda: descriptors(t.job.process.pid) <= held + 1, "the launcher to let go of it", 10 * SLOW)
         equal(client.invoke("sum", {"value": 1}).json, {"sum": 3}, "a call afterwards")
     return welcome
 

@@ -214,6 +214,15 @@ def refused(t):
     equal(items[-1][2].json, {"null": "invalid_argument", "bad": "bad_payload", "good": "ok", "large": "too_large"})
 
 
+@case("who waits for the memory of its event gets it back before it emits another", ranks=(1, 2))
+def lent(t):
+    sizes = [1, 100, 5000, 20000, 40000, 300000, 2 * MEBI]
+    with t.connect() as client:
+        items = list(client.stream("lent", {"sizes": sizes}))
+    equal(len(items), len(sizes) * t.ranks + 1, "events and a result")
+    equal(items[-1][2].json, {"back": len(sizes)})
+
+
 @case("clients killed in mid-stream never harm the next call", ranks=(4,), own=True, timeout=600 if FULL else 60,
       labels=("long",) if FULL else ())
 def kills(t):

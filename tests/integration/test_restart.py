@@ -93,6 +93,18 @@ def mpirun(t):
     expect_served(found, 20, found["code"])
 
 
+@case("an mpirun that hangs when a rank dies is started again with the job", ranks=(2,), own=True, timeout=120)
+def hanging_mpirun(t):
+    for victim in (1, 0):
+        job = t.start()
+        mpirun = parent_of(job.pids[0])
+        os.kill(mpirun, signal.SIGSTOP)
+        found = resume(t, job, [job.pids[victim]])
+        expect_served(found, 20, "rank_died")
+        equal(found["rank"], victim)
+        check(not os.path.exists("/proc/%d" % mpirun), "the mpirun that hung is still there")
+
+
 @case("a rank dies on a host that mpirun was told: it is replaced there", ranks=(2,), own=True)
 def named_host(t):
     job = t.start(run_options=("--launcher-arg=--host", "--launcher-arg=localhost:8"))

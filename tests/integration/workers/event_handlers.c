@@ -6,6 +6,7 @@
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "handlers.h"
 #include "pattern.h"
@@ -117,6 +118,33 @@ int handle_threads(struct rankcall_call *call)
         code = thread[i].code ? thread[i].code : code;
     }
     return code ? rankcall_fail(call, "a thread's emit failed: %s", rankcall_code_name(code)) : 0;
+}
+
+/* {"sizes"}: every rank emits an event for each size, whose bytes are its own memory, and waits until it has that back,
+ * 10 s at most. Tells how many came back in that time on rank 0. */
+int handle_lent(struct rankcall_call *call)
+{
+    const struct timespec nap = {.tv_nsec = 1000000};
+    const double *sizes;
+    size_t count, in_time = 0;
+    if (rankcall_get_doubles(rankcall_args(call), "sizes", &sizes, &count))
+        return -1;
+    static uint64_t back; /* of this call; static, as a late one may come after it */
+    __atomic_store_n(&back, 0, __ATOMIC_SEQ_CST);
+    for (size_t i = 0; i < count; i++) {
+        struct rankcall_attachment attachment = {.name = "lent", .size = (uint64_t)sizes[i]};
+        struct rankcall_payload *event = rankcall_payload_new();
+        attachment.data = calloc(1, (size_t)sizes[i]); /* lost where it does not come back */
+        if (rankcall_attach(event, &attachment, rankcall_release_count, &back) || rankcall_emit(call, event))
+            return -1;
+        for (int naps = 0; naps < 10000 && __atomic_load_n(&back, __ATOMIC_SEQ_CST) <= i; naps++)
+            nanosleep(&nap, NULL);
+        if (__atomic_load_n(&back, __ATOMIC_SEQ_CST) <= i)
+            continue;
+        free((void *)attachment.data);
+        in_time++;
+    }
+    return rankcall_result_json(call, "{\"back\": %zu}", in_time);
 }
 
 /* Tries NULL, bad JSON and an event above the cap; between them one good event. Tells the codes. */

@@ -37,6 +37,7 @@ int handle_print(struct rankcall_call *call);
 int handle_burst(struct rankcall_call *call);
 int handle_threads(struct rankcall_call *call);
 int handle_emit_refused(struct rankcall_call *call);
+int handle_lent(struct rankcall_call *call);
 int handle_steps(struct rankcall_call *call);
 
 /* ending_handlers.c */

@@ -29,6 +29,7 @@ static const struct rankcall_handler handlers[] = {
     {"burst", handle_burst, "emits many events"},
     {"threads", handle_threads, "emits events from threads"},
     {"emit_refused", handle_emit_refused, "tries events that must be refused"},
+    {"lent", handle_lent, "waits for the memory of its events"},
     {"steps", handle_steps, "tells its progress, with previews"},
     {"fail", handle_fail, "fails"},
     {"fail_watched", handle_fail_watched, "fails while the others look whether the call is to be left"},
