@@ -10,10 +10,11 @@
 #include <rankcall/runner.h>
 
 #include <inttypes.h>
-#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/epoll.h>
+#include <unistd.h>
 
 #include "samples.h"
 
@@ -24,10 +25,11 @@ struct client {
     struct rankcall_runner *runner;
     struct rankcall_pending *pending[OUTSTANDING_MAX]; /* a ring, in the order of submission */
     long long first, outstanding, done;
+    uint32_t events; /* that are waited for */
 };
 
 static struct client clients[CLIENTS_MAX];
-static struct pollfd fds[CLIENTS_MAX];
+static struct epoll_event found[CLIENTS_MAX];
 static char text[4096];
 
 static void check(int code, const char *what)
@@ -69,20 +71,30 @@ static long long take(struct client *client, const char *handler, bool again)
     return ended;
 }
 
+/* epoll's events are poll's. */
+static void watch(int epoll, struct client *client)
+{
+    struct epoll_event event = {.events = (uint32_t)rankcall_runner_poll_events(client->runner), .data.ptr = client};
+    if (event.events == client->events)
+        return;
+    if (epoll_ctl(epoll, client->events ? EPOLL_CTL_MOD : EPOLL_CTL_ADD, rankcall_runner_fd(client->runner), &event))
+        bench_die("epoll_ctl failed");
+    client->events = event.events;
+}
+
 /* Waits until something comes, and takes it. Returns how many calls have ended. */
-static long long turn(long long count, const char *handler, bool again)
+static long long turn(int epoll, const char *handler, bool again)
 {
     long long ended = 0;
-    for (long long i = 0; i < count; i++)
-        fds[i] =
-            (struct pollfd){rankcall_runner_fd(clients[i].runner), rankcall_runner_poll_events(clients[i].runner), 0};
-    if (poll(fds, (nfds_t)count, -1) < 0)
-        bench_die("poll failed");
-    for (long long i = 0; i < count; i++)
-        if (fds[i].revents) {
-            check(rankcall_process(clients[i].runner), "process");
-            ended += take(&clients[i], handler, again);
-        }
+    int count = epoll_wait(epoll, found, CLIENTS_MAX, -1);
+    if (count < 0)
+        bench_die("epoll_wait failed");
+    for (int i = 0; i < count; i++) {
+        struct client *client = found[i].data.ptr;
+        check(rankcall_process(client->runner), "process");
+        ended += take(client, handler, again);
+        watch(epoll, client);
+    }
     return ended;
 }
 
@@ -102,6 +114,7 @@ static void run(const char *path, const struct bench_command *command)
 {
     const long long count = command->numbers[1], each = command->numbers[2], wanted = command->numbers[3];
     long long done = 0, left = 0, least;
+    const int epoll = epoll_create1(EPOLL_CLOEXEC);
     if (count < 1 || count > CLIENTS_MAX || each < 1 || each > OUTSTANDING_MAX)
         bench_die("%lld clients with %lld calls each: too many", count, each);
     set_text(command->numbers[0]);
@@ -112,16 +125,19 @@ static void run(const char *path, const struct bench_command *command)
     for (long long i = 0; i < count; i++)
         for (long long j = 0; j < each; j++)
             submit(&clients[i], command->name);
+    for (long long i = 0; i < count; i++)
+        watch(epoll, &clients[i]);
     while (done < wanted)
-        done += turn(count, command->name, true);
+        done += turn(epoll, command->name, true);
     const uint64_t ns = bench_now() - begun;
     least = clients[0].done;
     for (long long i = 1; i < count; i++)
         least = clients[i].done < least ? clients[i].done : least;
     for (left = count * each; left;) /* what is still under way, so that the job is idle again */
-        left -= turn(count, command->name, false);
+        left -= turn(epoll, command->name, false);
     for (long long i = 0; i < count; i++)
         rankcall_runner_free(clients[i].runner);
+    close(epoll);
     printf("{\"calls\": %lld, \"ns\": %" PRIu64 ", \"least\": %lld}\n", done, ns, least);
     fflush(stdout);
 }

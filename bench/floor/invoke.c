@@ -60,52 +60,52 @@ static void await(bool filled)
         sched_yield();
 }
 
-static void *io_main(void *context)
+static void send_answer(int fd, size_t wanted)
 {
     const struct floor_header answer = {0};
+    floor_write(fd, &answer, sizeof answer);
+    if (wanted)
+        floor_write(fd, room_for(wanted), wanted);
+}
+
+static void *io_main(void *context)
+{
     while (floor_read_request(desk.fd, &desk.request)) {
         atomic_store(&desk.filled, true);
         await(false);
-        floor_write(desk.fd, &answer, sizeof answer);
+        send_answer(desk.fd, desk.request.header.wanted);
     }
     desk.request.header.size = FLOOR_OVER;
     atomic_store(&desk.filled, true);
     return context;
 }
 
-static void serve_desk(int rank, int fd)
+/* ---- A call ---- */
+
+/* The next one; false when the client has gone. */
+static bool take(int fd, bool by_thread, struct floor_request *request)
 {
-    pthread_t thread;
-    struct floor_request request;
-    desk.fd = fd;
-    if (rank == 0 && pthread_create(&thread, NULL, io_main, NULL))
-        bench_die("cannot make a thread");
-    for (;;) {
-        int mine = 0, sum = 0;
-        if (rank == 0) {
-            await(true);
-            request = desk.request;
-        }
-        MPI_Bcast(&request, sizeof request, MPI_BYTE, 0, MPI_COMM_WORLD);
-        if (request.header.size == FLOOR_OVER)
-            break;
-        MPI_Reduce(&mine, &sum, 1, MPI_INT, MPI_SUM, 0, MPI_COMM_WORLD);
-        if (rank == 0)
-            atomic_store(&desk.filled, false);
-    }
-    if (rank == 0)
-        pthread_join(thread, NULL);
+    if (!by_thread)
+        return floor_read_request(fd, request);
+    await(true);
+    *request = desk.request;
+    return request->header.size != FLOOR_OVER;
 }
 
-/* ---- Without it ---- */
+static void answer(int fd, bool by_thread, const struct floor_request *request)
+{
+    if (by_thread)
+        atomic_store(&desk.filled, false);
+    else
+        send_answer(fd, request->header.wanted);
+}
 
-static void serve(int rank, int fd)
+static void serve(int rank, int fd, bool by_thread)
 {
     struct floor_request request;
-    const struct floor_header answer = {0};
     for (;;) {
         int mine = 0, sum = 0;
-        if (rank == 0 && !floor_read_request(fd, &request))
+        if (rank == 0 && !take(fd, by_thread, &request))
             request.header.size = FLOOR_OVER;
         MPI_Bcast(&request, sizeof request, MPI_BYTE, 0, MPI_COMM_WORLD);
         if (request.header.size == FLOOR_OVER)
@@ -113,27 +113,28 @@ static void serve(int rank, int fd)
         if (request.header.size > FLOOR_PAYLOAD)
             broadcast_rest(rank, fd, request.header.size - FLOOR_PAYLOAD);
         MPI_Reduce(&mine, &sum, 1, MPI_INT, MPI_SUM, 0, MPI_COMM_WORLD);
-        if (rank == 0) {
-            floor_write(fd, &answer, sizeof answer);
-            if (request.header.wanted)
-                floor_write(fd, room_for(request.header.wanted), request.header.wanted);
-        }
+        if (rank == 0)
+            answer(fd, by_thread, &request);
     }
 }
 
 int main(int argc, char **argv)
 {
     int rank, fd = -1;
+    pthread_t thread;
+    const bool by_thread = argc > 2;
     if (argc < 2)
         bench_die("usage: invoke SOCKET [io]");
     MPI_Init(&argc, &argv);
     MPI_Comm_rank(MPI_COMM_WORLD, &rank);
     if (rank == 0)
         fd = floor_accept(argv[1]);
-    if (argc > 2)
-        serve_desk(rank, fd);
-    else
-        serve(rank, fd);
+    desk.fd = fd;
+    if (by_thread && rank == 0 && pthread_create(&thread, NULL, io_main, NULL))
+        bench_die("cannot make a thread");
+    serve(rank, fd, by_thread);
+    if (by_thread && rank == 0)
+        pthread_join(thread, NULL);
     if (rank == 0)
         close(fd);
     MPI_Finalize();

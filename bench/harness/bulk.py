@@ -55,4 +55,14 @@ def payloads(bench, effort):
                         us(ours.ask(word, handler, size, warm_up, calls)),
                         lambda word=word, size=size, warm_up=warm_up, calls=calls, job=job, floor=floor:
                         ask_floor(job, floor, word, "-", size, warm_up, calls), 8, effort, limit_s=8 if size < 1 << 30 else 16))
+        rows.append(small_results(bench, effort, ranks))
     return rows
+
+
+def small_results(bench, effort, ranks, size=64 << 10):
+    """Results so small that the turn of the thread that sends them counts."""
+    row = Row("fetch-io-%d-%d" % (size, ranks), "... beside a floor whose rank 0 has an IO thread, 64 KB from %d ranks" % ranks, "us",
+              floor="the same, with a thread for the socket")
+    with job_of_ours(bench, ranks) as (_, ours), floor_of_calls(bench, ranks, "io") as (job, floor):
+        return in_turns(row, lambda: us(ours.ask("fetch", "give", size, 10, 50)),
+                        lambda: ask_floor(job, floor, "fetch", "-", size, 10, 50), 8, effort)
