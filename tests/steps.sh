@@ -17,7 +17,7 @@ die()
 }
 
 # step NAME TEXT COMMAND...: runs the command with its output in NAME.log; prints one line, and the log's end when it
-# fails. Returns the command's status.
+# fails, `end` lines or 30. Returns the command's status.
 step()
 {
     local name=$1 text=$2 log=$logs/$1.log start=$SECONDS status=0
@@ -28,7 +28,7 @@ step()
         printf 'ok  %3d s\n' $((SECONDS - start))
     else
         printf 'failed after %d s; the end of %s:\n' $((SECONDS - start)) "${log#"$root"/}"
-        tail -n 30 "$log" | sed 's/^/    | /'
+        tail -n "${end:-30}" "$log" | sed 's/^/    | /'
     fi
     return "$status"
 }

@@ -56,8 +56,8 @@ def parent_of(pid):
 
 
 def is_alive(pid):
-    """Not a zombie either."""
-    return (status_of(pid) or "Z")[0] != "Z"
+    """Not a zombie either, or one with threads that are still ending and hold what is the process's."""
+    return (status_of(pid) or "Z")[0] != "Z" or len(listing("/proc/%d/task" % pid)) > 1
 
 
 def shared_memory_of(pid):

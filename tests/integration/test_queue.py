@@ -141,21 +141,25 @@ def idle(t):
         client.invoke("sum", {"value": 1})
 
         def used():
-            return [sum(thread_times(pid)) for pid in t.job.pids]
+            return [tuple(map(sum, zip(*thread_times(pid)))) for pid in t.job.pids]
 
         wait_until(lambda: all(state == "S" for pid in t.job.pids for state in thread_states(pid)), "all threads to sleep")
         before, began = used(), time.monotonic()
         time.sleep(3)  # the time over which is measured
         seconds = time.monotonic() - began
-        shares = [100 * (after - start) / seconds for start, after in zip(before, used())]
-    print("       %s %% of a core" % " ".join("%.3f" % share for share in shares))
-    check(max(shares) < 0.1 * SLOW, "idle ranks use %s %% of a core" % shares)
+        changes = [[(after - start) / seconds for start, after in zip(*pair)] for pair in zip(before, used())]
+    print("       %s" % ", ".join("%.3f %% of a core in %.0f turns a second" % (100 * run, turns) for run, turns in changes))
+    # What a turn takes is the machine's: `make bench` holds it against the target. How many there are is ours.
+    check(max(turns for _, turns in changes) < 100, "idle ranks wake up too often: %s" % changes)
+    check(max(run for run, _ in changes) < 0.01 * SLOW, "idle ranks use %s of a core" % changes)
 
 
 def thread_times(pid):
+    """Of each thread the seconds that it has run, and how often it got a CPU."""
     for thread in os.listdir("/proc/%d/task" % pid):
         with open("/proc/%d/task/%s/schedstat" % (pid, thread)) as file:
-            yield int(file.read().split()[0]) * 1e-9
+            run, _, turns = file.read().split()
+            yield int(run) * 1e-9, int(turns)
 
 
 def thread_states(pid):

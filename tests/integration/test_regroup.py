@@ -381,15 +381,13 @@ def streaming(t):
     job = start(t)
     with job.connect() as client, job.connect() as other:
         victim = pids(other)[2]
-        timer = threading.Timer(0.05, os.kill, (victim, signal.SIGKILL))
-        timer.start()
         try:
-            for _ in client.stream("burst", {"count": 400000, "check": 100}):
-                pass
+            for number, _ in enumerate(client.stream("burst", {"count": 400000, "check": 100})):
+                if number == 10000:
+                    os.kill(victim, signal.SIGKILL)
             raise AssertionError("a result although rank 2 died")
         except JobError as error:
             equal((error.name, error.rank), ("rank_died", 2), str(error))
-        timer.join()
         equal(other.invoke("sum", {"value": 1.0}).json, {"sum": 10.0})
         equal(len(list(client.stream("burst", {"count": 10}))), 41)
 
