@@ -48,12 +48,14 @@ static void submit(struct client *client, const char *handler)
     check(rankcall_submit(client->runner, &options, args, &client->pending[at]), "submit");
 }
 
-/* Takes what has come for a client, and submits as much anew. Returns how many calls have ended. */
+/* Takes what has come for a client, and submits as much anew, for whose answers it does not look yet. Returns how many
+ * calls have ended. */
 static long long take(struct client *client, const char *handler, bool again)
 {
     struct rankcall_item item;
+    const long long most = client->outstanding;
     long long ended = 0;
-    while (client->outstanding) {
+    while (ended < most) {
         struct rankcall_pending **first = &client->pending[client->first % OUTSTANDING_MAX];
         int code = rankcall_next(*first, 0, &item);
         if (code == RANKCALL_EAGAIN)

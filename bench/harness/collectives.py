@@ -53,7 +53,8 @@ def row_of(bench, path, effort, ranks, kind, size, name):
     text = "%s%s, %d ranks" % (kind.replace("_", "-"), ", " + name if name else "", ranks)
     row = make("%s-%d-%d" % (kind, size, ranks), text, "us", target=target, floor=floor)
     each = 64 if size <= SMALL else 4 if size <= 1 << 20 else 1
-    samples = 30 if size <= 1 << 20 else 5
+    samples = 60 if size == 1 << 20 else 30 if size < 1 << 20 else 5
+    blocks = 10 if size == 1 << 20 else 4  # of some milliseconds, with two speeds of MPI's call
     floors = []
 
     def ours():
@@ -61,7 +62,7 @@ def row_of(bench, path, effort, ranks, kind, size, name):
         floors.append(times[1])
         return times[0]
 
-    return in_turns(row, ours, floors.pop, 4, effort, limit_s=1)
+    return in_turns(row, ours, floors.pop, blocks, effort, limit_s=2)
 
 
 def collectives(bench, effort):

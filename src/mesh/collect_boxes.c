@@ -9,11 +9,19 @@
 #include "mesh/collect_internal.h"
 
 #define FOLD_ALL_MAX 4096 /* up to so many bytes every rank reduces the whole rather than its share */
+#define COPY_PIECE   (128u << 10)
 
+static size_t smaller(size_t a, size_t b)
+{
+    return a < b ? a : b;
+}
+
+/* In pieces for which glibc lets the processor move strings: above its limit for that it takes its own loop, which on
+ * AMD's EPYC takes a third longer. */
 void rk_copy(void *to, const void *from, size_t size)
 {
-    if (size && to != from)
-        memcpy(to, from, size);
+    for (size_t at = 0; at < size && to != from; at += COPY_PIECE)
+        memcpy((uint8_t *)to + at, (const uint8_t *)from + at, smaller(size - at, COPY_PIECE));
 }
 
 void *rk_part(const struct rk_collective *collective, int rank, size_t *size)
@@ -21,11 +29,6 @@ void *rk_part(const struct rk_collective *collective, int rank, size_t *size)
     *size = collective->uneven ? collective->sizes[rank] : collective->size;
     size_t offset = collective->uneven ? collective->offsets[rank] : (size_t)rank * collective->size;
     return (uint8_t *)collective->receive + offset;
-}
-
-static size_t smaller(size_t a, size_t b)
-{
-    return a < b ? a : b;
 }
 
 /* This rank's piece into its box of this round. */

@@ -111,11 +111,12 @@ static int to_root(struct rk_mesh *mesh, const struct rk_collective *collective)
             code = rk_round_done_by(mesh, collective->root);
     } else {
         void *part = rk_part(collective, mesh->rank, &size);
-        rk_copy(part, collective->send, size);
         for (int rank = 0; rank < mesh->size && !code; rank++)
             if (rank != mesh->rank)
                 code = take_part(mesh, collective, rank);
-        rk_round_done(mesh);
+        rk_round_done(mesh); /* the others need not wait for the root's own part */
+        if (!code)
+            rk_copy(part, collective->send, size);
     }
     rk_round_next(mesh);
     return code;
@@ -126,15 +127,15 @@ static int from_all(struct rk_mesh *mesh, const struct rk_collective *collective
 {
     size_t size;
     int code = offer(mesh, collective, false);
-    if (!code)
-        rk_copy(rk_part(collective, mesh->rank, &size), collective->send, collective->size);
     for (int i = 1; i < mesh->size && !code; i++) {
         int rank = (mesh->rank + i) % mesh->size;
         code = pull_from(mesh, collective, rank, rk_part(collective, rank, &size), 0, collective->size);
     }
     rk_round_done(mesh);
-    if (!code)
+    if (!code) {
+        rk_copy(rk_part(collective, mesh->rank, &size), collective->send, collective->size);
         code = rk_round_all_done(mesh);
+    }
     rk_round_next(mesh);
     return code;
 }
