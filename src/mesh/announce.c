@@ -88,10 +88,8 @@ void rk_mesh_await(struct rk_mesh *mesh, struct rk_announcement *announcement)
 {
     struct rk_patience patience = rk_mesh_patience(mesh, hears_from_above(mesh));
     struct rk_bell *bell = &mesh->segment->all;
-    if (mesh->nodes > 1) {
-        patience.nap_part = 0;
-        patience.nap_max_us = mesh->linked ? RK_NAP_MAX_US : RK_REMOTE_POLL_US;
-    }
+    patience.nap_part = 0;
+    patience.nap_max_us = mesh->nodes == 1 ? RK_IDLE_NAP_US : mesh->linked ? RK_NAP_MAX_US : RK_REMOTE_POLL_US;
     if (mesh->linked)
         patience.roused = &mesh->segment->roused;
     if (mesh->linked && hears_from_above(mesh))
