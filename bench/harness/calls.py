@@ -98,6 +98,6 @@ def crowd(bench, effort):
 
             row = Row("crowd-%d" % ranks, "%d clients, 256 B, %d ranks" % (clients, ranks), "1000 calls/s",
                       better="higher", target=1.0, floor="one client with as many calls outstanding")
-            rows += [in_turns(row, many, one, 7, effort, limit_s=10), fair]
+            rows += [in_turns(row, many, one, 15, effort, limit_s=12), fair]
             driver.finish()
     return rows

@@ -19,8 +19,8 @@
 
 #define RK_SPIN_LOOKS      50  /* looks of a waiter at least: where CPUs are short, time alone passes without one */
 #define RK_NAP_MIN_US      200 /* how long a sleeper sleeps at first before it looks by itself; then twice as long ... */
-#define RK_NAP_MAX_US      100000 /* ... up to this; ... */
-#define RK_IDLE_NAP_US     400000 /* ... an idle rank whose peers are all on its node: a look takes 40 to 170 us */
+#define RK_NAP_MAX_US      100000 /* ... up to this, or ... */
+#define RK_IDLE_NAP_US     400000 /* ... to this, idle in a job on one node: a look takes 40 to 170 us of a CPU */
 #define RK_REGROUP_GRACE_S 10     /* how long the living may take to come back from their handlers after a death */
 #define RK_OFFER_ROOM      1312   /* bytes that a rank tells those of its node for their placement */
 #define RK_REMOTE_NAP_US   2000   /* longest nap in a call when its peers may be on another node, and ... */

@@ -185,7 +185,7 @@ def bursts():
 
 # ---- Ends ----
 
-TRAIN = '{"epochs": 1000, "batch": 8}'  # minutes
+TRAIN = '{"epochs": 1000, "batch": 1, "rate": 0.001}'  # minutes
 
 
 def in_mid_call(job, name, *more):
