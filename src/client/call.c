@@ -64,6 +64,7 @@ static int send_call(struct rankcall_runner *runner, const struct rk_call_head *
     pending->args = args;
     pending->submitted_us = rk_now_us();
     runner->spin_until_us = pending->submitted_us + RK_COLD_SPIN_US;
+    runner->just_called = true;
     if (runner->welcome.token)
         memcpy(&pending->head, call, offsetof(struct rk_call_head, handler) + strlen(call->handler) + 1);
     int code = rk_runner_send_pending(pending, head, rk_call_encode(call, head), args);

@@ -154,6 +154,9 @@ static int spin(struct rankcall_runner *runner, int64_t until_us)
 {
     uint64_t before = moved(runner);
     int looks = 0;
+    if (runner->just_called)
+        rk_give_way();
+    runner->just_called = false;
     do {
         int code = rk_runner_pump(runner);
         if (code == RANKCALL_EAGAIN || moved(runner) != before)

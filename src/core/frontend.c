@@ -54,7 +54,8 @@ void rk_frontend_done(struct rk_frontend *frontend, const struct rk_tally *tally
     frontend->desk.result = result;
     fill(frontend);
     pthread_mutex_unlock(&frontend->desk.lock);
-    rk_io_ring(frontend->context->mesh);
+    if (!rk_baton_resume(frontend))
+        rk_io_ring(frontend->context->mesh);
 }
 
 bool rk_frontend_release_mesh(struct rk_frontend *frontend, bool again)
@@ -223,10 +224,12 @@ static void look_at_clients(struct rk_frontend *frontend)
         rk_client_look(frontend->recent);
 }
 
-static bool work(struct rk_frontend *frontend)
+bool rk_frontend_work(struct rk_frontend *frontend)
 {
     uint64_t before = frontend->activity;
     look_at_clients(frontend);
+    if (rk_baton_hurries(frontend))
+        return true;
     bool progress = clear_desk(frontend);
     if (!frontend->away && rk_mesh_broken(frontend->context->mesh))
         rk_deaths_take(frontend);
@@ -298,37 +301,50 @@ static void looked(evutil_socket_t fd, short events, void *context)
     (void)fd, (void)events, (void)context;
 }
 
+bool rk_frontend_spin(struct rk_frontend *frontend, struct rk_spin *spin, bool progress)
+{
+    if (progress) {
+        spin->until_us = rk_now_us() + RK_SPIN_US;
+        if (frontend->running && frontend->running->started_us + RK_COLD_SPIN_US > spin->until_us)
+            spin->until_us = frontend->running->started_us + RK_COLD_SPIN_US;
+        spin->looks = 0;
+        return true;
+    }
+    if (!rk_funnel_moving(frontend) && ++spin->looks >= RK_SPIN_LOOKS && rk_now_us() >= spin->until_us)
+        return false;
+    if (!rk_funnel_yields(frontend) && rk_give_way()) {
+        spin->looks = RK_SPIN_LOOKS;
+        spin->until_us = 0;
+    }
+    return true;
+}
+
 static void *io_main(void *context)
 {
     struct rk_frontend *frontend = context;
-    int64_t spin_until = 0, nap_us = RK_NAP_MIN_US;
+    struct rk_spin spin = {0};
+    int64_t nap_us = RK_NAP_MIN_US;
     bool found = false, polls = rk_mesh_nodes(frontend->context->mesh) > 1 && !rk_mesh_linked(frontend->context->mesh);
     int64_t nap_max_us = polls ? RK_REMOTE_POLL_US : RK_NAP_MAX_US;
     pthread_setname_np(pthread_self(), RK_IO_THREAD);
     rk_device_bind_io(frontend->context->device);
     frontend->shares_turns = rk_turns_get(&frontend->turns);
     frontend->may_precede = true;
-    for (int looks = 1; !frontend->over; looks++) {
-        if (work(frontend) || found) {
-            found = false;
-            spin_until = rk_now_us() + RK_SPIN_US;
-            if (frontend->running && frontend->running->started_us + RK_COLD_SPIN_US > spin_until)
-                spin_until = frontend->running->started_us + RK_COLD_SPIN_US;
+    while (!frontend->over) {
+        if (rk_baton_pass(frontend))
+            spin = (struct rk_spin){0};
+        bool progress = rk_frontend_work(frontend) || found;
+        found = false;
+        if (progress)
             nap_us = RK_NAP_MIN_US;
-            looks = 0;
-        } else if (rk_funnel_moving(frontend) || looks < RK_SPIN_LOOKS || rk_now_us() < spin_until) {
-            if (!rk_funnel_yields(frontend) && rk_give_way()) {
-                looks = RK_SPIN_LOOKS;
-                spin_until = 0;
-            }
-        } else {
-            if (frontend->log)
-                rk_call_log_write(frontend->log);
-            uint64_t before = frontend->activity;
-            found = doze(frontend, nap_us);
-            nap_us = nap_us * 2 < nap_max_us ? nap_us * 2 : nap_max_us;
-            nap_us = frontend->activity != before ? RK_NAP_MIN_US : nap_us; /* rings may precede what they tell of */
-        }
+        if (rk_frontend_spin(frontend, &spin, progress))
+            continue;
+        if (frontend->log)
+            rk_call_log_write(frontend->log);
+        uint64_t before = frontend->activity;
+        found = doze(frontend, nap_us);
+        nap_us = nap_us * 2 < nap_max_us ? nap_us * 2 : nap_max_us;
+        nap_us = frontend->activity != before ? RK_NAP_MIN_US : nap_us; /* rings may precede what they tell of */
     }
     rk_listener_close(frontend); /* first: who hears that the job is gone may start the next one of its name */
     rk_clients_close(frontend);
@@ -430,6 +446,7 @@ static int prepare(struct rk_frontend *frontend, struct rankcall_context *contex
     frontend->notes_end = &frontend->notes;
     frontend->desk.notes_end = &frontend->desk.notes;
     pthread_mutex_init(&frontend->desk.lock, NULL);
+    rk_baton_open(frontend);
     rk_queue_init(&frontend->queue, options->queue, options->payload_cap * RK_QUEUE_PAYLOADS);
     frontend->ledger = rk_ledger_new(rk_mesh_size(context->mesh));
     int code = frontend->ledger ? make_events(frontend) : rk_error(RANKCALL_EINTERNAL, "out of memory");

@@ -18,6 +18,10 @@ int rk_frontend_start(struct rankcall_context *context, struct rk_frontend **out
  * rk_frontend_finish). */
 void rk_frontend_set_up(struct rk_frontend *frontend, const struct rk_tally *tally);
 
+/* Before rk_mesh_await and after it: the main thread may do the frontend's work while it waits for the next call. */
+void rk_baton_await(struct rk_frontend *frontend);
+void rk_baton_leave(struct rk_frontend *frontend, const struct rk_announcement *announcement);
+
 /* The payload of what rk_mesh_await has heard. Ownership: the caller's; NULL for a stop, and when asked twice. */
 struct rankcall_payload *rk_frontend_args(struct rk_frontend *frontend);
 

@@ -164,6 +164,22 @@ struct rk_counters {
     uint64_t completed, failed, cancelled, refused;
 };
 
+/* How long a thread that finds nothing has looked. */
+struct rk_spin {
+    int64_t until_us;
+    int looks;
+};
+
+/* Which of rank 0's threads does the frontend's work: baton.c. */
+struct rk_baton {
+    bool allowed;           /* the main thread may */
+    bool main;              /* it does */
+    unsigned brisk;         /* short calls in a row, each closely behind the one before */
+    int64_t returned_us;    /* the last one */
+    _Atomic bool wanted;    /* there were enough of them: the main thread should */
+    _Atomic uint32_t turns; /* of the main thread in handlers */
+};
+
 struct rk_frontend {
     struct rankcall_context *context;
     pthread_t thread;
@@ -179,6 +195,7 @@ struct rk_frontend {
     int64_t unread_us;                       /* before the next such look; 0: nothing is unread */
     int64_t grace_us;
     struct rk_desk desk;
+    struct rk_baton baton;
     enum rk_state state;
     int64_t born_us;
     uint64_t activity; /* counts callbacks, so that the loop knows whether something happened */
@@ -380,7 +397,17 @@ void rk_stop_begin(struct rk_frontend *frontend, uint64_t drain_us, int64_t grac
 void rk_stop_check(struct rk_frontend *frontend); /* announces the stop when no call runs any more */
 void rk_stop_cleanup(struct rk_frontend *frontend);
 
+/* baton.c: which of rank 0's threads does the frontend's work. */
+void rk_baton_open(struct rk_frontend *frontend);
+void rk_baton_count(struct rk_frontend *frontend, const struct rk_job_call *call, int64_t now_us); /* it is over */
+bool rk_baton_pass(struct rk_frontend *frontend);   /* IO thread: true when the main thread has done it for a while */
+bool rk_baton_resume(struct rk_frontend *frontend); /* main thread, after a handler: it goes on with it */
+bool rk_baton_hurries(const struct rk_frontend *frontend); /* the main thread has its next call: the rest can wait */
+
 /* frontend.c */
+bool rk_frontend_work(struct rk_frontend *frontend); /* whether there was some */
+/* After each such look: gives the CPU away; false: it is time to sleep. */
+bool rk_frontend_spin(struct rk_frontend *frontend, struct rk_spin *spin, bool progress);
 void rk_frontend_announce(struct rk_frontend *frontend, struct rk_announcement *announcement,
                           struct rankcall_payload *args);
 

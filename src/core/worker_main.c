@@ -239,7 +239,11 @@ static void serve(struct rankcall_context *context)
     for (;;) {
         struct rk_announcement announcement = {0};
         struct rankcall_payload *args = NULL;
+        if (context->frontend)
+            rk_baton_await(context->frontend);
         rk_mesh_await(context->mesh, &announcement);
+        if (context->frontend)
+            rk_baton_leave(context->frontend, &announcement);
         if (context->frontend)
             args = rk_frontend_args(context->frontend);
         if (announcement.operation == RK_OPERATION_STOP)

@@ -21,6 +21,7 @@ struct rk_device {
     struct rk_place place;
     struct rk_gpu gpu; /* that of the place */
     bool settled;
+    unsigned neighbours;               /* ranks that may run where this one may, itself included */
     const struct rk_cuda_module *cuda; /* where it sees GPUs */
     char no_cuda[256];                 /* why there is none */
 };
@@ -257,6 +258,9 @@ void rk_device_settle(struct rk_device *device, const struct rk_offer *offers, c
     struct rk_wishes wishes = {(enum rk_bind)device->offer.bind, ranks[0] == 0 ? 0 : -1};
     if (device->settled)
         return;
+    device->neighbours = 0;
+    for (int i = 0; i < count; i++)
+        device->neighbours += rk_cpus_meet(&offers[i].given, &device->offer.given);
     int code = find_machine(&table);
     if (!code)
         code = fill_table(&table);
@@ -295,4 +299,11 @@ void rk_device_bind_io(const struct rk_device *device)
 {
     if (device->place.binding == RK_BOUND && !rk_cpus_empty(&device->place.io))
         rk_cpus_bind_thread(0, &device->place.io);
+}
+
+bool rk_device_io_shares(const struct rk_device *device)
+{
+    if (device->place.binding == RK_BOUND && !rk_cpus_empty(&device->place.io))
+        return false;
+    return device->neighbours + 1 > rk_cpus_count(&device->offer.given);
 }

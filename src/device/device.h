@@ -61,6 +61,10 @@ void rk_device_report(const struct rk_device *device, struct rk_device_report *r
 /* Binds the calling thread, rank 0's IO thread, to its own CPUs. */
 void rk_device_bind_io(const struct rk_device *device);
 
+/* Whether rank 0's IO thread has no CPU of its own: with it there are more threads than CPUs where this rank may run.
+ */
+bool rk_device_io_shares(const struct rk_device *device);
+
 /* The memory policy of another process's main thread as its first mapping tells it, "?" when that cannot be asked. */
 void rk_device_memory_of(pid_t process, char *text, size_t size);
 

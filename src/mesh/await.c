@@ -15,15 +15,6 @@
 #define PAUSES      20 /* between two looks that give the CPU away */
 #define DRIVE_EVERY 16 /* looks of one that waits long */
 
-static inline void cpu_pause(void)
-{
-#if defined(__x86_64__) || defined(__i386__)
-    __builtin_ia32_pause();
-#elif defined(__aarch64__)
-    __asm__ __volatile__("yield");
-#endif
-}
-
 void rk_wake_waiters(struct rk_mesh *mesh)
 {
     for (int i = 0; i < mesh->local_size; i++)
@@ -99,7 +90,7 @@ static bool look_briefly(struct awaiting *awaiting)
         for (int pauses = 0; pauses < PAUSES; pauses++) {
             if (reached(awaiting))
                 return true;
-            cpu_pause();
+            rk_cpu_pause();
         }
         if (is_over(awaiting))
             return true;

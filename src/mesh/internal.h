@@ -63,6 +63,7 @@ struct rk_place {
     _Atomic int dead;
     _Atomic int wait_status; /* of a dead one, as for waitpid(2); -1: not known. One that exits may have set it */
     _Atomic int rank;
+    _Atomic int cpu; /* on which it ran when it reported last */
     _Atomic uint32_t arrived, joined; /* for which attempt to regroup it waits; in which it has connected with all */
     _Atomic int left_out;             /* of the attempt that was ordered */
     struct rk_stack stack;
@@ -82,6 +83,7 @@ struct rk_segment {
     _Atomic int64_t not_before_us;           /* of the next attempt */
     _Alignas(64) _Atomic uint64_t sent;      /* messages given to MPI for the funnel by the ranks of this node */
     _Alignas(64) _Atomic uint32_t io_asleep; /* rank 0's IO thread waits for its descriptor */
+    _Alignas(64) _Atomic uint32_t holder;    /* enum rk_holder, baton.h */
     /* Several nodes, links.h: */
     _Alignas(64) _Atomic uint32_t roused; /* counts: an announcement is about to come from another node */
     _Atomic uint32_t link_asleep;         /* the thread of the links waits for its descriptors */
@@ -301,10 +303,12 @@ void rk_vigil_kill_newcomers(const struct rk_vigil *vigil);
 void rk_vigil_clear(struct rk_vigil *vigil, size_t expected); /* the same, and waits until they are gone */
 void rk_vigil_end(struct rk_vigil *vigil);
 
-/* rest.c: this thread may be left in MPI; some are; and the main thread has nothing to do, or has. */
+/* baton.c: something has come for the frontend, which the main thread may have left for a handler. */
+void rk_baton_claim(struct rk_mesh *mesh);
+
+/* rest.c: this thread may be left in MPI; some are. */
 void rk_rest_here(const _Atomic bool *abandoned);
 void rk_rest_begin(void);
-void rk_rest_idle(bool now);
 
 /* stuck.c: around MPI_Init: a replacement that gets stuck there ends, when mpirun has been at rest for so long.
  */
@@ -361,6 +365,15 @@ struct rk_patience {
 };
 struct rk_patience rk_mesh_patience(const struct rk_mesh *mesh, bool looks_ask_mpi);
 bool rk_bell_wait(struct rk_bell *bell, const struct rk_patience *patience, bool (*ready)(void *), void *context);
+
+static inline void rk_cpu_pause(void)
+{
+#if defined(__x86_64__) || defined(__i386__)
+    __builtin_ia32_pause();
+#elif defined(__aarch64__)
+    __asm__ __volatile__("yield");
+#endif
+}
 
 /* report.c: the tree of nodes; sending the segment's notice down and getting ready for the reports (rank 0's IO thread)
  */

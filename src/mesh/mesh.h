@@ -153,6 +153,8 @@ void rk_mesh_report(struct rk_mesh *mesh, const struct rk_tally *tally);
 
 /* Whether every rank but 0 has reported; then *tally is their sum. Ends true once for an announcement. Rank 0's IO
  * thread; never blocks. */
+/* Looks whether reports come within a few microseconds, unless one of this node's ranks needs this CPU for that. */
+void rk_mesh_look_for_reports(struct rk_mesh *mesh);
 bool rk_mesh_reported(struct rk_mesh *mesh, struct rk_tally *tally);
 
 /* Whether one rank of this node but 0 has reported. Rank 0's IO thread. */
@@ -310,6 +312,9 @@ void rk_mesh_print_frames(FILE *stream, int pid, const uint64_t *frames, unsigne
 /* Whether this process has taken the place of a dead rank. */
 bool rk_mesh_is_replacement(const struct rk_mesh *mesh);
 
+/* Main thread: it has nothing to do from now on, or has. Threads that were left in MPI rest meanwhile. */
+void rk_rest_idle(bool now);
+
 /* ---- Doorbells of single sleepers ---- */
 
 /* Waits in this rank until ready(context), which asks MPI; spins, then sleeps until rung. False: the mesh broke before.
@@ -330,5 +335,7 @@ void rk_io_doze(struct rk_mesh *mesh);
 void rk_io_wake(struct rk_mesh *mesh);
 void rk_io_drain(struct rk_mesh *mesh);
 void rk_io_ring(struct rk_mesh *mesh);
+/* The same for what is not urgent while rank 0 is in a handler, see mesh/baton.h. */
+void rk_io_ring_late(struct rk_mesh *mesh);
 
 #endif

@@ -6,6 +6,7 @@
  * On a node they lie in the shared memory, counted. Between nodes the sums go by MPI up the tree that the announcement
  * came down, from first rank to first rank; at rank 0 the IO thread takes them. */
 
+#include <sched.h>
 #include <stdatomic.h>
 
 #include "base/fd.h"
@@ -15,6 +16,8 @@
 #define RK_AWAKE_US                                                                                  \
     30 /* since the last reports came: the ranks of other nodes still look for the next announcement \
         */
+
+#define SOON_LOOKS 100 /* of a pause each: 2 to 4 us */
 
 static void add_spans(struct rk_spans *sum, const struct rk_spans *part)
 {
@@ -86,9 +89,10 @@ void rk_mesh_report(struct rk_mesh *mesh, const struct rk_tally *tally)
         return;
     }
     mesh->segment->rank[mesh->local_rank].tally = *tally;
+    atomic_store_explicit(&mesh->segment->rank[mesh->local_rank].cpu, sched_getcpu(), memory_order_relaxed);
     atomic_fetch_add(&mesh->segment->reported, 1);
     if (node == 0)
-        rk_io_ring(mesh);
+        rk_io_ring_late(mesh);
     else
         rk_bell_ring(&mesh->segment->rank[0].bell);
 }
@@ -126,6 +130,17 @@ void rk_mesh_rouse(struct rk_mesh *mesh)
 bool rk_mesh_some_reported(const struct rk_mesh *mesh)
 {
     return atomic_load(&mesh->segment->reported) > 0;
+}
+
+void rk_mesh_look_for_reports(struct rk_mesh *mesh)
+{
+    int cpu = sched_getcpu();
+    for (int i = 0; i < mesh->local_size; i++)
+        if (i != mesh->local_rank &&
+            atomic_load_explicit(&mesh->segment->rank[i].cpu, memory_order_relaxed) == cpu)
+            return;
+    for (int looks = 0; looks < SOON_LOOKS && !node_reported(mesh); looks++)
+        rk_cpu_pause();
 }
 
 bool rk_mesh_reported(struct rk_mesh *mesh, struct rk_tally *tally)

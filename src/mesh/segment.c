@@ -206,6 +206,12 @@ void rk_io_drain(struct rk_mesh *mesh)
 
 void rk_io_ring(struct rk_mesh *mesh)
 {
+    rk_baton_claim(mesh);
+    rk_io_ring_late(mesh);
+}
+
+void rk_io_ring_late(struct rk_mesh *mesh)
+{
     if (mesh->io_fifo < 0 && mesh->links && !(mesh->local_rank == 0 && rk_links_ring_up(mesh->links)))
         rk_links_want(mesh->segment, mesh->link_fifo, RK_WANT_RING);
     if (mesh->io_fifo < 0)

@@ -38,6 +38,19 @@ static bool is_plain(unsigned char byte)
     return byte >= ' ' && byte < 0x80 && byte != '"' && byte != '\\';
 }
 
+/* Sixteen bytes that the compiler handles at a time where the processor can. */
+typedef uint8_t sixteen __attribute__((vector_size(16)));
+
+static bool all_plain(const char *text)
+{
+    sixteen bytes;
+    memcpy(&bytes, text, sizeof bytes);
+    const sixteen plain = (sixteen)((bytes >= ' ') & (bytes < 0x80) & (bytes != '"') & (bytes != '\\'));
+    uint64_t halves[2];
+    memcpy(halves, &plain, sizeof halves);
+    return (halves[0] & halves[1]) == UINT64_MAX;
+}
+
 #define EACH UINT64_C(0x0101010101010101)
 
 /* The highest bit of every byte that is below `value`, which is at most 0x80. Bits above the first such byte, counted
@@ -59,6 +72,8 @@ static size_t plain_run(const char *text, size_t size)
     size_t run = 0;
     uint64_t eight, found;
 
+    while (size - run >= sizeof(sixteen) && all_plain(text + run))
+        run += sizeof(sixteen);
     for (; size - run >= sizeof eight; run += sizeof eight) {
         memcpy(&eight, text + run, sizeof eight);
         if ((found = special(le64toh(eight))))

@@ -22,7 +22,7 @@ CALLS = (50, 250)  # the difference between two runs is the cost of so many call
 
 # Instructions a call, gcc 12 -O2, x86-64. Rank 0: reading and admitting, announcing, running an empty handler,
 # answering. The client: building the payload, sending, taking the result.
-BUDGETS = {"rank 0": (("rk_call_run", "consume_all", "rk_call_returned", "rk_conn_flush"), {0: 2640, 256: 4460}),
+BUDGETS = {"rank 0": (("rk_call_run", "consume_all", "rk_call_returned", "rk_conn_flush"), {0: 3000, 256: 4700}),
            "client": (("rankcall_payload_from_json", "rankcall_submit", "consume_all", "rankcall_pending_free"),
                       {0: 1590, 256: 3850})}
 
