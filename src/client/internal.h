@@ -72,7 +72,7 @@ struct rankcall_runner {
     struct rankcall_error *away; /* why, as the launcher says; or NULL */
     char *job, *path;
     uint64_t last_id, queued, frames;
-    bool just_called; /* nothing can have come of it yet */
+    bool just_called;      /* nothing can have come of it yet */
     int64_t spin_until_us; /* at least */
     struct rk_calls calls;
     struct rk_child *child;

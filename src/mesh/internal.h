@@ -63,7 +63,7 @@ struct rk_place {
     _Atomic int dead;
     _Atomic int wait_status; /* of a dead one, as for waitpid(2); -1: not known. One that exits may have set it */
     _Atomic int rank;
-    _Atomic int cpu; /* on which it ran when it reported last */
+    _Atomic int cpu;                  /* on which it ran when it reported last */
     _Atomic uint32_t arrived, joined; /* for which attempt to regroup it waits; in which it has connected with all */
     _Atomic int left_out;             /* of the attempt that was ordered */
     struct rk_stack stack;

@@ -136,8 +136,7 @@ void rk_mesh_look_for_reports(struct rk_mesh *mesh)
 {
     int cpu = sched_getcpu();
     for (int i = 0; i < mesh->local_size; i++)
-        if (i != mesh->local_rank &&
-            atomic_load_explicit(&mesh->segment->rank[i].cpu, memory_order_relaxed) == cpu)
+        if (i != mesh->local_rank && atomic_load_explicit(&mesh->segment->rank[i].cpu, memory_order_relaxed) == cpu)
             return;
     for (int looks = 0; looks < SOON_LOOKS && !node_reported(mesh); looks++)
         rk_cpu_pause();
