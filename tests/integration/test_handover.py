@@ -192,10 +192,13 @@ def stops(t):
     with job.connect() as client, job.connect() as other:
         frames = [frame(CALL, client.new_id(), call_head("empty", INVOKE, 0.0, 0.0), Payload()) for _ in range(SHORT)]
         client.send(b"".join(frames))
+        client.outcome(1)  # they were read together
         other.stop()
-        for id in range(1, SHORT + 1):
-            with contextlib.suppress(JobError):
+        for id in range(2, SHORT + 1):
+            try:
                 client.outcome(id)
+            except JobError as error:
+                equal(error.name, "shutting_down", str(error))
     equal(job.wait(), 0, "exit status")
 
 
