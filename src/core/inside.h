@@ -399,7 +399,7 @@ void rk_stop_cleanup(struct rk_frontend *frontend);
 
 /* baton.c: which of rank 0's threads does the frontend's work. */
 void rk_baton_open(struct rk_frontend *frontend);
-void rk_baton_count(struct rk_frontend *frontend, const struct rk_job_call *call, int64_t now_us); /* it is over */
+void rk_baton_count(struct rk_frontend *frontend, const struct rk_job_call *call); /* it is over */
 bool rk_baton_pass(struct rk_frontend *frontend);   /* IO thread: true when the main thread has done it for a while */
 bool rk_baton_resume(struct rk_frontend *frontend); /* main thread, after a handler: it goes on with it */
 bool rk_baton_hurries(const struct rk_frontend *frontend); /* the main thread has its next call: the rest can wait */
