@@ -2,7 +2,7 @@
  * Copyright (c) 2026 The rankcall authors */
 
 /* The frontend as rank 0's main thread sees it: an IO thread that serves the socket, keeps the queue and the deadlines,
- * and funnels events. It never runs a worker's code. */
+ * and funnels events. It never runs a worker's code. While short calls follow closely the main thread does its work. */
 
 #ifndef RK_CORE_FRONTEND_H
 #define RK_CORE_FRONTEND_H

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  * Copyright (c) 2026 The rankcall authors */
 
-/* The frontend's inside: what the IO thread's files share. Everything here belongs to the IO thread except the desk. */
+/* The frontend's inside: what the IO thread's files share. Everything here belongs to the IO thread, or to the main
+ * thread while that does its work (baton.c), except the desk. */
 
 #ifndef RK_CORE_INSIDE_H
 #define RK_CORE_INSIDE_H
