@@ -32,10 +32,10 @@ def start(t, **options):
         return t.start(**options)
 
 
-def behind_short_ones(client, handler, payload=None, kind=INVOKE, timeout=0.0, streaming_timeout=0.0):
+def behind_short_ones(client, handler, payload=None, kind=INVOKE, timeout=0.0, streaming_timeout=0.0, short=SHORT):
     """A call right behind short ones, all sent at once. Its id; the others have been answered."""
     frames = b""
-    ids = [client.new_id() for _ in range(SHORT + 1)]
+    ids = [client.new_id() for _ in range(short + 1)]
     for id in ids[:-1]:
         frames += frame(CALL, id, call_head("empty", INVOKE, 0.0, 0.0), Payload())
     frames += frame(CALL, ids[-1], call_head(handler, kind, timeout, streaming_timeout), Payload(payload or {}))
@@ -55,16 +55,17 @@ def threads_of(pid):
     return times["main"], times["rankcall-io"]
 
 
-@case("the main thread serves short calls that follow closely", **BOTH)
+@case("the main thread serves short calls that follow closely", **BOTH, timeout=90)
 def serves(t):
     job = start(t)
     with job.connect() as client:
         pid = client.status(wait=True)["ranks"][0]["pid"]
         shares = []
-        for _ in range(5):  # other programs may keep the calls apart
+        deadline = time.monotonic() + 60
+        while not shares or (min(shares) >= 0.5 and time.monotonic() < deadline):  # other programs keep calls apart
             main_before, io_before = threads_of(pid)
-            for _ in range(50):
-                equal(client.outcome(behind_short_ones(client, "empty")).text, b"{}", "the last one")
+            for _ in range(10):
+                equal(client.outcome(behind_short_ones(client, "empty", short=200)).text, b"{}", "the last one")
             main_after, io_after = threads_of(pid)
             shares.append((io_after - io_before) / max(1, main_after - main_before))
     check(min(shares) < 0.5, "CPU time of the IO thread beside the main thread's: %s" % shares)
