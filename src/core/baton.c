@@ -37,10 +37,9 @@ static void begin_anew(struct rk_baton *baton)
     atomic_store(&baton->wanted, false);
 }
 
-void rk_baton_count(struct rk_frontend *frontend, const struct rk_job_call *call)
+void rk_baton_count(struct rk_frontend *frontend, const struct rk_job_call *call, int64_t now_us)
 {
     struct rk_baton *baton = &frontend->baton;
-    int64_t now_us = rk_now_us();
     bool closely = call->started_us - baton->returned_us <= RK_SPIN_US;
     bool brisk = closely && !frontend->tally.messages && now_us - call->started_us <= BRISK_US;
     baton->returned_us = now_us;

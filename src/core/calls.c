@@ -214,8 +214,9 @@ void rk_call_returned(struct rk_frontend *frontend)
 {
     struct rk_job_call *call = frontend->running;
     struct rk_result_head timing;
-    measure(frontend, call, rk_now_us(), &timing);
-    rk_baton_count(frontend, call);
+    int64_t now_us = rk_now_us();
+    measure(frontend, call, now_us, &timing);
+    rk_baton_count(frontend, call, now_us);
     rk_events_end_grants(frontend->context->mesh);
     if (!call->ended && call->cancelled) {
         end_cancelled(frontend, call);

@@ -174,7 +174,7 @@ struct rk_spin {
 /* Which of rank 0's threads does the frontend's work: baton.c. */
 struct rk_baton {
     bool allowed;           /* the main thread may */
-    bool main;              /* it does */
+    bool main;              /* it does: whatever the word in the segment says, which goes with each regroup */
     unsigned brisk;         /* short calls in a row, each closely behind the one before */
     int64_t returned_us;    /* the last one */
     _Atomic bool wanted;    /* there were enough of them: the main thread should */
@@ -400,7 +400,7 @@ void rk_stop_cleanup(struct rk_frontend *frontend);
 
 /* baton.c: which of rank 0's threads does the frontend's work. */
 void rk_baton_open(struct rk_frontend *frontend);
-void rk_baton_count(struct rk_frontend *frontend, const struct rk_job_call *call); /* it is over */
+void rk_baton_count(struct rk_frontend *frontend, const struct rk_job_call *call, int64_t now_us); /* it is over */
 bool rk_baton_pass(struct rk_frontend *frontend);   /* IO thread: true when the main thread has done it for a while */
 bool rk_baton_resume(struct rk_frontend *frontend); /* main thread, after a handler: it goes on with it */
 bool rk_baton_hurries(const struct rk_frontend *frontend); /* the main thread has its next call: the rest can wait */

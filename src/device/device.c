@@ -295,15 +295,18 @@ void rk_device_report(const struct rk_device *device, struct rk_device_report *r
     rk_bound_memory(report->memory, sizeof report->memory);
 }
 
+static bool io_has_cpus(const struct rk_device *device)
+{
+    return device->place.binding == RK_BOUND && !rk_cpus_empty(&device->place.io);
+}
+
 void rk_device_bind_io(const struct rk_device *device)
 {
-    if (device->place.binding == RK_BOUND && !rk_cpus_empty(&device->place.io))
+    if (io_has_cpus(device))
         rk_cpus_bind_thread(0, &device->place.io);
 }
 
 bool rk_device_io_shares(const struct rk_device *device)
 {
-    if (device->place.binding == RK_BOUND && !rk_cpus_empty(&device->place.io))
-        return false;
-    return device->neighbours + 1 > rk_cpus_count(&device->offer.given);
+    return !io_has_cpus(device) && device->neighbours + 1 > rk_cpus_count(&device->offer.given);
 }

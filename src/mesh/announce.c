@@ -71,17 +71,27 @@ static void look_for_notice(struct rk_mesh *mesh)
         rk_mesh_send(mesh, mesh->span.children[i], RK_TAG_ANNOUNCE, notice, notice_size(notice));
 }
 
+bool rk_mesh_announced(const struct rk_mesh *mesh)
+{
+    return atomic_load(&mesh->segment->all.rung) != mesh->rings_seen;
+}
+
+bool rk_mesh_announced_whole(const struct rk_announcement *announcement)
+{
+    return rk_notice_holds(announcement->payload_size);
+}
+
 static bool rung(void *context)
 {
     struct rk_mesh *mesh = context;
-    if (atomic_load(&mesh->segment->all.rung) != mesh->rings_seen)
+    if (rk_mesh_announced(mesh))
         return true;
     /* MPI is asked by few of the many looks of a spinning waiter, and by each of one that naps or has it from MPI. */
     if (hears_from_above(mesh))
         look_for_notice(mesh);
     else if (mesh->looks++ >= RK_SPIN_LOOKS || mesh->looks % RK_DRIVE_EVERY == 0)
         rk_mesh_drive(mesh);
-    return atomic_load(&mesh->segment->all.rung) != mesh->rings_seen; /* it may have rung itself: nobody else would */
+    return rk_mesh_announced(mesh); /* it may have rung itself: nobody else would */
 }
 
 void rk_mesh_await(struct rk_mesh *mesh, struct rk_announcement *announcement)

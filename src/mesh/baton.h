@@ -29,8 +29,4 @@ bool rk_baton_take(_Atomic uint32_t *holder, enum rk_holder from, enum rk_holder
 void rk_baton_sleep(_Atomic uint32_t *holder, uint32_t holds, int64_t limit_us);
 void rk_baton_wake(_Atomic uint32_t *holder);
 
-/* Whether rk_mesh_await would return at once; whether a payload came along with what it heard. */
-bool rk_mesh_announced(const struct rk_mesh *mesh);
-bool rk_mesh_announced_whole(const struct rk_announcement *announcement);
-
 #endif

@@ -23,13 +23,13 @@
 #include "base/fd.h"
 #include "mesh/internal.h"
 
-static void futex_wait(_Atomic uint32_t *word, uint32_t expected, int64_t timeout_us)
+void rk_futex_wait(_Atomic uint32_t *word, uint32_t expected, int64_t timeout_us)
 {
     struct timespec limit = {.tv_sec = timeout_us / 1000000, .tv_nsec = timeout_us % 1000000 * 1000};
     syscall(SYS_futex, (uint32_t *)word, FUTEX_WAIT, expected, &limit, NULL, 0);
 }
 
-static void futex_wake_all(_Atomic uint32_t *word)
+void rk_futex_wake_all(_Atomic uint32_t *word)
 {
     syscall(SYS_futex, (uint32_t *)word, FUTEX_WAKE, INT_MAX, NULL, NULL, 0);
 }
@@ -38,7 +38,7 @@ void rk_bell_ring(struct rk_bell *bell)
 {
     atomic_fetch_add(&bell->rung, 1);
     if (atomic_load(&bell->sleepers))
-        futex_wake_all(&bell->rung);
+        rk_futex_wake_all(&bell->rung);
 }
 
 void rk_bell_ring_all(struct rk_segment *segment, int local_size)
@@ -51,7 +51,7 @@ void rk_bell_ring_all(struct rk_segment *segment, int local_size)
 static void nudge(struct rk_bell *bell)
 {
     if (atomic_load(&bell->sleepers))
-        futex_wake_all(&bell->rung);
+        rk_futex_wake_all(&bell->rung);
 }
 
 void rk_nudge_node(struct rk_segment *segment, int local_size)
@@ -66,7 +66,7 @@ void rk_rouse_node(struct rk_segment *segment)
 {
     atomic_fetch_add(&segment->roused, 1);
     rk_bell_ring(&segment->rank[0].bell);
-    futex_wake_all(&segment->all.rung);
+    rk_futex_wake_all(&segment->all.rung);
 }
 
 static int64_t longer_nap(const struct rk_patience *patience, int64_t nap_us, int64_t waited_us)
@@ -107,7 +107,7 @@ bool rk_bell_wait(struct rk_bell *bell, const struct rk_patience *patience, bool
         }
         atomic_fetch_add(&bell->sleepers, 1);
         if (atomic_load(&bell->rung) == rung)
-            futex_wait(&bell->rung, rung, nap_us);
+            rk_futex_wait(&bell->rung, rung, nap_us);
         atomic_fetch_sub(&bell->sleepers, 1);
         nap_us = longer_nap(patience, nap_us, now - begun_us);
     }

@@ -366,6 +366,10 @@ struct rk_patience {
 struct rk_patience rk_mesh_patience(const struct rk_mesh *mesh, bool looks_ask_mpi);
 bool rk_bell_wait(struct rk_bell *bell, const struct rk_patience *patience, bool (*ready)(void *), void *context);
 
+/* The same without a bell, on a word that processes share. */
+void rk_futex_wait(_Atomic uint32_t *word, uint32_t expected, int64_t timeout_us);
+void rk_futex_wake_all(_Atomic uint32_t *word);
+
 static inline void rk_cpu_pause(void)
 {
 #if defined(__x86_64__) || defined(__i386__)

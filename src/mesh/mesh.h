@@ -109,6 +109,10 @@ void rk_mesh_rouse(struct rk_mesh *mesh);
 /* Sleeps until the next announcement; REGROUP when the mesh is broken. Main thread. */
 void rk_mesh_await(struct rk_mesh *mesh, struct rk_announcement *announcement);
 
+/* Whether rk_mesh_await would return at once; whether a payload came along with what it heard. */
+bool rk_mesh_announced(const struct rk_mesh *mesh);
+bool rk_mesh_announced_whole(const struct rk_announcement *announcement);
+
 /* Brings the payload of the announced call, which has been entered (collect.h), from rank 0 to all. There it is given,
  * and must stay until all have reported; on other ranks *payload is new, the caller's. False: a rank has died.
  * Collective, main threads. Errors: memory is out on this rank: it ends, or the job is aborted. */
@@ -153,9 +157,10 @@ void rk_mesh_report(struct rk_mesh *mesh, const struct rk_tally *tally);
 
 /* Whether every rank but 0 has reported; then *tally is their sum. Ends true once for an announcement. Rank 0's IO
  * thread; never blocks. */
+bool rk_mesh_reported(struct rk_mesh *mesh, struct rk_tally *tally);
+
 /* Looks whether reports come within a few microseconds, unless one of this node's ranks needs this CPU for that. */
 void rk_mesh_look_for_reports(struct rk_mesh *mesh);
-bool rk_mesh_reported(struct rk_mesh *mesh, struct rk_tally *tally);
 
 /* Whether one rank of this node but 0 has reported. Rank 0's IO thread. */
 bool rk_mesh_some_reported(const struct rk_mesh *mesh);
