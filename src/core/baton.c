@@ -43,6 +43,8 @@ void rk_baton_count(struct rk_frontend *frontend, const struct rk_job_call *call
     bool closely = call->started_us - baton->returned_us <= RK_SPIN_US;
     bool brisk = closely && !frontend->tally.messages && now_us - call->started_us <= BRISK_US;
     baton->returned_us = now_us;
+    baton->single = brisk && !frontend->queue.length ? baton->single + 1 : 0;
+    rk_baton_show_single(frontend->context->mesh, baton->single >= BRISK_CALLS);
     if (!brisk)
         begin_anew(baton);
     else if (++baton->brisk == BRISK_CALLS)

@@ -14,6 +14,14 @@
 struct rk_device;
 struct rk_frontend;
 
+/* What keeps the main threads of ranks on CPUs of their own: apart.c. */
+struct rk_apart {
+    bool wanted;
+    unsigned calls;   /* since it was so */
+    long switches;    /* of this thread, at the last look */
+    unsigned crowded; /* looks in a row that found this CPU shared with a stranger */
+};
+
 struct rankcall_context {
     const struct rankcall_worker *worker;
     unsigned handlers; /* how many */
@@ -23,7 +31,8 @@ struct rankcall_context {
     struct rk_frontend *frontend;     /* rank 0 only */
     struct rankcall_device *computer; /* NULL: not opened; rankcall/device.h */
     struct rankcall_device *gpu;      /* the same where it is one */
-    uint64_t running;                 /* number of the call whose handler runs; 0: none */
+    struct rk_apart apart;
+    uint64_t running; /* number of the call whose handler runs; 0: none */
     void *state;
     char *setup_failure; /* of rankcall_fail_setup, or NULL */
     char *setup_traceback;
@@ -33,6 +42,10 @@ struct rankcall_context {
  * Ownership: the caller's; NULL when memory is out. */
 struct rankcall_payload *rk_context_error(const struct rankcall_context *context, const char *message,
                                           const char *traceback);
+
+/* Once this rank is where it may run, and when a call is over: apart.c. Main thread. */
+void rk_apart_open(struct rankcall_context *context);
+void rk_apart_look(struct rankcall_context *context);
 
 /* Sends a message to rank 0's funnel from any rank. */
 bool rk_context_send(struct rankcall_context *context, enum rk_message_kind kind, uint64_t number, uint64_t sequence,

@@ -176,6 +176,7 @@ struct rk_baton {
     bool allowed;           /* the main thread may */
     bool main;              /* it does: whatever the word in the segment says, which goes with each regroup */
     unsigned brisk;         /* short calls in a row, each closely behind the one before */
+    unsigned single;        /* of these, in a row, those behind which none waited */
     int64_t returned_us;    /* the last one */
     _Atomic bool wanted;    /* there were enough of them: the main thread should */
     _Atomic uint32_t turns; /* of the main thread in handlers */

@@ -98,6 +98,7 @@ static void agree(void *user, const struct rk_rank_info *ranks, int size, struct
     }
     if (count)
         rk_device_settle(context->device, offers, numbers, count, self);
+    rk_apart_open(context);
     free(offers);
     free(numbers);
     rk_device_report(context->device, &report);
@@ -230,6 +231,7 @@ static void run_call(struct rankcall_context *context, const struct rk_announcem
     if (context->frontend)
         rk_frontend_done(context->frontend, &tally, result);
     rk_mesh_tidy();
+    rk_apart_look(context);
 }
 
 /* Serves until a STOP is announced. */

@@ -310,3 +310,8 @@ bool rk_device_io_shares(const struct rk_device *device)
 {
     return !io_has_cpus(device) && device->neighbours + 1 > rk_cpus_count(&device->offer.given);
 }
+
+bool rk_device_ranks_fit(const struct rk_device *device)
+{
+    return device->neighbours && device->neighbours <= rk_cpus_count(&device->offer.given);
+}

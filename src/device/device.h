@@ -65,6 +65,9 @@ void rk_device_bind_io(const struct rk_device *device);
  */
 bool rk_device_io_shares(const struct rk_device *device);
 
+/* Whether there is a CPU for each of the ranks that may run where this one may. */
+bool rk_device_ranks_fit(const struct rk_device *device);
+
 /* The memory policy of another process's main thread as its first mapping tells it, "?" when that cannot be asked. */
 void rk_device_memory_of(pid_t process, char *text, size_t size);
 

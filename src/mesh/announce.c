@@ -7,11 +7,13 @@
  * needs neither MPI nor rank 0's main thread to spread it. Between nodes it goes by MPI down a binomial tree of their
  * first ranks, each of which lays it down for its own node. */
 
-#include "base/fd.h"
-#include "mesh/internal.h"
 #include <stdatomic.h>
 
+#include "base/fd.h"
+#include "mesh/internal.h"
+
 #define RK_DRIVE_EVERY 16 /* looks */
+#define LINGER_LOOKS   50 /* of a pause each: 1 to 2 us */
 
 static int notice_size(const struct rk_notice *notice)
 {
@@ -94,6 +96,11 @@ static bool rung(void *context)
     return rk_mesh_announced(mesh); /* it may have rung itself: nobody else would */
 }
 
+void rk_mesh_linger(struct rk_mesh *mesh, bool lingers)
+{
+    mesh->lingers = lingers;
+}
+
 void rk_mesh_await(struct rk_mesh *mesh, struct rk_announcement *announcement)
 {
     struct rk_patience patience = rk_mesh_patience(mesh, hears_from_above(mesh));
@@ -104,6 +111,7 @@ void rk_mesh_await(struct rk_mesh *mesh, struct rk_announcement *announcement)
         patience.roused = &mesh->segment->roused;
     if (mesh->linked && hears_from_above(mesh))
         bell = &mesh->segment->rank[0].bell; /* it rings the other one itself */
+    patience.linger = mesh->lingers ? LINGER_LOOKS : 0;
     mesh->looks = 0;
     rk_rest_idle(true);
     rk_bell_wait(bell, &patience, rung, mesh);

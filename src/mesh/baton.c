@@ -10,6 +10,19 @@ _Atomic uint32_t *rk_baton_holder(const struct rk_mesh *mesh)
     return &mesh->segment->holder;
 }
 
+void rk_baton_show_single(struct rk_mesh *mesh, bool single)
+{
+    if (atomic_load_explicit(&mesh->segment->single, memory_order_relaxed) != single)
+        atomic_store_explicit(&mesh->segment->single, single, memory_order_relaxed);
+}
+
+bool rk_baton_is_single(const struct rk_mesh *mesh)
+{
+    uint32_t holds = atomic_load_explicit(&mesh->segment->holder, memory_order_relaxed);
+    return mesh->nodes == 1 && (holds == RK_HOLDER_MAIN || holds == RK_HOLDER_NONE) &&
+           atomic_load_explicit(&mesh->segment->single, memory_order_relaxed);
+}
+
 bool rk_baton_take(_Atomic uint32_t *holder, enum rk_holder from, enum rk_holder to)
 {
     uint32_t expected = from;

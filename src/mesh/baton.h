@@ -22,6 +22,11 @@ enum rk_holder {
 
 _Atomic uint32_t *rk_baton_holder(const struct rk_mesh *mesh);
 
+/* Whether short calls come one by one, each when the one before has been answered: who has the work says so, and any
+ * rank of a job on one node asks. Never true while the IO thread has it. */
+void rk_baton_show_single(struct rk_mesh *mesh, bool single);
+bool rk_baton_is_single(const struct rk_mesh *mesh);
+
 /* From one to another. False: somebody else has it. */
 bool rk_baton_take(_Atomic uint32_t *holder, enum rk_holder from, enum rk_holder to);
 

@@ -101,7 +101,9 @@ bool rk_bell_wait(struct rk_bell *bell, const struct rk_patience *patience, bool
         }
         heard = rung;
         if (now < spin_until || looks < RK_SPIN_LOOKS) {
-            if (!patience->looks_yield)
+            for (int i = 0; looks > 1 && i < patience->linger && atomic_load(&bell->rung) == rung; i++)
+                rk_cpu_pause();
+            if (!patience->looks_yield && atomic_load(&bell->rung) == rung)
                 sched_yield();
             continue;
         }

@@ -63,7 +63,7 @@ struct rk_place {
     _Atomic int dead;
     _Atomic int wait_status; /* of a dead one, as for waitpid(2); -1: not known. One that exits may have set it */
     _Atomic int rank;
-    _Atomic int cpu;                  /* on which it ran when it reported last */
+    _Atomic int cpu;                  /* on which it ran when it was seen last */
     _Atomic uint32_t arrived, joined; /* for which attempt to regroup it waits; in which it has connected with all */
     _Atomic int left_out;             /* of the attempt that was ordered */
     struct rk_stack stack;
@@ -84,6 +84,7 @@ struct rk_segment {
     _Alignas(64) _Atomic uint64_t sent;      /* messages given to MPI for the funnel by the ranks of this node */
     _Alignas(64) _Atomic uint32_t io_asleep; /* rank 0's IO thread waits for its descriptor */
     _Alignas(64) _Atomic uint32_t holder;    /* enum rk_holder, baton.h */
+    _Atomic uint32_t single;                 /* calls come one by one */
     /* Several nodes, links.h: */
     _Alignas(64) _Atomic uint32_t roused; /* counts: an announcement is about to come from another node */
     _Atomic uint32_t link_asleep;         /* the thread of the links waits for its descriptors */
@@ -253,6 +254,7 @@ struct rk_mesh {
     struct rk_rank_info *ranks_before; /* the last regroup */
     MPI_Comm left[RK_LEFT];            /* communicators of before the last regroup, see regroup.c */
     uint32_t rings_seen, looks;
+    bool lingers;
     struct rk_watch *watch;                      /* liveness.c */
     _Atomic(struct rk_segment *) linked_segment; /* where the thread of this node's links can be asked, ... */
     int linked_fifo;                             /* ... and woken */
@@ -359,6 +361,7 @@ struct rk_patience {
     int64_t nap_max_us;             /* how long it may sleep at most before it looks by itself ... */
     unsigned nap_part;              /* ... and no longer than this part of what it has waited; 0: any */
     const _Atomic uint32_t *roused; /* looks anew when this changes; NULL: nothing does */
+    int linger;                     /* looks at the bell, of a pause each, before each yield but the first */
     bool looks_yield;               /* a look gives the CPU away already, as MPI's do with mpi_yield_when_idle */
     bool rings_early;               /* a ring may come by a link ahead of what it tells of, which comes by MPI */
     const _Atomic uint32_t *broken; /* gives up when this is not 0 */

@@ -109,6 +109,9 @@ void rk_mesh_rouse(struct rk_mesh *mesh);
 /* Sleeps until the next announcement; REGROUP when the mesh is broken. Main thread. */
 void rk_mesh_await(struct rk_mesh *mesh, struct rk_announcement *announcement);
 
+/* While it looks for an announcement it may keep its CPU for a microsecond or two between yields. Main thread. */
+void rk_mesh_linger(struct rk_mesh *mesh, bool lingers);
+
 /* Whether rk_mesh_await would return at once; whether a payload came along with what it heard. */
 bool rk_mesh_announced(const struct rk_mesh *mesh);
 bool rk_mesh_announced_whole(const struct rk_announcement *announcement);
@@ -161,6 +164,11 @@ bool rk_mesh_reported(struct rk_mesh *mesh, struct rk_tally *tally);
 
 /* Looks whether reports come within a few microseconds, unless one of this node's ranks needs this CPU for that. */
 void rk_mesh_look_for_reports(struct rk_mesh *mesh);
+
+/* Whether rank 0, or any rank of this node but this one, was on this CPU when it was seen last: they are when they
+ * report, rank 0 when it looks for reports. */
+bool rk_mesh_chief_was_on(const struct rk_mesh *mesh, int cpu);
+bool rk_mesh_others_were_on(const struct rk_mesh *mesh, int cpu);
 
 /* Whether one rank of this node but 0 has reported. Rank 0's IO thread. */
 bool rk_mesh_some_reported(const struct rk_mesh *mesh);

@@ -50,6 +50,34 @@ static void add_node(const struct rk_mesh *mesh, int without, struct rk_tally *s
             rk_tally_add(sum, &mesh->segment->rank[i].tally);
 }
 
+/* ---- Where they are ---- */
+
+/* Others read it at each call: it is written where it changes. */
+static void be_seen(struct rk_mesh *mesh, int cpu)
+{
+    _Atomic int *seen = &mesh->segment->rank[mesh->local_rank].cpu;
+    if (atomic_load_explicit(seen, memory_order_relaxed) != cpu)
+        atomic_store_explicit(seen, cpu, memory_order_relaxed);
+}
+
+static bool was_on(const struct rk_mesh *mesh, int local_rank, int cpu)
+{
+    return atomic_load_explicit(&mesh->segment->rank[local_rank].cpu, memory_order_relaxed) == cpu;
+}
+
+bool rk_mesh_chief_was_on(const struct rk_mesh *mesh, int cpu)
+{
+    return mesh->ranks[mesh->rank].node == 0 && was_on(mesh, 0, cpu);
+}
+
+bool rk_mesh_others_were_on(const struct rk_mesh *mesh, int cpu)
+{
+    for (int i = 0; i < mesh->local_size; i++)
+        if (i != mesh->local_rank && was_on(mesh, i, cpu))
+            return true;
+    return false;
+}
+
 /* ---- The ranks ---- */
 
 static bool node_reported(void *context)
@@ -89,7 +117,7 @@ void rk_mesh_report(struct rk_mesh *mesh, const struct rk_tally *tally)
         return;
     }
     mesh->segment->rank[mesh->local_rank].tally = *tally;
-    atomic_store_explicit(&mesh->segment->rank[mesh->local_rank].cpu, sched_getcpu(), memory_order_relaxed);
+    be_seen(mesh, sched_getcpu());
     atomic_fetch_add(&mesh->segment->reported, 1);
     if (node == 0)
         rk_io_ring_late(mesh);
@@ -135,9 +163,9 @@ bool rk_mesh_some_reported(const struct rk_mesh *mesh)
 void rk_mesh_look_for_reports(struct rk_mesh *mesh)
 {
     int cpu = sched_getcpu();
-    for (int i = 0; i < mesh->local_size; i++)
-        if (i != mesh->local_rank && atomic_load_explicit(&mesh->segment->rank[i].cpu, memory_order_relaxed) == cpu)
-            return;
+    be_seen(mesh, cpu);
+    if (rk_mesh_others_were_on(mesh, cpu))
+        return;
     for (int looks = 0; looks < SOON_LOOKS && !node_reported(mesh); looks++)
         rk_cpu_pause();
 }

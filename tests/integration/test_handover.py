@@ -9,7 +9,7 @@ import os
 import signal
 import time
 
-from harness import case, check, equal, main, raises, wait_until
+from harness import Skip, case, check, equal, main, raises, wait_until
 from strangers_client import CALL, INVOKE, STREAM, JobError, Payload, call_head, frame
 
 SHORT = 24  # calls in a row; three times what makes the main thread take over
@@ -70,6 +70,37 @@ def serves(t):
             main_after, io_after = threads_of(pid)
             shares.append((io_after - io_before) / max(1, main_after - main_before))
     check(min(shares) < 0.5, "CPU time of the IO thread beside the main thread's: %s" % shares)
+
+
+def cpu_of(pid):
+    """Where a process's main thread ran last."""
+    with open("/proc/%d/stat" % pid) as stat:
+        return int(stat.read().rpartition(")")[2].split()[36])
+
+
+@case("a rank leaves rank 0's CPU while short calls follow closely, and is bound as before", ranks=(2,), by=BOTH["by"],
+      own=True, timeout=90)
+def keeps_apart(t):
+    if len(os.sched_getaffinity(0)) < 2:
+        raise Skip("there is one CPU")
+    job = start(t)
+    with job.connect() as client:
+        pids = [rank["pid"] for rank in client.status(wait=True)["ranks"]]
+        given = [os.sched_getaffinity(pid) for pid in pids]
+        together = {min(given[0])}
+        deadline = time.monotonic() + 60
+        tries = [False] * 10
+        while sum(tries[-10:]) < 8 and time.monotonic() < deadline:  # other programs move them about
+            for pid in pids:
+                os.sched_setaffinity(pid, together)
+            behind_short_ones(client, "empty")
+            for pid, cpus in zip(pids, given):
+                os.sched_setaffinity(pid, cpus)
+            for _ in range(3):
+                client.outcome(behind_short_ones(client, "empty", short=200))
+            tries.append(cpu_of(pids[0]) != cpu_of(pids[1]))
+        equal([os.sched_getaffinity(pid) for pid in pids], given, "where they may run")
+    check(sum(tries[-10:]) >= 8, "on CPUs of their own in %d of %d tries" % (sum(tries), len(tries) - 10))
 
 
 @case("status is told while a long call computes behind short ones", **BOTH)
